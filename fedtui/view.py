@@ -1,0 +1,207 @@
+"""All that a screen, ``fedtui status --json`` or a test may know of a node.
+
+Plain frozen dataclasses of plain values, made by :mod:`fedtui.node` at most four times a second,
+sent as JSON over the control socket and read back by :func:`from_json`. Text that came from a peer
+has been cleaned (:mod:`p2p.text`) before it gets here, and is still only ever shown as plain text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Phase = Literal[
+    "IDLE", "TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW", "PAUSED", "FAILED", "DONE"
+]
+PeerState = Literal[
+    "LOADING", "READY", "TRAIN", "UPLOAD", "SENT", "IDLE", "WATCH", "SUSPECT", "LOST", "LEFT"
+]
+Level = Literal["info", "ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class PeerView:
+    """A member as this node sees it now. Times in seconds, ``rtt_ms`` in milliseconds."""
+
+    id: str
+    name: str
+    me: bool = False
+    role: str = "participant"
+    state: PeerState = "IDLE"
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    samples: int | None = None
+    images_per_s: float | None = None
+    device: str = ""
+    address: str = ""
+    last_seen_s: float | None = None
+    rtt_ms: float | None = None
+    aggregator: bool = False
+    contributed: bool = False
+    voted: bool = False
+
+    @property
+    def short(self) -> str:
+        """For eyes only, never for decisions."""
+        return f"{self.id[:4]}·{self.id[4:8]}"
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.step / self.steps) if self.steps else 0.0
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """The round being worked on. ``order`` lists the peer ids that lead attempt 0, 1, 2, ..."""
+
+    number: int = 0
+    rounds: int = 0
+    attempt: int = 0
+    phase: Phase = "IDLE"
+    aggregator: str | None = None
+    order: tuple[str, ...] = ()
+    voters: tuple[str, ...] = ()
+    quorum: int = 0
+    prepares: int = 0
+    commits: int = 0
+    contributions: int = 0
+    expected: int = 0
+    elapsed_s: float = 0.0
+    deadline_in_s: float | None = None
+    waiting_for: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class InputView:
+    """One contribution of a committed round."""
+
+    peer: str
+    samples: int
+    blob: str
+
+
+@dataclass(frozen=True)
+class CommitView:
+    """A ledger entry."""
+
+    round: int
+    value: str
+    commit_hash: str
+    result: str
+    attempt: int
+    aggregator: str
+    signers: tuple[str, ...] = ()
+    inputs: tuple[InputView, ...] = ()
+    excluded: tuple[tuple[str, str], ...] = ()
+    skipped: bool = False
+    recomputed: bool | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class PreviewView:
+    """A picture from a fixed prompt and seed. ``round`` 0 is the base model before any training."""
+
+    round: int
+    prompt: str
+    seed: int
+    path: str
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """Mean training loss around a step of a round on this node."""
+
+    round: int
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EventView:
+    """One line of the event list. ``ts`` is Unix time in seconds, for showing only."""
+
+    seq: int
+    ts: float
+    type: str
+    text: str
+    level: Level = "info"
+    peer: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainerView:
+    """The trainer process. ``state``: off, loading, idle, training, generating, failed."""
+
+    state: str = "off"
+    device: str = ""
+    pid: int | None = None
+    detail: str = ""
+    since_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """Everything. ``uptime_s`` in seconds; sequences are oldest first."""
+
+    id: str = ""
+    name: str = ""
+    version: str = ""
+    role: str = "participant"
+    uptime_s: float = 0.0
+    room_id: str = ""
+    room_name: str = ""
+    model: str = ""
+    algorithm: str = ""
+    dataset: str = ""
+    dataset_note: str = ""
+    head: str = ""
+    adapter: str | None = None
+    round: RoundView = field(default_factory=RoundView)
+    trainer: TrainerView = field(default_factory=TrainerView)
+    peers: tuple[PeerView, ...] = ()
+    losses: tuple[LossPoint, ...] = ()
+    previews: tuple[PreviewView, ...] = ()
+    commits: tuple[CommitView, ...] = ()
+    events: tuple[EventView, ...] = ()
+    notice: str = ""
+
+    @property
+    def busy(self) -> bool:
+        """True when ending this node now would interrupt a round."""
+        return bool(self.room_id) and self.round.phase not in ("IDLE", "DONE")
+
+
+T = TypeVar("T")
+
+
+def to_json(view: object) -> dict[str, Any]:
+    """A view as plain JSON values."""
+    assert is_dataclass(view) and not isinstance(view, type)
+    return asdict(view)
+
+
+def from_json(kind: type[T], data: dict[str, Any]) -> T:
+    """Reads a view back, leaving out keys this version does not know (an older or newer node)."""
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: _build(hints[k], v) for k, v in data.items() if k in known})
+
+
+def _build(hint: Any, value: Any) -> Any:
+    origin = get_origin(hint)
+    if value is None:
+        return None
+    if origin in (Union, UnionType):
+        return _build(next(a for a in get_args(hint) if a is not type(None)), value)
+    if origin is tuple:
+        args = get_args(hint)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_build(args[0], item) for item in value)
+        return tuple(_build(a, item) for a, item in zip(args, value, strict=True))
+    if is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value)
+    return value

@@ -1,0 +1,84 @@
+"""A room: who founded it, who belongs to it, what it agreed on.
+
+The genesis is a signed envelope; its id is the room's id, so nobody can change a word of it
+without founding another room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+PeerId = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{52}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+Role = Literal["admin", "participant", "observer"]
+
+
+class Payload(BaseModel):
+    """Base of everything that is signed: unknown keys, coercions and mutation are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def to_bytes(self) -> bytes:
+        """The UTF-8 JSON that gets signed; receivers keep these bytes and never re-encode them."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class Member(Payload):
+    """An admitted identity. ``certificate`` is its self-signed X.509 certificate, base64 of DER."""
+
+    peer_id: PeerId
+    name: Name
+    role: Role = "participant"
+    certificate: Annotated[str, StringConstraints(max_length=2048)]
+
+    @property
+    def trains(self) -> bool:
+        return self.role != "observer"
+
+
+class Policy(Payload):
+    """Rules that only a new room can change.
+
+    ``majority`` tolerates members that crash or sleep; ``two_thirds`` also fewer than a third that lie.
+    """
+
+    quorum: Literal["majority", "two_thirds"] = "majority"
+    min_voters: Annotated[int, Field(ge=1, le=128)] = 2
+    max_blob: Annotated[int, Field(ge=1024, le=1 << 30)] = 256 << 20
+
+
+class Plan(Payload):
+    """What the next round must do. ``task`` belongs to the workload and is opaque here.
+
+    Durations are milliseconds counted from the moment a node saw the previous commit.
+    """
+
+    rounds: Annotated[int, Field(ge=1, le=100_000)]
+    deadline_ms: Annotated[int, Field(ge=1_000, le=7 * 24 * 3600 * 1000)]
+    min_contributions: Annotated[int, Field(ge=1, le=128)] = 1
+    algorithm: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "fedavg"
+    task: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the plan's bytes; contributions name it."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+class Genesis(Payload):
+    """The first entry of a room's ledger. ``initial_blob`` is the state before round 1 (SHA-256)."""
+
+    room_name: Name
+    created_ms: Annotated[int, Field(ge=0, lt=1 << 53)]
+    admins: Annotated[list[PeerId], Field(min_length=1, max_length=16)]
+    admin_threshold: Annotated[int, Field(ge=1, le=16)] = 1
+    policy: Policy
+    members: Annotated[list[Member], Field(min_length=1, max_length=128)]
+    plan: Plan
+    initial_blob: Digest
+    initial_size: Annotated[int, Field(ge=1, le=1 << 30)]
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

@@ -1,0 +1,399 @@
+"""What goes over the pipes of a trainer process: bounded JSON lines, nothing else.
+
+A parent writes requests and commands to the worker's stdin and reads messages from its stdout, one
+JSON object a line. Large things pass as file paths. Every request ends in exactly one
+:class:`Done` or :class:`Failed`; between them come :class:`Progress` messages. stderr is a log.
+
+Two roles share this protocol. ``python -m trainer`` loads torch and takes every request;
+``python -m trainer --role arithmetic`` never imports torch, runs under a memory limit and takes
+only the requests marked *arithmetic*: it reads files that strangers made.
+
+This module imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Literal, get_type_hints
+
+MAX_LINE = 1 << 20
+"""Bytes in one line; a longer one ends the conversation."""
+
+VERSION = 1
+
+
+class WireError(ValueError):
+    """A line that is no message of this protocol."""
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """Which layers get a LoRA adapter and of what size. ``alpha`` = ``rank`` means scale 1."""
+
+    rank: int = 8
+    alpha: int = 8
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+@dataclass(frozen=True)
+class WeightedFile:
+    """A contribution: its id (orders the sum), where it lies, and its integer weight."""
+
+    id: str
+    path: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """An adapter file and how strongly to apply it."""
+
+    path: str
+    weight: float = 1.0
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """Base of all requests; ``kind`` names them on the wire."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True)
+class Load(Request):
+    """Loads a base model and keeps it. ``model`` is ``tiny-landscapes``, a diffusers folder or file.
+
+    Result: ``{"model", "sha256", "device", "parameters", "resolution"}``.
+    """
+
+    kind: ClassVar[str] = "load"
+    model: str
+
+
+@dataclass(frozen=True)
+class CheckData(Request):
+    """Looks at a folder of pictures without a model. Arithmetic.
+
+    Result: ``{"usable", "pictures": [{"file", "caption", "width", "height"}...] (first 200),
+    "problems": [{"file", "problem", "remedy", "fatal"}...], "captions": {...counts}}``.
+    """
+
+    kind: ClassVar[str] = "check_data"
+    folder: str
+    resolution: int = 64
+
+
+@dataclass(frozen=True)
+class SampleData(Request):
+    """Writes generated captioned landscapes. Arithmetic.
+
+    ``participant`` >= 0 draws that participant's share of the built-in non-IID experiment, -1 scenes
+    of every kind, -2 its held-out pictures. Result: ``{"written"}``.
+    """
+
+    kind: ClassVar[str] = "sample_data"
+    folder: str
+    count: int
+    style: str = "plain"
+    seed: int = 0
+    participant: int = -1
+
+
+@dataclass(frozen=True)
+class SplitData(Request):
+    """Copies a folder's usable pictures and captions into several folders, shuffled by ``seed``.
+
+    ``holdout`` pictures go to ``holdout_folder``. Arithmetic. Result: ``{"counts", "holdout"}``.
+    """
+
+    kind: ClassVar[str] = "split_data"
+    folder: str
+    out: tuple[str, ...]
+    seed: int = 0
+    holdout: int = 0
+    holdout_folder: str = ""
+
+
+@dataclass(frozen=True)
+class InitAdapter(Request):
+    """Writes the adapter every member starts from: A from ``seed``, B zero. Arithmetic.
+
+    Needs the model's configuration only, not its weights. Result: ``{"path", "sha256", "bytes"}``.
+    """
+
+    kind: ClassVar[str] = "init_adapter"
+    model: str
+    spec: AdapterSpec
+    seed: int
+    out: str
+
+
+@dataclass(frozen=True)
+class Train(Request):
+    """Trains the adapter at ``initial`` on a folder and writes the trained factors to ``out``.
+
+    Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``.
+    Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems"}``.
+    Randomness is a pure function of (``seed``, ``round``, ``node``, step).
+    """
+
+    kind: ClassVar[str] = "train"
+    model: str
+    folder: str
+    out: str
+    spec: AdapterSpec
+    steps: int
+    initial: str = ""
+    batch: int = 8
+    learning_rate: float = 1e-3
+    resolution: int = 0
+    seed: int = 0
+    round: int = 0
+    node: str = ""
+    cache: str = ""
+    checkpoint: str = ""
+    export: Literal["factors", "kohya", "diffusers"] = "factors"
+
+
+@dataclass(frozen=True)
+class CheckBlob(Request):
+    """Says whether a stranger's file is a valid contribution. Arithmetic.
+
+    Result: ``{"ok", "reason"}``; bad content is a verdict, never a failure.
+    """
+
+    kind: ClassVar[str] = "check_blob"
+    path: str
+    model: str
+    spec: AdapterSpec
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class Combine(Request):
+    """Combines checked contributions into the round's result. Arithmetic, same bytes everywhere.
+
+    Result: ``{"path", "sha256", "bytes", "norms": {id: float}, "cosines": {id: float}}``.
+    """
+
+    kind: ClassVar[str] = "combine"
+    inputs: tuple[WeightedFile, ...]
+    mode: str
+    previous: str
+    out: str
+
+
+@dataclass(frozen=True)
+class Generate(Request):
+    """Draws pictures: every prompt with every seed. ``out`` is a folder, or a ``.png`` for one.
+
+    Progress: ``{"prompt", "seed", "path"}`` per finished picture, ``{"step", "steps"}`` between.
+    Result: ``{"pictures": [{"prompt", "seed", "path"}]}``.
+    """
+
+    kind: ClassVar[str] = "generate"
+    model: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    out: str
+    loras: tuple[LoraFile, ...] = ()
+    negative: str = ""
+    steps: int = 20
+    guidance: float = 4.0
+    width: int = 0
+    height: int = 0
+    note: str = ""
+    """Written into the PNG's metadata, for instance the round and the adapter's hash."""
+
+
+@dataclass(frozen=True)
+class Evaluate(Request):
+    """Paired denoising loss of adapters on a folder, with frozen noise and timesteps.
+
+    An empty path stands for the base model. Also says of ``pictures`` how many look painterly, by a
+    classifier whose own accuracy is in the result. Result:
+    ``{"losses": {path: float}, "pictures", "draws", "painterly": {path: float},
+    "classifier_accuracy"}``.
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    model: str
+    folder: str
+    adapters: tuple[str, ...]
+    pictures: tuple[str, ...] = ()
+    draws: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ExportAdapter(Request):
+    """Writes a room's adapter for other programs. Result: ``{"path", "sha256", "modules"}``."""
+
+    kind: ClassVar[str] = "export_adapter"
+    path: str
+    out: str
+    model: str
+    format: Literal["kohya", "diffusers"] = "kohya"
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cancel(Request):
+    """Ends a running or waiting request at its next step; that request ends in ``Failed``."""
+
+    kind: ClassVar[str] = "cancel"
+    request: int
+
+
+@dataclass(frozen=True)
+class Stop(Request):
+    """Cancels everything and ends the process. End of stdin means the same."""
+
+    kind: ClassVar[str] = "stop"
+
+
+# --- messages to the parent -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of what a worker says; ``request`` is the id of the request it belongs to."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """First message of a worker."""
+
+    kind: ClassVar[str] = "ready"
+    role: str
+    device: str
+    pid: int
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Progress(Message):
+    """How far a request is; the fields depend on its kind."""
+
+    kind: ClassVar[str] = "progress"
+    request: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Done(Message):
+    """A request's result."""
+
+    kind: ClassVar[str] = "done"
+    request: int
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """Why a request came to nothing. ``code`` is the exit code a command should end with."""
+
+    kind: ClassVar[str] = "failed"
+    request: int
+    title: str
+    cause: str = ""
+    remedy: str = ""
+    code: int = 1
+    cancelled: bool = False
+
+
+_REQUESTS: dict[str, type[Request]] = {cls.kind: cls for cls in Request.__subclasses__()}
+_MESSAGES: dict[str, type[Message]] = {cls.kind: cls for cls in Message.__subclasses__()}
+
+ARITHMETIC: frozenset[type[Request]] = frozenset(
+    {CheckData, SampleData, SplitData, InitAdapter, CheckBlob, Combine}
+)
+"""What the torch-free role takes."""
+
+
+def encode_request(number: int, request: Request) -> bytes:
+    """One line for the worker's stdin. ``number`` is chosen by the parent, unique per worker."""
+    return _line({"id": number, "kind": request.kind, **asdict(request)})
+
+
+def decode_request(line: bytes) -> tuple[int, Request]:
+    """Raises :class:`WireError` on anything but a well-formed request."""
+    data = _object(line)
+    number = data.pop("id", None)
+    if not isinstance(number, int):
+        raise WireError("a request needs an integer id")
+    return number, _build(_REQUESTS, data)
+
+
+def encode_message(message: Message) -> bytes:
+    """One line for the worker's stdout."""
+    return _line({"kind": message.kind, **asdict(message)})
+
+
+def decode_message(line: bytes) -> Message:
+    """Raises :class:`WireError` on anything but a well-formed message."""
+    return _build(_MESSAGES, _object(line))
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    line = json.dumps(data, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    if len(line) > MAX_LINE:
+        raise WireError(f"a message of {len(line)} bytes is too long")
+    return line
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    if len(line) > MAX_LINE:
+        raise WireError("line too long")
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise WireError("not an object")
+    return data
+
+
+def _build(kinds: dict[str, Any], data: dict[str, Any]) -> Any:
+    kind = kinds.get(str(data.pop("kind", "")))
+    if kind is None:
+        raise WireError("unknown kind")
+    return _dataclass(kind, data)
+
+
+def _dataclass(cls: Any, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise WireError(f"{cls.__name__} must be an object")
+    unknown = set(data) - {f.name for f in fields(cls)}
+    if unknown:
+        raise WireError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}")
+    hints = get_type_hints(cls)
+    try:
+        return cls(**{name: _value(hints[name], value) for name, value in data.items()})
+    except TypeError as error:
+        raise WireError(str(error)) from error
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return _dataclass(hint, value)
+    args = getattr(hint, "__args__", ())
+    if getattr(hint, "__origin__", None) is tuple:
+        if not isinstance(value, list):
+            raise WireError("expected a list")
+        return tuple(_value(args[0], item) for item in value)
+    if hint in (int, float, str, bool):
+        accepted = (int, float) if hint is float else hint
+        if not isinstance(value, accepted) or (hint is not bool and isinstance(value, bool)):
+            raise WireError(f"expected {hint.__name__}, got {value!r}")
+        return float(value) if hint is float else value
+    return value
