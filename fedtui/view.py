@@ -180,7 +180,8 @@ T = TypeVar("T")
 
 def to_json(view: object) -> dict[str, Any]:
     """A view as plain JSON values."""
-    assert is_dataclass(view) and not isinstance(view, type)
+    if not is_dataclass(view) or isinstance(view, type):
+        raise TypeError(f"{view!r} is no view")
     return asdict(view)
 
 

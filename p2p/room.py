@@ -43,7 +43,8 @@ class Member(Payload):
 class Policy(Payload):
     """Rules that only a new room can change.
 
-    ``majority`` tolerates members that crash or sleep; ``two_thirds`` also fewer than a third that lie.
+    ``majority`` tolerates members that crash or sleep; ``two_thirds`` also fewer than a third
+    that lie.
     """
 
     quorum: Literal["majority", "two_thirds"] = "majority"
@@ -70,7 +71,7 @@ class Plan(Payload):
 
 
 class Genesis(Payload):
-    """The first entry of a room's ledger. ``initial_blob`` is the state before round 1 (SHA-256)."""
+    """The first entry of a room's ledger. ``initial_blob`` names the state before round 1."""
 
     room_name: Name
     created_ms: Annotated[int, Field(ge=0, lt=1 << 53)]

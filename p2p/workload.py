@@ -47,5 +47,5 @@ class Workload(Protocol):
         ...
 
     async def apply(self, path: Path, round_number: int) -> None:
-        """Takes a committed result into use. Called once per commit, in order, after it is durable."""
+        """Takes a committed result into use: once per commit, in order, after it is durable."""
         ...
