@@ -1,0 +1,43 @@
+# make demo   a whole room on this machine: five nodes train one adapter together
+# make test   every test (make test-fast leaves out the slow ones)
+# Both set everything up the first time; later that costs nothing.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help setup demo test test-fast lint bench sim upgrade clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+	@echo "also: make lint | bench | sim | upgrade | clean      options: make demo ARGS='--nodes 3'"
+
+setup:
+	@$(PYTHON) scripts/setup_env.py
+
+demo: setup
+	@$(BIN)/fedtui demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+sim: setup
+	$(BIN)/python -m p2p.sim $(ARGS)
+
+upgrade:
+	@$(PYTHON) scripts/setup_env.py --upgrade
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
