@@ -115,7 +115,7 @@ def has_nvidia_gpu() -> bool:
 
 
 def torch_build() -> str:
-    code = "import torch; print(torch.__version__, 'cuda ' + torch.version.cuda if torch.version.cuda else 'cpu')"
+    code = "import torch; print(torch.__version__, torch.version.cuda or 'without CUDA')"
     found = subprocess.run([str(python()), "-c", code], capture_output=True, text=True, check=False)
     return found.stdout.strip()
 
