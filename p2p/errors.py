@@ -1,0 +1,67 @@
+"""What can go wrong between peers.
+
+Every error carries what a person needs: a title (what happened), a cause (why) and a remedy (what
+to do). Exceptions of other libraries are translated into these where they enter the package.
+"""
+
+from __future__ import annotations
+
+
+class P2PError(Exception):
+    """Base of the family. ``cause`` is one sentence about this case; the rest has defaults."""
+
+    title = "Something between the peers went wrong"
+    remedy = "Look at the node's log for details."
+
+    def __init__(self, cause: str, *, remedy: str | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        if remedy is not None:
+            self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.cause}"
+
+
+class ProtocolError(P2PError):
+    """Bytes that do not follow the protocol. The sender is at fault; nothing of them is used."""
+
+    title = "A message was refused"
+    remedy = (
+        "The sender should update fedtui; if it persists, its admin should look at that machine."
+    )
+
+
+class LimitError(ProtocolError):
+    """A size, rate or count above its budget (:mod:`p2p.limits`)."""
+
+    title = "A limit was exceeded"
+    remedy = "Nothing to do: the sender is slowed down or cut off."
+
+
+class TrustError(P2PError):
+    """An identity, signature or membership that must not be trusted. Never retried."""
+
+    title = "An identity could not be trusted"
+    remedy = "Check with the room's admin that the machine is a member."
+
+
+class NetworkError(P2PError):
+    """A peer that cannot be reached or does not answer, or a port that cannot be opened."""
+
+    title = "The network did not cooperate"
+    remedy = "Check that both machines are on the same network and try again."
+
+
+class BlobUnavailable(NetworkError):
+    """No source could deliver the bytes that a SHA-256 names."""
+
+    title = "A file could not be fetched"
+    remedy = "It is tried again when a member that has it is reachable."
+
+
+class StorageError(P2PError):
+    """The disk is full, not writable, or holds damaged files."""
+
+    title = "The disk refused"
+    remedy = "Free some space in the profile directory and check its permissions."

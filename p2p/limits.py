@@ -1,0 +1,105 @@
+"""Every size, rate and duration of the network layer, with its unit, in one place.
+
+Sizes are bytes, durations seconds, rates per second, unless the name says otherwise. The
+reasons are in docs/security.md; tests that need faster ones inject them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+# --- messages ---------------------------------------------------------------------------------
+MAX_MESSAGE_BYTES: Final = 64 * KIB
+MAX_LARGE_MESSAGE_BYTES: Final = 1 * MIB
+"""Proposals, commits and geneses; everything else stays below ``MAX_MESSAGE_BYTES``."""
+MAX_JSON_DEPTH: Final = 8
+MAX_JSON_NODES: Final = 4096
+MAX_LARGE_JSON_NODES: Final = 32_768
+MAX_JSON_INTEGER: Final = (1 << 53) - 1
+"""Above it JSON readers that use doubles disagree about the value."""
+MAX_NAME_CHARS: Final = 32
+MAX_NAME_CELLS: Final = 40
+MAX_STATUS_BYTES: Final = 1 * KIB
+MAX_CERTIFICATE_BYTES: Final = 1 * KIB
+MAX_MEMBERS: Final = 128
+
+# --- connections to our port ------------------------------------------------------------------
+MAX_HANDSHAKES: Final = 64
+MAX_HANDSHAKES_PER_HOST: Final = 8
+HANDSHAKE_TIMEOUT: Final = 5.0
+TLS_SHUTDOWN_TIMEOUT: Final = 1.0
+MAX_CONNECTIONS_PER_PEER: Final = 12
+"""8 for messages and 4 for transfers."""
+MAX_TRANSFERS_PER_PEER: Final = 4
+LISTEN_BACKLOG: Final = 128
+ACCEPT_RETRY_DELAY: Final = 0.5
+"""Pause after accept() failed, for example because no file descriptor was left."""
+
+# --- requests ---------------------------------------------------------------------------------
+REQUEST_RATE: Final = 50.0
+REQUEST_BURST: Final = 200
+FIRST_REQUEST_TIMEOUT: Final = 10.0
+KEEPALIVE_TIMEOUT: Final = 75.0
+WATCHDOG_INTERVAL: Final = 1.0
+LINGERING_TIME: Final = 2.0
+MAX_REQUEST_LINE_BYTES: Final = 2 * KIB
+MAX_HEADER_BYTES: Final = 4 * KIB
+MAX_HEADERS: Final = 32
+TRANSFER_GRACE: Final = 10.0
+MIN_TRANSFER_RATE: Final = 16 * KIB
+"""Bytes per second that a body must reach after ``TRANSFER_GRACE``, in both directions."""
+STREAM_CHUNK_BYTES: Final = 256 * KIB
+"""One write to a response: 721 MB/s under TLS, where the sendfile fallback reached 93-127."""
+MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
+MAX_LEDGER_REPLY_ENTRIES: Final = 256
+SHUTDOWN_TIMEOUT: Final = 2.0
+
+# --- requests of ours -------------------------------------------------------------------------
+CONNECT_TIMEOUT: Final = 4.0
+REQUEST_TIMEOUT: Final = 10.0
+DIAL_STAGGER: Final = 0.25
+CLIENT_KEEPALIVE: Final = 30.0
+MAX_CLIENT_CONNECTIONS: Final = 256
+MAX_CLIENT_CONNECTIONS_PER_PEER: Final = 8
+MAX_QUEUED_MESSAGES: Final = 64
+MAX_QUEUED_BYTES: Final = 4 * MIB
+MAX_QUEUE_AGE: Final = 30.0
+"""A message that waited longer is dropped: the protocol above has repeated it by then."""
+SEND_BACKOFF_MIN: Final = 0.25
+SEND_BACKOFF_MAX: Final = 4.0
+
+# --- addresses and discovery ------------------------------------------------------------------
+MAX_ADDRESSES_PER_PEER: Final = 8
+MAX_HINTED_PEERS: Final = 512
+RESOLVE_TIMEOUT: Final = 3.0
+MAX_PARALLEL_RESOLVES: Final = 8
+MAX_PENDING_RESOLVES: Final = 256
+INTERFACE_POLL_INTERVAL: Final = 5.0
+DISCOVERY_RETRY_MIN: Final = 5.0
+DISCOVERY_RETRY_MAX: Final = 60.0
+
+# --- blobs ------------------------------------------------------------------------------------
+MAX_BLOB_BYTES: Final = 1 * GIB
+"""Upper end of what a room's policy may allow; the default policy is 256 MiB."""
+BLOB_WRITE_BYTES: Final = 1 * MIB
+ROOM_QUOTA_BYTES: Final = 20 * GIB
+FREE_SPACE_RESERVE_BYTES: Final = 2 * GIB
+FREE_SPACE_RESERVE_PERCENT: Final = 5
+"""The smaller of the two reserves is kept free."""
+BLOB_TRIES_PER_SOURCE: Final = 2
+BLOB_RETRY_DELAY: Final = 0.2
+
+# --- liveness ---------------------------------------------------------------------------------
+PROBE_INTERVAL: Final = 1.0
+PROBE_TIMEOUT: Final = 1.5
+PROBES_PER_SECOND: Final = 16
+"""Above this many members each one is probed less often, so that our load stays constant."""
+SUSPECT_AFTER_INTERVALS: Final = 3.0
+UNREACHABLE_AFTER_INTERVALS: Final = 10.0
+STALL_SECONDS: Final = 5.0
+"""A timer this late means that we slept or were starved: others are not blamed for it."""
+LEAVE_TIMEOUT: Final = 1.0
