@@ -1,0 +1,1 @@
+"""The commands, one file per group. Nothing heavy is imported before a command needs it."""

@@ -1,0 +1,52 @@
+"""``fedtui export``: the room's adapter as a file other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedtui.cli import output
+from fedtui.errors import ExitCode, FedtuiError, UsageError
+
+FORMATS = ("kohya", "diffusers")
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    round: Annotated[
+        int | None, typer.Option("--round", min=1, help="A committed round; the last one if unset.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="kohya (ComfyUI, A1111) or diffusers.")] = "kohya",
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Writes the room's adapter for ComfyUI, A1111 or diffusers."""
+    from fedtui import paths, rooms
+    from fedtui.cli.trainer import ask
+    from trainer.protocol import ExportAdapter
+
+    if format not in FORMATS:
+        raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
+    room = rooms.current(paths.default_profile())
+    committed = rooms.committed_adapters(room.paths)
+    if not committed:
+        raise FedtuiError("there is no adapter yet", "no round of the room has been committed")
+    number = max(committed) if round is None else round
+    if number not in committed:
+        kept = ", ".join(map(str, sorted(committed)))
+        raise FedtuiError(
+            f"round {number} has no adapter here", f"kept are {kept}", code=ExitCode.USAGE
+        )
+    request = ExportAdapter(
+        path=str(committed[number]),
+        out=str(out.absolute()),
+        model=room.task.model,
+        format=format,  # type: ignore[arg-type]
+        metadata=rooms.export_metadata(room, number),
+    )
+    result = ask(request)
+    if json:
+        output.data_json({"round": number, **result})
+    else:
+        output.data(f"{result['path']}  round {number}, {result['modules']} modules")

@@ -1,0 +1,120 @@
+"""The command tree, and the border where every exception becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from fedtui import __version__
+from fedtui.cli import adapters, data, demo, learn, look, node, output
+from fedtui.errors import ExitCode, FedtuiError
+
+EPILOG = """Exit codes: 0 ok, 1 failed, 2 usage or no terminal, 3 network, 4 trust, 5 no device,
+model or picture, 130 and 143 signals."""
+
+app = typer.Typer(
+    name="fedtui",
+    help="People on one network train an image model together. Their pictures stay at home.",
+    epilog=EPILOG,
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.data(f"fedtui {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    daemon: Annotated[
+        bool, typer.Option("--daemon", help="Run a node without a screen; the log goes to stderr.")
+    ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="With --daemon: the log as JSON lines.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Without a command: the terminal interface of this machine's node."""
+    output.settings.debug = debug
+    if context.invoked_subcommand is None:
+        code = node.run_daemon(log_json=log_json) if daemon else node.open_interface()
+        raise typer.Exit(code)
+    if daemon:
+        raise typer.BadParameter("--daemon takes no command")
+
+
+app.add_typer(data.app, name="data", help="Look at folders of pictures, make sample ones.")
+app.command("demo")(demo.demo)
+app.command("train")(learn.train)
+app.command("generate")(learn.generate)
+app.command("export")(adapters.export)
+app.command("status")(look.status)
+app.command("peers")(look.peers)
+app.command("rounds")(look.rounds)
+app.command("events")(look.events)
+app.command("watch")(look.watch)
+app.command("locate")(look.locate)
+app.command("stop")(node.stop)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; errors become one message on stderr."""
+    command = typer.main.get_command(app)
+    try:
+        result: Any = command.main(list(arguments), prog_name="fedtui", standalone_mode=True)
+    except SystemExit as end:
+        result = end.code
+    except FedtuiError as error:
+        return _report(error, error.render(), error.code)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; writing to it again at exit would say so once more.
+        sys.stderr.close()
+        return ExitCode.OK
+    except Exception as error:
+        return _unexpected(error)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _unexpected(error: Exception) -> int:
+    """Errors of the peer have the same three parts; anything else is a fault of this program."""
+    title, cause, remedy = (getattr(error, part, "") for part in ("title", "cause", "remedy"))
+    if title:
+        known = FedtuiError(str(title), str(cause), str(remedy), code=_peer_code(error))
+        return _report(error, known.render(), known.code)
+    unknown = FedtuiError(
+        "something went wrong that should not",
+        f"{type(error).__name__}: {error}",
+        "run it again with `fedtui --debug …` and report what it prints",
+    )
+    return _report(error, unknown.render(), unknown.code)
+
+
+def _peer_code(error: Exception) -> int:
+    """The exit code of an error raised by the peer, told by the names of its family."""
+    families = {kind.__name__ for kind in type(error).__mro__}
+    if "TrustError" in families:
+        return ExitCode.TRUST
+    return ExitCode.NETWORK if "NetworkError" in families else ExitCode.FAILED
+
+
+def _report(error: BaseException, text: str, code: int) -> int:
+    if output.settings.debug:
+        traceback.print_exception(error)
+    output.say(text)
+    return code

@@ -1,0 +1,58 @@
+"""``fedtui demo``: a whole room on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedtui import terminal
+from fedtui.cli import output
+
+MAX_NODES = 16
+
+
+def demo(
+    nodes: Annotated[int, typer.Option(min=1, max=MAX_NODES, help="Participants.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds to train.")] = 3,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Print progress instead of opening the interface.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines; implies --headless.")
+    ] = False,
+    dir: Annotated[
+        Path | None, typer.Option("--dir", help="Where the room is made; must be new or empty.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same adapter.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Your own captioned pictures, split among all.")
+    ] = None,
+    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedavg",
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 60,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Afterwards also train each participant alone.")
+    ] = False,
+) -> None:
+    """Five real nodes on this machine train the built-in model together.
+
+    Real processes, real discovery and encryption, real training: only the network is short.
+    """
+    from fedtui.cli import running
+    from fedtui.demo import DemoOptions, run_headless, run_with_interface
+
+    options = DemoOptions(
+        nodes=nodes,
+        rounds=rounds,
+        directory=dir.expanduser().absolute() if dir else None,
+        seed=seed,
+        data=data.expanduser().absolute() if data else None,
+        algorithm=algorithm,
+        steps=steps,
+        compare=compare,
+    )
+    if headless or json or not terminal.interactive():
+        reporter = output.data_json if json else None
+        raise typer.Exit(running.run(run_headless(options, json=reporter, say=output.say)))
+    raise typer.Exit(run_with_interface(options))

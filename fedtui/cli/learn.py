@@ -1,0 +1,191 @@
+"""``fedtui train`` and ``fedtui generate``: the trainer alone, without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedtui.cli import output
+from fedtui.errors import UsageError
+
+EMBEDDED_MODEL = "tiny-landscapes"
+STAGES = {"load": "loading the model", "cache": "preparing the pictures"}
+FORMATS = ("kohya", "diffusers", "factors")
+
+
+def train(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures with captions.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter file to write.")],
+    model: Annotated[
+        str, typer.Option(help="tiny-landscapes, or a diffusers folder or file.")
+    ] = EMBEDDED_MODEL,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimiser steps.")] = 200,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, max=512, help="Pictures in one step.")] = 8,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=0.0)] = 1e-3,
+    resolution: Annotated[int, typer.Option(min=0, help="Pixels; 0 takes the model's.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same adapter.")] = 0,
+    format: Annotated[str, typer.Option(help="kohya, diffusers or factors.")] = "kohya",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Trains an adapter on this machine alone. Ctrl+C stops it."""
+    from fedtui.cli.trainer import ask
+    from trainer.protocol import AdapterSpec, Train
+
+    if format not in FORMATS:
+        raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
+    checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
+    if not resume:
+        _discard(checkpoint)
+    request = Train(
+        model=model,
+        folder=str(folder.absolute()),
+        out=str(_writable(out)),
+        spec=AdapterSpec(rank, rank),
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        resolution=resolution,
+        seed=seed,
+        checkpoint=str(checkpoint),
+        export=format,  # type: ignore[arg-type]
+    )
+    line = output.ProgressLine()
+
+    def show(data: dict[str, Any]) -> None:
+        line.show(_training(data))
+
+    result = ask(request, threads=_threads(), on_progress=show)
+    line.clear()
+    _discard(checkpoint)
+    if json:
+        output.data_json(result)
+        return
+    for problem in result.get("problems") or ():
+        output.say(f"left out {problem.get('file')}: {problem.get('problem')}")
+    output.data(
+        f"{result['path']}  {result['steps']} steps on {result['samples']} pictures in "
+        f"{result['seconds']:.0f} s, loss {result['loss']:.4f}"
+    )
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A .png; a folder when --count is above 1.")
+    ],
+    negative: Annotated[str, typer.Option(help="What to keep out.")] = "",
+    model: Annotated[
+        str, typer.Option(help="tiny-landscapes, or a diffusers folder or file.")
+    ] = EMBEDDED_MODEL,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="FILE or FILE:WEIGHT; several times for several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first picture.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 20,
+    cfg: Annotated[float, typer.Option(min=0.0, help="Guidance scale.")] = 4.0,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the model's own when empty.")] = "",
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many pictures.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Draws pictures with a model and any number of adapters."""
+    from fedtui.cli.trainer import ask
+    from trainer.protocol import Generate
+
+    if count == 1 and out.suffix.lower() != ".png":
+        raise UsageError("--out must end in .png", f"{out.name} does not")
+    if count > 1 and out.suffix.lower() == ".png":
+        raise UsageError("--out must be a folder for several pictures", f"{out} is one picture")
+    width, height = _size(size)
+    request = Generate(
+        model=model,
+        prompts=(prompt,),
+        seeds=tuple(range(seed, seed + count)),
+        out=str(_writable(out)),
+        loras=tuple(_lora(text) for text in lora or ()),
+        negative=negative,
+        steps=steps,
+        guidance=cfg,
+        width=width,
+        height=height,
+    )
+    line = output.ProgressLine()
+
+    def show(data: dict[str, Any]) -> None:
+        if "step" in data:
+            line.show(f"drawing, step {data['step']} of {data['steps']}")
+
+    result = ask(request, threads=_threads(), on_progress=show)
+    line.clear()
+    if json:
+        output.data_json(result)
+        return
+    for picture in result["pictures"]:
+        output.data(str(picture["path"]))
+
+
+def _training(data: dict[str, Any]) -> str:
+    stage = data.get("stage", "train")
+    if stage in STAGES:
+        return STAGES[stage]
+    parts = [f"step {data.get('step', 0)} of {data.get('steps', 0)}"]
+    if isinstance(data.get("loss"), float):
+        parts.append(f"loss {data['loss']:.4f}")
+    if data.get("images_per_s"):
+        parts.append(f"{data['images_per_s']:.1f} pictures/s")
+    return ", ".join(parts)
+
+
+def _lora(text: str) -> Any:
+    """``FILE`` or ``FILE:WEIGHT``; a colon in the path itself (Windows) is no weight."""
+    from trainer.protocol import LoraFile
+
+    path, weight = text, 1.0
+    head, colon, tail = text.rpartition(":")
+    if colon and head:
+        try:
+            path, weight = head, float(tail)
+        except ValueError:
+            path = text
+    if not Path(path).is_file():
+        raise UsageError(f"there is no adapter {path}", remedy="give --lora FILE or FILE:WEIGHT")
+    return LoraFile(str(Path(path).absolute()), weight)
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise UsageError(f"{text!r} is no size", remedy="write it as 512x512")
+    return int(width), int(height)
+
+
+def _writable(out: Path) -> Path:
+    """The absolute path, its folder made. Raises :class:`UsageError` before hours of work."""
+    target = out.expanduser().absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {target.parent}", error.strerror or "") from error
+    return target
+
+
+def _discard(checkpoint: Path) -> None:
+    import shutil
+
+    if checkpoint.is_dir():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _threads() -> int:
+    from fedtui import paths, settings
+
+    return settings.load(paths.default_profile()).threads

@@ -1,0 +1,111 @@
+"""The node of this machine: without a screen, with the interface, and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fedtui import terminal
+from fedtui.cli import output, running
+from fedtui.errors import FedtuiError, NetworkError
+from fedtui.paths import HOME_VARIABLE, Profile
+
+START_WAIT_S = 30.0
+QUIT_HINT = "The node goes on without this window; `fedtui` opens it again."
+
+
+def run_daemon(*, log_json: bool) -> int:
+    """``fedtui --daemon``: a node until SIGTERM, SIGINT or ``fedtui stop``."""
+    from fedtui.daemon import serve
+
+    return serve(log_json=log_json, debug=output.settings.debug)
+
+
+def open_interface() -> int:
+    """``fedtui``: attaches to this profile's node, starting one if none runs."""
+    terminal.require_terminal()
+    from fedtui import paths, rooms
+
+    profile = paths.default_profile()
+    rooms.current(profile)
+    if not _answers(profile.control):
+        output.say("starting a node …")
+        _start(profile)
+    return attach()
+
+
+def attach() -> int:
+    """The interface of a node that runs already."""
+    terminal.require_terminal()
+    from fedtui import paths, settings
+
+    profile = paths.default_profile()
+    if not _answers(profile.control):
+        raise NetworkError(
+            "no node is running on this profile",
+            f"nothing answers at {profile.control}",
+            "start one with `fedtui` or `fedtui --daemon`",
+        )
+    terminal.prepare(settings.load(profile).color)
+    from fedtui.tui.app import run
+
+    return run(profile.control, quit_hint=QUIT_HINT, owns_room=False)
+
+
+def stop() -> None:
+    """Ends this profile's node cleanly."""
+    from fedtui import paths
+    from fedtui.control.client import ControlClient
+
+    async def main() -> None:
+        async with ControlClient(paths.default_profile().control) as client:
+            await client.stop()
+
+    running.run(main())
+    output.say("the node is stopping")
+
+
+def _answers(control: Path) -> bool:
+    import asyncio
+
+    from fedtui.control.client import ControlClient, NoNode
+
+    async def main() -> bool:
+        async with ControlClient(control) as client:
+            try:
+                await client.view()
+            except NoNode:
+                return False
+            return True
+
+    return asyncio.run(main())
+
+
+def _start(profile: Profile) -> None:
+    """Starts a node that outlives this terminal, and waits until it answers."""
+    profile.create()
+    with profile.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "fedtui", "--daemon"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, HOME_VARIABLE: str(profile.root)},
+        )
+    deadline = time.monotonic() + START_WAIT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            words = profile.log.read_text(errors="replace").splitlines()[-5:]
+            raise FedtuiError("the node does not start", "\n       ".join(words))
+        if _answers(profile.control):
+            return
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    raise FedtuiError(
+        "the node does not answer", f"it had {START_WAIT_S:.0f} s", f"look at {profile.log}"
+    )

@@ -1,0 +1,76 @@
+"""Data to stdout, narration to stderr, and progress that suits a person or a log."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LOG_INTERVAL_S = 5.0
+"""Between two progress lines when nobody watches a terminal."""
+
+
+@dataclass
+class OutputSettings:
+    """What the options before the command said."""
+
+    debug: bool = False
+
+
+settings = OutputSettings()
+
+
+def data(text: str) -> None:
+    """What the command was asked for."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def data_json(value: Any) -> None:
+    data(json.dumps(value, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """What a person may want to know meanwhile."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, separated by two blanks."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
+    return "\n".join(lines)
+
+
+class ProgressLine:
+    """One line that rewrites itself on a terminal, or a line every few seconds in a log."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._shown = ""
+        self._last = float("-inf")
+
+    def show(self, text: str) -> None:
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self._shown = text
+            return
+        now = time.monotonic()
+        if text != self._shown and now - self._last >= LOG_INTERVAL_S:
+            self._shown, self._last = text, now
+            say(text)
+
+    def clear(self) -> None:
+        """Makes room for another line."""
+        if self._live and self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = ""

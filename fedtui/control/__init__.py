@@ -1,0 +1,1 @@
+"""The local API of a node: one server, one client, a Unix socket between them."""

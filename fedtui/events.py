@@ -1,0 +1,167 @@
+"""The node's events: one stream for the screen, ``events.jsonl``, ``--json`` and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, get_args
+
+from fedtui.limits import EVENT_QUEUE, EVENTS_FILE_BYTES, EVENTS_FILES, EVENTS_KEPT
+from fedtui.view import EventView, Level
+
+Event = dict[str, Any]
+NameOf = Callable[[str], str]
+QUIET = frozenset({"train.progress", "peer.state"})
+"""Too frequent for a list that people read; the table of peers shows them."""
+
+
+class EventStream:
+    """Numbers events, keeps the newest, writes them to a rotating file and feeds followers.
+
+    ``seq`` counts from 1 in one run of the node.
+    """
+
+    def __init__(self, node: str, path: Path | None = None) -> None:
+        self._node = node
+        self._kept: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._seq = 0
+        self._followers: set[asyncio.Queue[Event | None]] = set()
+        self._file = (
+            RotatingFileHandler(
+                path, maxBytes=EVENTS_FILE_BYTES, backupCount=EVENTS_FILES, encoding="utf-8"
+            )
+            if path
+            else None
+        )
+
+    def emit(self, type_: str, **data: Any) -> Event:
+        """Adds an event; the caller's data must be JSON values."""
+        self._seq += 1
+        event: Event = {
+            "seq": self._seq,
+            "ts": round(time.time(), 3),
+            "node": self._node,
+            "type": type_,
+            **data,
+        }
+        self._kept.append(event)
+        if self._file is not None:
+            self._file.emit(logging.LogRecord("", 0, "", 0, "%s", (json.dumps(event),), None))
+        for queue in self._followers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+        return event
+
+    def since(self, seq: int = 0) -> list[Event]:
+        """The kept events after number ``seq``, oldest first."""
+        return [event for event in self._kept if event["seq"] > seq]
+
+    async def follow(self, seq: int = 0) -> AsyncIterator[Event]:
+        """The kept events after ``seq``, then each new one, until :meth:`close`."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(EVENT_QUEUE)
+        past = self.since(seq)
+        self._followers.add(queue)
+        try:
+            for event in past:
+                yield event
+            while (new := await queue.get()) is not None:
+                yield new
+        finally:
+            self._followers.discard(queue)
+
+    def close(self) -> None:
+        """Ends every follower and the file."""
+        for queue in self._followers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(None)
+        if self._file is not None:
+            self._file.close()
+
+
+def view_of(event: Event, name_of: NameOf) -> EventView:
+    """An event as a line of the event list."""
+    text, level = sentence(event, name_of)
+    return EventView(
+        seq=event.get("seq", 0),
+        ts=event["ts"],
+        type=event["type"],
+        text=text,
+        level=level,
+        peer=event.get("peer"),
+    )
+
+
+def sentence(event: Event, name_of: NameOf) -> tuple[str, Level]:
+    """What an event means in words, and how much it matters."""
+    write = _SENTENCES.get(event["type"])
+    if write is None:
+        return _plain(event)
+    data = dict(event)
+    if isinstance(data.get("peer"), str):
+        data["who"] = name_of(data["peer"])
+    return write(data)
+
+
+def _plain(e: Mapping[str, Any]) -> tuple[str, Level]:
+    """An event that brings its own text and level."""
+    level: Level = "info"
+    for known in get_args(Level):
+        if e.get("level") == known:
+            level = known
+    return str(e.get("text") or e["type"]), level
+
+
+def _checked(e: Mapping[str, Any]) -> tuple[str, Level]:
+    if e.get("verdict") in (True, "ok", "accepted"):
+        return f"contribution of {e.get('who')} checked", "info"
+    return f"contribution of {e.get('who')} refused: {e.get('reason')}", "warning"
+
+
+def _recomputed(e: Mapping[str, Any]) -> tuple[str, Level]:
+    if e.get("equal"):
+        return f"round {e['round']}: result recomputed, equal byte for byte", "ok"
+    return f"round {e['round']}: recomputed result differs from what was proposed", "error"
+
+
+def _committed(e: Mapping[str, Any]) -> tuple[str, Level]:
+    inputs = len(e.get("inputs", ()))
+    text = f"round {e['round']} committed with {inputs} contributions"
+    if excluded := len(e.get("excluded", ())):
+        return f"{text}, {excluded} left out", "warning"
+    return text, "ok"
+
+
+def _trained(e: Mapping[str, Any]) -> tuple[str, Level]:
+    loss = e.get("loss")
+    shown = f", loss {loss:.4f}" if isinstance(loss, float) else ""
+    return f"trained on {e.get('samples')} pictures in {e.get('seconds', 0):.0f} s{shown}", "ok"
+
+
+_SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
+    "node.ready": lambda e: ("node ready", "info"),
+    "peer.found": lambda e: (f"found {e.get('who')}", "info"),
+    "peer.state": lambda e: (f"{e.get('who')} is {e.get('state')}", "info"),
+    "room.joined": lambda e: (f"joined room {e.get('name', '')}", "ok"),
+    "round.started": lambda e: (f"round {e['round']} started", "info"),
+    "train.progress": lambda e: (f"training, step {e['step']} of {e['steps']}", "info"),
+    "train.finished": _trained,
+    "contribution.sent": lambda e: (f"contribution sent, {e.get('bytes', 0):,} bytes", "ok"),
+    "contribution.checked": _checked,
+    "aggregator.elected": lambda e: (
+        f"round {e['round']}: {e.get('who')} aggregates (attempt {e['attempt']})",
+        "info" if e["attempt"] == 0 else "warning",
+    ),
+    "result.recomputed": _recomputed,
+    "round.committed": _committed,
+    "preview.ready": lambda e: (f"round {e['round']}: picture of {e['prompt']!r}", "info"),
+    "adapter.applied": lambda e: (f"round {e['round']}: adapter in use", "ok"),
+    "demo.finished": lambda e: (f"demo finished after {e.get('rounds')} rounds", "ok"),
+}

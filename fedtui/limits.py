@@ -1,0 +1,52 @@
+"""Sizes, rates and times of the product around the peer, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- the trainer as a child process -----------------------------------------------------------
+TRAINER_START_S: Final = 180.0
+"""Importing torch took 17-20 s with both cores of a laptop busy; five at once take longer."""
+TRAINER_CANCEL_S: Final = 30.0
+"""A cancelled request must end in this time, or its process is ended."""
+TRAINER_STOP_S: Final = 5.0
+"""Between asking a worker to stop, SIGTERM and SIGKILL."""
+TRAINER_REQUESTS_MAX: Final = 64
+"""Requests a worker may owe answers to at once."""
+TRAINER_LOG_BYTES: Final = 1 << 20
+TRAINER_LOG_FILES: Final = 2
+TRAINER_LAST_WORDS: Final = 12
+"""Lines of a worker's stderr kept for the message that says why it died."""
+
+# --- the node ---------------------------------------------------------------------------------
+VIEW_INTERVAL_S: Final = 0.25
+STATUS_INTERVAL_S: Final = 1.0
+TRAIN_RETRIES: Final = 3
+"""Times a round's training is tried again after the trainer failed, before the round is left."""
+TRAIN_RETRY_WAIT_S: Final = 2.0
+VIEW_EVENTS: Final = 200
+VIEW_LOSSES: Final = 2_000
+VIEW_PREVIEWS: Final = 400
+VIEW_COMMITS: Final = 200
+
+# --- events -----------------------------------------------------------------------------------
+EVENTS_KEPT: Final = 4_000
+"""Events held in memory for readers that come late."""
+EVENTS_FILE_BYTES: Final = 8 << 20
+EVENTS_FILES: Final = 3
+EVENT_QUEUE: Final = 1_000
+"""Events waiting for one slow reader before the oldest of them are dropped."""
+
+# --- the control API --------------------------------------------------------------------------
+CONTROL_BODY_BYTES: Final = 64 << 10
+CONTROL_LINE_BYTES: Final = 1 << 20
+CONTROL_CONNECTIONS: Final = 32
+CONTROL_TIMEOUT_S: Final = 10.0
+CONTROL_VIEW_BYTES: Final = 16 << 20
+UNIX_SOCKET_PATH_BYTES: Final = 100
+"""Linux takes 107 bytes, macOS 103; longer profile paths get a socket in the temporary folder."""
+
+# --- the demo ---------------------------------------------------------------------------------
+DEMO_NODES_MAX: Final = 16
+DEMO_NODE_START_S: Final = 60.0
+DEMO_STOP_S: Final = 12.0

@@ -1,0 +1,166 @@
+"""Where things lie. A profile is one directory: ``FEDTUI_HOME`` or the platform's data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedtui.errors import TrustError, UsageError
+from fedtui.limits import UNIX_SOCKET_PATH_BYTES
+
+HOME_VARIABLE = "FEDTUI_HOME"
+
+
+@dataclass(frozen=True)
+class RoomPaths:
+    """What a profile keeps of one room."""
+
+    root: Path
+
+    @property
+    def genesis(self) -> Path:
+        """The room's signed founding document, as received."""
+        return self.root / "genesis.json"
+
+    @property
+    def initial(self) -> Path:
+        """The adapter every member started from."""
+        return self.root / "initial.safetensors"
+
+    @property
+    def previews(self) -> Path:
+        return self.root / "previews"
+
+    @property
+    def adapters(self) -> Path:
+        """One committed adapter per round, ``round-0003.safetensors``."""
+        return self.root / "adapters"
+
+    def adapter(self, round_number: int) -> Path:
+        return self.adapters / f"round-{round_number:04d}.safetensors"
+
+    @property
+    def contributions(self) -> Path:
+        """What this node trained, one file per round."""
+        return self.root / "contributions"
+
+    def contribution(self, round_number: int) -> Path:
+        return self.contributions / f"round-{round_number:04d}.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """Loss points and previews of earlier rounds, for the screen after a restart."""
+        return self.root / "history.json"
+
+    @property
+    def work(self) -> Path:
+        """Files under construction; emptied when the node starts."""
+        return self.root / "work"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One participant's directory."""
+
+    root: Path
+
+    @property
+    def identity(self) -> Path:
+        return self.root / "identity.key"
+
+    @property
+    def config(self) -> Path:
+        """The user's own settings; read, never rewritten."""
+        return self.root / "config.toml"
+
+    @property
+    def state(self) -> Path:
+        """What the program remembers between runs."""
+        return self.root / "state.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "node.lock"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "node.log"
+
+    @property
+    def trainer_log(self) -> Path:
+        return self.root / "trainer.log"
+
+    @property
+    def arithmetic_log(self) -> Path:
+        return self.root / "arithmetic.log"
+
+    @property
+    def rooms(self) -> Path:
+        return self.root / "rooms"
+
+    def room(self, room_id: str) -> RoomPaths:
+        return RoomPaths(self.rooms / room_id)
+
+    def cache(self, dataset: str) -> Path:
+        """Where the trainer keeps what it computed from a folder of pictures."""
+        return self.root / "cache" / hashlib.sha256(dataset.encode()).hexdigest()[:16]
+
+    @property
+    def control(self) -> Path:
+        """The control socket; in the temporary folder where the profile's path is too long for one.
+
+        The kernel limits a socket's path to about a hundred bytes, whatever the file system takes.
+        """
+        inside = self.root / "control.sock"
+        if len(os.fsencode(inside)) <= UNIX_SOCKET_PATH_BYTES:
+            return inside
+        name = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:20]
+        return Path(tempfile.gettempdir()) / f"fedtui-{_user()}" / f"{name}.sock"
+
+    def create(self) -> None:
+        """Makes the directory, readable by its owner only. Raises :class:`UsageError`."""
+        for directory in (self.root, self.control.parent):
+            make_private(directory)
+
+
+def default_profile() -> Profile:
+    """The profile this process works on."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Profile(Path(chosen).expanduser().absolute())
+    import platformdirs
+
+    return Profile(platformdirs.user_data_path("fedtui", appauthor=False))
+
+
+def make_private(directory: Path) -> None:
+    """Creates a directory only its owner may enter. Raises when it belongs to somebody else."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and directory.stat().st_uid != os.getuid():
+            raise TrustError(
+                f"{directory} belongs to another user",
+                "a node keeps its identity and its control socket there",
+                f"choose another place with {HOME_VARIABLE}",
+            )
+    except OSError as error:
+        raise UsageError(
+            f"cannot use {directory}",
+            error.strerror or str(error),
+            f"choose another place with {HOME_VARIABLE}",
+        ) from error
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else "user"

@@ -1,0 +1,105 @@
+"""What a room's plan says about learning: the model, the adapter, the training, the previews.
+
+:class:`p2p.room.Plan` carries it as ``task`` and never looks inside. It holds integers and strings
+only, because that is what signed messages may hold: the learning rate in millionths, the guidance
+in thousandths.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from fedtui.errors import FedtuiError, TrustError
+from trainer.protocol import AdapterSpec
+
+MICRO = 1_000_000
+MILLI = 1_000
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AdapterTask(_Part):
+    """Size and place of the LoRA adapter."""
+
+    rank: Annotated[int, Field(ge=1, le=256)] = 8
+    alpha: Annotated[int, Field(ge=1, le=1024)] = 8
+    targets: Annotated[list[Text], Field(min_length=1, max_length=32)] = [
+        "to_q",
+        "to_k",
+        "to_v",
+        "to_out.0",
+    ]
+
+    @property
+    def spec(self) -> AdapterSpec:
+        return AdapterSpec(self.rank, self.alpha, tuple(self.targets))
+
+
+class PreviewTask(_Part):
+    """The pictures everybody draws after each commit: every prompt with every seed."""
+
+    prompts: Annotated[list[Text], Field(min_length=1, max_length=16)]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=8)] = [0]
+    steps: Annotated[int, Field(ge=1, le=200)] = 20
+    guidance_milli: Annotated[int, Field(ge=0, le=50_000)] = 4_000
+
+    @property
+    def guidance(self) -> float:
+        return self.guidance_milli / MILLI
+
+
+class Task(_Part):
+    """All a member needs to train for the room; ``seed`` is the room's, mixed with round and peer.
+
+    ``resolution`` is in pixels of the shorter side; 0 takes the model's own.
+    """
+
+    model: Text
+    model_sha256: Digest
+    adapter: AdapterTask = AdapterTask()
+    steps: Annotated[int, Field(ge=1, le=1_000_000)]
+    batch: Annotated[int, Field(ge=1, le=512)] = 8
+    learning_rate_micro: Annotated[int, Field(ge=1, le=MICRO)] = 1_000
+    seed: Seed = 0
+    resolution: Annotated[int, Field(ge=0, le=4096)] = 0
+    preview: PreviewTask
+
+    @property
+    def learning_rate(self) -> float:
+        return self.learning_rate_micro / MICRO
+
+    def to_plan(self) -> dict[str, Any]:
+        """The value of ``Plan.task``."""
+        return self.model_dump(mode="json")
+
+
+def read_task(task: dict[str, Any]) -> Task:
+    """The task inside a plan. Raises :class:`FedtuiError` when this version cannot do it."""
+    try:
+        return Task.model_validate(task)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FedtuiError(
+            "the room's plan is not one this version can follow",
+            f"{where}: {first['msg']}",
+            "update fedtui, or ask the room's admin which version they use",
+        ) from error
+
+
+def check_model(task: Task, sha256: str) -> None:
+    """Raises :class:`TrustError` when the model on this machine is not the room's."""
+    if sha256 != task.model_sha256:
+        raise TrustError(
+            f"the model {task.model!r} on this machine is not the one of the room",
+            f"the room trains {task.model_sha256[:12]}…, here lies {sha256[:12]}…",
+            "get the same file as the others; until then this machine only watches",
+        )

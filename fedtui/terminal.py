@@ -1,0 +1,88 @@
+"""What the terminal can do, found out before the interface is imported.
+
+Textual and Rich decide on colours when they are imported and trust ``COLORTERM``, which ssh does
+not forward: foot and ghostty then fall to 16 colours and pictures become unusable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fedtui.errors import UsageError
+
+MIN_COLUMNS = 60
+MIN_LINES = 16
+TRUECOLOR_TERMS = frozenset(
+    {
+        "xterm-kitty",
+        "xterm-ghostty",
+        "ghostty",
+        "foot",
+        "foot-extra",
+        "alacritty",
+        "wezterm",
+        "contour",
+        "rio",
+    }
+)
+COLOR_VARIABLE = "TEXTUAL_COLOR_SYSTEM"
+
+Depth = Literal["truecolor", "256", "standard", "none"]
+Choice = Literal["auto", "truecolor", "256", "16", "none"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """In character cells."""
+
+    columns: int
+    lines: int
+
+
+def interactive() -> bool:
+    """Whether a person sits at both ends."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def require_terminal() -> None:
+    """Raises :class:`UsageError` without a terminal: Textual would spray escapes into a file."""
+    if not interactive():
+        raise UsageError(
+            "the interface needs a terminal",
+            "standard input or output is not one",
+            "run `fedtui --daemon` for a node without a screen, `fedtui watch --plain` to look on",
+        )
+
+
+def color_depth(environment: Mapping[str, str], choice: Choice = "auto") -> Depth | None:
+    """The depth to force, or None to leave the decision to the terminal library."""
+    if choice != "auto":
+        return "standard" if choice == "16" else choice
+    if environment.get(COLOR_VARIABLE) or "NO_COLOR" in environment:
+        return None
+    if environment.get("COLORTERM") or environment.get("TERM_PROGRAM") == "Apple_Terminal":
+        return None
+    term = environment.get("TERM", "")
+    return "truecolor" if term in TRUECOLOR_TERMS or term.endswith("-direct") else None
+
+
+def prepare(choice: Choice = "auto", environment: MutableMapping[str, str] | None = None) -> None:
+    """Sets the variables the interface reads when it is imported. Call it before importing it."""
+    target = os.environ if environment is None else environment
+    depth = color_depth(target, choice)
+    if depth == "none":
+        target["NO_COLOR"] = "1"
+    elif depth is not None:
+        target[COLOR_VARIABLE] = depth
+
+
+def size() -> Size:
+    """The terminal's size now."""
+    import shutil
+
+    columns, lines = shutil.get_terminal_size((80, 24))
+    return Size(columns, lines)
