@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p.limits import MIN_TRANSFER_RATE, TRANSFER_GRACE
+from p2p.limits import MIN_TRANSFER_RATE, STREAM_CHUNK_BYTES, TRANSFER_GRACE
 
 
 class TokenBucket:
@@ -25,19 +25,32 @@ class TokenBucket:
 
 
 class TransferPace:
-    """The latest moment by which the next bytes of a transfer must have come or gone.
+    """The moment by which the next bytes of a transfer must have come or gone.
 
-    The average rate must reach ``rate`` bytes per second once ``grace`` seconds are over, so
-    nobody can hold a connection open by sending a byte now and then.
+    Every ``window`` bytes get ``grace`` seconds plus their time at ``rate`` bytes per second, so
+    nobody holds a connection open by moving a byte now and then, however fast it started.
     """
 
     def __init__(
-        self, started: float, grace: float = TRANSFER_GRACE, rate: float = MIN_TRANSFER_RATE
+        self,
+        started: float,
+        grace: float = TRANSFER_GRACE,
+        rate: float = MIN_TRANSFER_RATE,
+        window: int = STREAM_CHUNK_BYTES,
     ) -> None:
+        self._allowance = grace + window / rate
+        self._window = window
         self._started = started
-        self._grace = grace
-        self._rate = rate
+        self._moved = 0
 
-    def deadline(self, transferred: int) -> float:
-        """The time limit on the clock of ``started`` after ``transferred`` bytes."""
-        return self._started + self._grace + transferred / self._rate
+    @property
+    def deadline(self) -> float:
+        """The limit for the current window, on the clock of ``started``."""
+        return self._started + self._allowance
+
+    def advance(self, moved: int, now: float) -> None:
+        """Notes that ``moved`` more bytes were transferred until ``now``."""
+        self._moved += moved
+        if self._moved >= self._window:
+            self._started = now
+            self._moved = 0

@@ -1,0 +1,170 @@
+"""The accept loop in front of the HTTP server: few strangers at a time, and not for long.
+
+``loop.create_server`` neither counts sockets whose handshake is unfinished nor lets one refuse
+them, so connections are accepted here and handed to the HTTP protocol once TLS has succeeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from p2p.errors import NetworkError
+from p2p.limits import (
+    ACCEPT_RETRY_DELAY,
+    HANDSHAKE_TIMEOUT,
+    LISTEN_BACKLOG,
+    MAX_HANDSHAKES,
+    MAX_HANDSHAKES_PER_HOST,
+    TLS_SHUTDOWN_TIMEOUT,
+)
+from p2p.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HandshakeLimits:
+    """Budgets for sockets that have not proved to belong to a member yet (counts, seconds)."""
+
+    total: int = MAX_HANDSHAKES
+    per_host: int = MAX_HANDSHAKES_PER_HOST
+    timeout: float = HANDSHAKE_TIMEOUT
+
+
+class HandshakeGate:
+    """Counts unfinished handshakes, all together and per remote host.
+
+    Loopback is exempt from the limit per host: a whole room may run on one machine, and whoever
+    connects from it is a local user already.
+    """
+
+    def __init__(self, limits: HandshakeLimits) -> None:
+        self._limits = limits
+        self._hosts: Counter[str] = Counter()
+
+    def enter(self, host: str) -> bool:
+        """Admits one more socket of ``host``, or says no."""
+        if self._hosts.total() >= self._limits.total:
+            return False
+        if self._hosts[host] >= self._limits.per_host and not _is_loopback(host):
+            return False
+        self._hosts[host] += 1
+        return True
+
+    def leave(self, host: str) -> None:
+        self._hosts[host] -= 1
+        if self._hosts[host] <= 0:
+            del self._hosts[host]
+
+
+class Acceptor:
+    """Listens on every given host and gives TLS connections that succeeded to ``on_connected``."""
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        make_protocol: Callable[[], asyncio.BaseProtocol],
+        on_connected: Callable[[asyncio.BaseTransport], None],
+        limits: HandshakeLimits,
+    ) -> None:
+        self._tls = tls
+        self._make_protocol = make_protocol
+        self._on_connected = on_connected
+        self._limits = limits
+        self._gate = HandshakeGate(limits)
+        self._tasks = TaskOwner("accepting")
+        self._sockets: list[socket.socket] = []
+
+    async def start(self, hosts: Sequence[str], port: int) -> int:
+        """Opens the port on every host; returns it (chosen by the system when 0 was asked).
+
+        Raises:
+            NetworkError: the port is taken or a host is not ours.
+        """
+        try:
+            for host in hosts:
+                listener = _listen(host, port)
+                self._sockets.append(listener)
+                port = listener.getsockname()[1]
+        except OSError as error:
+            self._close_sockets()
+            raise NetworkError(
+                f"port {port} on {host} cannot be opened: {error.strerror or error}",
+                remedy="Stop the program that uses the port, or choose another port.",
+            ) from error
+        for listener in self._sockets:
+            self._tasks.spawn(self._accept_forever(listener), "accept")
+        return port
+
+    async def stop(self) -> None:
+        """Closes the port and every connection that is still shaking hands."""
+        await self._tasks.cancel()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for listener in self._sockets:
+            listener.close()
+        self._sockets.clear()
+
+    async def _accept_forever(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, remote = await loop.sock_accept(listener)
+            except OSError as error:
+                _log.warning("cannot accept connections: %s", error)
+                await asyncio.sleep(ACCEPT_RETRY_DELAY)
+                continue
+            host = remote[0]
+            if not self._gate.enter(host):
+                connection.close()
+                continue
+            self._tasks.spawn(self._shake_hands(connection, host), f"handshake with {host}")
+
+    async def _shake_hands(self, connection: socket.socket, host: str) -> None:
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                self._make_protocol,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.timeout,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors.
+            _log.debug("handshake with %s failed: %s", host, error)
+            connection.close()
+            return
+        finally:
+            self._gate.leave(host)
+        self._on_connected(transport)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            # On Windows SO_REUSEADDR would let another program take over a port in use.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.setblocking(False)
+        listener.bind(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4])
+        listener.listen(LISTEN_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback

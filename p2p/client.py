@@ -1,0 +1,436 @@
+"""Requests to other members: bounded in size, time and number, and never fatal.
+
+aiohttp dials: a resolver of ours hands it every known address of a peer with its port, and its
+happy-eyeballs logic (RFC 8305) tries them 250 ms apart. The address that answered with the right
+certificate is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+
+from p2p.addresses import Address, AddressBook
+from p2p.blobs import Sink
+from p2p.errors import BlobUnavailable, NetworkError, ProtocolError, TrustError
+from p2p.limits import (
+    CLIENT_KEEPALIVE,
+    CONNECT_TIMEOUT,
+    DIAL_STAGGER,
+    MAX_CLIENT_CONNECTIONS,
+    MAX_CLIENT_CONNECTIONS_PER_PEER,
+    MAX_HEADER_BYTES,
+    MAX_LARGE_MESSAGE_BYTES,
+    MAX_LEDGER_REPLY_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_QUEUE_AGE,
+    MAX_QUEUED_BYTES,
+    MAX_QUEUED_MESSAGES,
+    MAX_REQUEST_LINE_BYTES,
+    MAX_TRANSFERS_PER_PEER,
+    PROBE_TIMEOUT,
+    REQUEST_TIMEOUT,
+    SEND_BACKOFF_MAX,
+    SEND_BACKOFF_MIN,
+)
+from p2p.pacing import TransferPace
+from p2p.tasks import TaskOwner
+from p2p.tls import MemberTLS
+
+_log = logging.getLogger(__name__)
+
+_LENGTH: Final = struct.Struct(">I")
+_HOST_SUFFIX: Final = ".member"
+_SERVER_NAME: Final = "fedtui"
+"""Sent in the clear by TLS, so it must not name the peer."""
+_RETRY_STATUSES: Final = frozenset({429, 500, 503, 504, 507})
+
+
+@dataclass(frozen=True)
+class ClientLimits:
+    """Timeouts of our requests, in seconds."""
+
+    connect: float = CONNECT_TIMEOUT
+    request: float = REQUEST_TIMEOUT
+    hello: float = PROBE_TIMEOUT
+    queue_age: float = MAX_QUEUE_AGE
+    backoff_min: float = SEND_BACKOFF_MIN
+    backoff_max: float = SEND_BACKOFF_MAX
+
+
+class PeerRefused(NetworkError):
+    """A peer answered with an error status."""
+
+    title = "A peer refused a request"
+
+    def __init__(self, peer_id: str, status: int) -> None:
+        super().__init__(f"{peer_id} answered with status {status}")
+        self.status = status
+
+
+class PeerClient:
+    """Talks to the members of one room.
+
+    :meth:`send` queues and returns at once; a peer that is down loses its oldest messages and
+    delays nobody. Everything else raises NetworkError when the peer is unreachable, slow, removed
+    from the room, or answers with nonsense.
+    """
+
+    def __init__(
+        self, tls: MemberTLS, addresses: AddressBook, *, limits: ClientLimits | None = None
+    ) -> None:
+        self._tls = tls
+        self._addresses = addresses
+        self._limits = limits or ClientLimits()
+        self._session: aiohttp.ClientSession | None = None
+        self._outboxes: dict[str, _Outbox] = {}
+        self._transfers: dict[str, asyncio.Semaphore] = {}
+        self._tasks = TaskOwner("peer client")
+
+    async def start(self) -> None:
+        connector = _MemberConnector(
+            self._addresses,
+            resolver=_BookResolver(self._addresses),
+            use_dns_cache=False,
+            happy_eyeballs_delay=DIAL_STAGGER,
+            limit=MAX_CLIENT_CONNECTIONS,
+            limit_per_host=MAX_CLIENT_CONNECTIONS_PER_PEER,
+            keepalive_timeout=CLIENT_KEEPALIVE,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            max_line_size=MAX_REQUEST_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
+
+    async def stop(self) -> None:
+        """Drops what is queued and closes every connection."""
+        await self._tasks.cancel()
+        self._outboxes.clear()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # --- messages ---------------------------------------------------------------------------
+    def send(self, peer_id: str, data: bytes, *, kind: str | None = None) -> None:
+        """Queues one envelope for a member; delivered at most a few times, or never.
+
+        A queued message of the same ``kind`` is replaced, for things of which only the newest
+        counts. When the queue is full the oldest goes. Unknown peers are ignored.
+        """
+        if peer_id not in self._tls.members or self._session is None:
+            return
+        outbox = self._outboxes.get(peer_id)
+        if outbox is None:
+            outbox = self._outboxes[peer_id] = _Outbox()
+            work = self._deliver_forever(peer_id, outbox)
+            outbox.task = self._tasks.spawn(work, f"to {peer_id[:8]}")
+        outbox.put(_Queued(data, kind, asyncio.get_running_loop().time()))
+
+    def wake(self, peer_id: str) -> None:
+        """Ends the pause before the next try: the peer has just been heard of."""
+        if outbox := self._outboxes.get(peer_id):
+            outbox.woken.set()
+
+    def forget(self, peer_id: str) -> None:
+        """Drops everything queued for a peer, for example a removed member."""
+        self._transfers.pop(peer_id, None)
+        if (outbox := self._outboxes.pop(peer_id, None)) and outbox.task:
+            outbox.task.cancel()
+
+    async def _deliver_forever(self, peer_id: str, outbox: _Outbox) -> None:
+        clock = asyncio.get_running_loop().time
+        backoff = self._limits.backoff_min
+        while True:
+            message = await outbox.get()
+            if message.queued < clock() - self._limits.queue_age:
+                continue
+            try:
+                await self._post(peer_id, "/v1/messages", message.data, 0, self._limits.request)
+            except PeerRefused as error:
+                if error.status in _RETRY_STATUSES:
+                    outbox.put_back(message)
+                else:
+                    _log.info("%s", error)
+                    continue
+            except TrustError:
+                outbox.clear()
+                continue
+            except NetworkError:
+                outbox.put_back(message)
+            else:
+                backoff = self._limits.backoff_min
+                continue
+            await outbox.pause(backoff)
+            backoff = min(backoff * 2, self._limits.backoff_max)
+
+    # --- requests ---------------------------------------------------------------------------
+    async def hello(self, peer_id: str, data: bytes) -> bytes:
+        """Sends our Hello envelope and returns the peer's.
+
+        Raises:
+            NetworkError: no answer within the probe's timeout, or a useless one.
+            TrustError: not a member.
+        """
+        return await self._post(peer_id, "/v1/hello", data, MAX_MESSAGE_BYTES, self._limits.hello)
+
+    async def fetch_ledger(self, peer_id: str, from_round: int) -> list[bytes]:
+        """Ledger entries from a round on, as many as the peer puts into one answer.
+
+        Raises:
+            NetworkError, TrustError: as :meth:`hello`.
+        """
+        path = f"/v1/ledger?from={from_round}"
+        most = MAX_LEDGER_REPLY_BYTES + MAX_LARGE_MESSAGE_BYTES
+        async with self._request("GET", peer_id, path, timeout=None) as response:
+            data = bytearray()
+
+            async def collect(part: bytes) -> None:
+                data.extend(part)
+
+            await _receive(response, collect, most)
+        try:
+            return _split_entries(bytes(data))
+        except ProtocolError as error:
+            raise NetworkError(f"{peer_id} sent a ledger that cannot be read") from error
+
+    async def fetch_blob(
+        self, peer_id: str, sha256: str, size: int, sink: Sink, *, offset: int = 0
+    ) -> None:
+        """Streams the bytes ``offset`` to ``size`` of a blob into ``sink``, unverified.
+
+        Raises:
+            BlobUnavailable: the peer does not have it, or it has another size there.
+            NetworkError, TrustError: as :meth:`hello`; what arrived before stays in the sink.
+        """
+        wanted = size - offset
+        headers = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
+        path = f"/v1/blobs/{sha256}"
+        transfers = self._transfers.setdefault(peer_id, asyncio.Semaphore(MAX_TRANSFERS_PER_PEER))
+        try:
+            async with (
+                transfers,
+                self._request("GET", peer_id, path, headers=headers, timeout=None) as response,
+            ):
+                if response.content_length != wanted:
+                    raise BlobUnavailable(f"{peer_id} has another size of {sha256}")
+                received = await _receive(response, sink, wanted)
+        except PeerRefused as error:
+            if error.status in {404, 416}:
+                raise BlobUnavailable(f"{peer_id} does not have {sha256}") from error
+            raise
+        if received != wanted:
+            raise NetworkError(f"{peer_id} stopped in the middle of {sha256}")
+
+    async def _post(
+        self, peer_id: str, path: str, data: bytes, max_reply: int, timeout: float
+    ) -> bytes:
+        async with self._request("POST", peer_id, path, data=data, timeout=timeout) as response:
+            reply = bytearray()
+
+            async def collect(part: bytes) -> None:
+                reply.extend(part)
+
+            await _receive(response, collect, max_reply)
+        return bytes(reply)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        peer_id: str,
+        path: str,
+        *,
+        timeout: float | None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request; whatever goes wrong in it or in its body becomes a NetworkError."""
+        if self._session is None:
+            raise NetworkError("the node is stopping")
+        context = self._tls.client_context(peer_id)
+        limits = aiohttp.ClientTimeout(
+            total=timeout, connect=self._limits.connect, sock_read=self._limits.request
+        )
+        try:
+            async with self._session.request(
+                method,
+                f"https://{peer_id}{_HOST_SUFFIX}{path}",
+                data=data,
+                headers=headers,
+                ssl=context,
+                server_hostname=_SERVER_NAME,
+                allow_redirects=False,
+                timeout=limits,
+            ) as response:
+                if response.status not in {200, 204, 206}:
+                    raise PeerRefused(peer_id, response.status)
+                if "Content-Encoding" in response.headers:
+                    raise NetworkError(f"{peer_id} compressed its answer")
+                yield response
+        except (aiohttp.ClientError, OSError) as error:
+            # A removed member sees the refusal only now: with TLS 1.3 its handshake "succeeds".
+            raise NetworkError(
+                f"{peer_id} refuses us or cannot be reached ({type(error).__name__})"
+            ) from error
+
+
+async def _receive(response: aiohttp.ClientResponse, sink: Sink, max_bytes: int) -> int:
+    """Moves a response body into ``sink``; returns its length.
+
+    Raises:
+        NetworkError: more than ``max_bytes``.
+        TimeoutError: slower than the least acceptable rate.
+    """
+    clock = asyncio.get_running_loop().time
+    pace = TransferPace(clock())
+    received = 0
+    while True:
+        async with asyncio.timeout_at(pace.deadline):
+            part = await response.content.readany()
+        if not part:
+            return received
+        received += len(part)
+        if received > max_bytes:
+            raise NetworkError("a peer sent more than was asked for")
+        await sink(part)
+        pace.advance(len(part), clock())
+
+
+def _split_entries(data: bytes) -> list[bytes]:
+    entries: list[bytes] = []
+    at = 0
+    while at < len(data):
+        if len(data) - at < _LENGTH.size:
+            raise ProtocolError("a ledger reply ends within a length")
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        if size > len(data) - at:
+            raise ProtocolError("a ledger reply ends within an entry")
+        entries.append(data[at : at + size])
+        at += size
+    return entries
+
+
+class _BookResolver(AbstractResolver):
+    """Answers aiohttp's question for ``<peer id>.member`` from the address book."""
+
+    def __init__(self, addresses: AddressBook) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        known = self._addresses.of(host.removesuffix(_HOST_SUFFIX))
+        if not known:
+            raise OSError(None, "no address of this peer is known")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address.host,
+                port=address.port,
+                family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=0,
+            )
+            for address in known
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class _MemberConnector(aiohttp.TCPConnector):
+    """Notes which address of a peer led to a connection whose certificate was the right one."""
+
+    def __init__(self, addresses: AddressBook, **options: Any) -> None:
+        super().__init__(**options)
+        self._addresses = addresses
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        remote = connection.transport and connection.transport.get_extra_info("peername")
+        if remote and req.url.host:
+            peer_id = req.url.host.removesuffix(_HOST_SUFFIX)
+            self._addresses.worked(peer_id, Address(remote[0], remote[1]))
+        return connection
+
+
+@dataclass(frozen=True)
+class _Queued:
+    data: bytes
+    kind: str | None
+    queued: float
+
+
+class _Outbox:
+    """The bounded queue of one peer, read by one task."""
+
+    def __init__(self) -> None:
+        self._messages: deque[_Queued] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self.woken = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def put(self, message: _Queued) -> None:
+        if message.kind is not None:
+            for queued in [m for m in self._messages if m.kind == message.kind]:
+                self._messages.remove(queued)
+                self._bytes -= len(queued.data)
+        self._messages.append(message)
+        self._bytes += len(message.data)
+        self._trim()
+        self._filled.set()
+
+    def put_back(self, message: _Queued) -> None:
+        """Returns a message that could not be sent, unless a newer one of its kind is waiting."""
+        if message.kind is not None and any(m.kind == message.kind for m in self._messages):
+            return
+        self._messages.appendleft(message)
+        self._bytes += len(message.data)
+        self._trim()
+        self._filled.set()
+
+    async def get(self) -> _Queued:
+        while not self._messages:
+            self._filled.clear()
+            await self._filled.wait()
+        message = self._messages.popleft()
+        self._bytes -= len(message.data)
+        return message
+
+    def clear(self) -> None:
+        self._messages.clear()
+        self._bytes = 0
+
+    async def pause(self, seconds: float) -> None:
+        self.woken.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.woken.wait()
+        except TimeoutError:
+            pass
+
+    def _trim(self) -> None:
+        while len(self._messages) > MAX_QUEUED_MESSAGES or self._bytes > MAX_QUEUED_BYTES:
+            if len(self._messages) == 1:
+                return
+            self._bytes -= len(self._messages.popleft().data)

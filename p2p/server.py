@@ -1,0 +1,450 @@
+"""The member port: a small HTTP server that only members reach.
+
+Routes:
+
+- ``POST /v1/messages``: the body is one envelope. 204 when taken, 400 when refused.
+- ``POST /v1/hello``: the body is a Hello envelope; answers with our own.
+- ``GET /v1/blobs/{sha256}``: bytes of a blob, with ``Range``.
+- ``GET /v1/ledger?from=N``: ledger entries from round N on, each behind its length (u32, big
+  endian); as many as fit, the caller asks again for the rest.
+
+Who calls is read from the TLS certificate and from nowhere else. Bodies are raw bytes: no forms,
+no compression, no framework features that parse more than we need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeVar, cast
+
+from aiohttp import http_parser, web
+
+from p2p.accepting import Acceptor, HandshakeLimits
+from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
+from p2p.limits import (
+    FIRST_REQUEST_TIMEOUT,
+    KEEPALIVE_TIMEOUT,
+    LINGERING_TIME,
+    MAX_CONNECTIONS_PER_PEER,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_LARGE_MESSAGE_BYTES,
+    MAX_LEDGER_REPLY_BYTES,
+    MAX_LEDGER_REPLY_ENTRIES,
+    MAX_MESSAGE_BYTES,
+    MAX_REQUEST_LINE_BYTES,
+    MAX_TRANSFERS_PER_PEER,
+    MIN_TRANSFER_RATE,
+    REQUEST_BURST,
+    REQUEST_RATE,
+    SHUTDOWN_TIMEOUT,
+    STREAM_CHUNK_BYTES,
+    TRANSFER_GRACE,
+    WATCHDOG_INTERVAL,
+)
+from p2p.pacing import TokenBucket, TransferPace
+from p2p.tasks import TaskOwner
+from p2p.tls import MemberTLS
+
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
+_ROUND = re.compile(r"\d{1,15}")
+_LENGTH: Final = struct.Struct(">I")
+_BYTES: Final = "application/octet-stream"
+T = TypeVar("T")
+_SENDER: Final = web.RequestKey("sender", str)
+
+
+class RoomHandler(Protocol):
+    """What a member server asks of the node behind it. Calls come from the event loop.
+
+    ``sender`` is the authenticated peer id, always a current member. Methods return quickly:
+    what takes longer belongs into a queue with a size.
+    """
+
+    def on_message(self, sender: str, data: bytes) -> None:
+        """Takes one envelope. Raises ProtocolError (400) or LimitError (429) to refuse it."""
+        ...
+
+    def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
+        """Takes the Hello envelope of ``sender``, connected from ``host``; returns ours."""
+        ...
+
+    def ledger_entries(self, first_round: int) -> Iterable[bytes]:
+        """Verbatim ledger entries from a round on, in order, read as far as they are wanted."""
+        ...
+
+
+class BlobSource(Protocol):
+    """Where blobs come from; :class:`p2p.blobs.BlobStore` is one."""
+
+    async def open_verified(self, sha256: str) -> Path:
+        """The file whose bytes hash to ``sha256``. Raises BlobUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """Budgets of one member server; seconds, counts, bytes and rates as in p2p.limits."""
+
+    handshakes: HandshakeLimits = field(default_factory=HandshakeLimits)
+    first_request: float = FIRST_REQUEST_TIMEOUT
+    transfer_grace: float = TRANSFER_GRACE
+    min_transfer_rate: float = MIN_TRANSFER_RATE
+    watchdog_interval: float = WATCHDOG_INTERVAL
+    connections_per_peer: int = MAX_CONNECTIONS_PER_PEER
+    transfers_per_peer: int = MAX_TRANSFERS_PER_PEER
+    request_rate: float = REQUEST_RATE
+    request_burst: float = REQUEST_BURST
+
+
+@dataclass(eq=False)
+class _Connection:
+    peer_id: str
+    transport: asyncio.Transport
+    opened: float
+    requests: int = 0
+
+
+class MemberServer:
+    """Serves one room's members.
+
+    ``set_members`` is the one place that changes who may connect: it swaps the TLS contexts and
+    closes the connections of everybody who is no longer a member.
+    """
+
+    def __init__(
+        self,
+        tls: MemberTLS,
+        handler: RoomHandler,
+        blobs: BlobSource,
+        *,
+        limits: ServerLimits | None = None,
+    ) -> None:
+        _require_safe_parser()
+        self._tls = tls
+        self._handler = handler
+        self._blobs = blobs
+        self._limits = limits or ServerLimits()
+        self._connections: dict[asyncio.BaseTransport, _Connection] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._transfers: dict[str, int] = {}
+        self._tasks = TaskOwner("member server")
+        self._runner: web.AppRunner | None = None
+        self._acceptor: Acceptor | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The TCP port we listen on; 0 before :meth:`start`."""
+        return self._port
+
+    async def start(self, hosts: Sequence[str] = ("0.0.0.0",), port: int = 0) -> None:
+        """Opens the member port on every host.
+
+        Raises:
+            NetworkError: the port is taken or a host is not ours.
+        """
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            auto_decompress=False,
+            max_line_size=MAX_REQUEST_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            lingering_time=LINGERING_TIME,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
+        await runner.setup()
+        assert runner.server is not None
+        acceptor = Acceptor(
+            self._tls.listening_context, runner.server, self._connected, self._limits.handshakes
+        )
+        try:
+            self._port = await acceptor.start(hosts, port)
+        except NetworkError:
+            await runner.cleanup()
+            raise
+        self._runner, self._acceptor = runner, acceptor
+        self._tasks.spawn(self._watch(), "watchdog")
+
+    async def stop(self) -> None:
+        """Closes the port, then every connection; running handlers get two seconds."""
+        if self._acceptor is not None:
+            await self._acceptor.stop()
+        await self._tasks.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        for transport in list(self._connections):
+            self._drop(transport)
+        self._acceptor = self._runner = None
+
+    def set_members(self, certificates: Mapping[str, bytes]) -> None:
+        """Replaces the membership: peer id -> certificate (DER).
+
+        Raises:
+            TrustError: a certificate does not fit its peer id; nothing has changed then.
+        """
+        self._tls.set_members(certificates)
+        for transport, connection in list(self._connections.items()):
+            if connection.peer_id not in certificates:
+                self._drop(transport)
+        for peer_id in self._buckets.keys() - certificates.keys():
+            del self._buckets[peer_id]
+
+    def connected_peers(self) -> frozenset[str]:
+        """Members with an open connection to us."""
+        return frozenset(c.peer_id for t, c in self._connections.items() if not t.is_closing())
+
+    # --- connections ------------------------------------------------------------------------
+    def _connected(self, transport: asyncio.BaseTransport) -> None:
+        self._admit(transport)
+
+    def _admit(self, transport: asyncio.BaseTransport) -> _Connection | None:
+        """The record of a member's connection; anything else is aborted and gives None.
+
+        A request that came with the last packet of the handshake may get here first.
+        """
+        known = self._connections.get(transport)
+        peer_id = self._tls.peer_of(transport.get_extra_info("ssl_object"))
+        if known is not None and peer_id is not None:
+            return known
+        self._forget_closed()
+        open_now = sum(c.peer_id == peer_id for c in self._connections.values())
+        connection = cast(asyncio.Transport, transport)
+        if peer_id is None or open_now >= self._limits.connections_per_peer:
+            self._connections.pop(transport, None)
+            connection.abort()
+            return None
+        now = asyncio.get_running_loop().time()
+        self._connections[transport] = _Connection(peer_id, connection, now)
+        return self._connections[transport]
+
+    def _forget_closed(self) -> None:
+        for transport in [t for t in self._connections if t.is_closing()]:
+            del self._connections[transport]
+
+    def _drop(self, transport: asyncio.BaseTransport) -> None:
+        connection = self._connections.pop(transport, None)
+        if connection is not None:
+            connection.transport.abort()
+
+    async def _watch(self) -> None:
+        """aiohttp bounds idle connections only after their first request; this bounds the first."""
+        while True:
+            await asyncio.sleep(self._limits.watchdog_interval)
+            self._forget_closed()
+            oldest = asyncio.get_running_loop().time() - self._limits.first_request
+            for transport, connection in list(self._connections.items()):
+                if not connection.requests and connection.opened < oldest:
+                    self._drop(transport)
+
+    # --- requests ---------------------------------------------------------------------------
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard], client_max_size=MAX_MESSAGE_BYTES)
+        app.router.add_post("/v1/messages", self._post_message)
+        app.router.add_post("/v1/hello", self._post_hello)
+        app.router.add_get("/v1/blobs/{sha256:[0-9a-f]{64}}", self._get_blob, allow_head=False)
+        app.router.add_get("/v1/ledger", self._get_ledger, allow_head=False)
+        return app
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """The last line in front of every route: identity, rate, encoding, errors."""
+        connection = self._admit(request.transport) if request.transport else None
+        if connection is None:
+            raise ConnectionResetError("the connection is not a member's")
+        connection.requests += 1
+        if not self._bucket(connection.peer_id).take(asyncio.get_running_loop().time()):
+            return _refusal(429, "too many requests")
+        if "Content-Encoding" in request.headers:
+            return _refusal(415, "compressed bodies are not accepted")
+        request[_SENDER] = connection.peer_id
+        try:
+            return await handler(request)
+        except P2PError as error:
+            return _refusal(_status_of(error), error.cause)
+
+    def _bucket(self, peer_id: str) -> TokenBucket:
+        bucket = self._buckets.get(peer_id)
+        if bucket is None:
+            limits = self._limits
+            now = asyncio.get_running_loop().time()
+            bucket = TokenBucket(limits.request_rate, limits.request_burst, now)
+            self._buckets[peer_id] = bucket
+        return bucket
+
+    async def _post_message(self, request: web.Request) -> web.StreamResponse:
+        data = await self._read_body(request, MAX_LARGE_MESSAGE_BYTES)
+        self._handler.on_message(request[_SENDER], data)
+        return web.Response(status=204)
+
+    async def _post_hello(self, request: web.Request) -> web.StreamResponse:
+        data = await self._read_body(request, MAX_MESSAGE_BYTES)
+        reply = self._handler.on_hello(request[_SENDER], data, request.remote or "")
+        return web.Response(body=reply, content_type=_BYTES)
+
+    async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
+        first = request.query.get("from", "")
+        if not _ROUND.fullmatch(first):
+            return _refusal(400, "from is a round number")
+        reply = bytearray()
+        for count, entry in enumerate(self._handler.ledger_entries(int(first))):
+            full = len(reply) + _LENGTH.size + len(entry) > MAX_LEDGER_REPLY_BYTES
+            if count == MAX_LEDGER_REPLY_ENTRIES or (full and count):
+                break
+            reply += _LENGTH.pack(len(entry)) + entry
+        response = web.StreamResponse(headers={"Content-Type": _BYTES})
+        response.content_length = len(reply)
+        await self._stream(request, response, _slices(bytes(reply)))
+        return response
+
+    async def _get_blob(self, request: web.Request) -> web.StreamResponse:
+        sender = request[_SENDER]
+        path = await self._blobs.open_verified(request.match_info["sha256"])
+        try:
+            size = (await asyncio.to_thread(path.stat)).st_size
+        except OSError as error:
+            raise BlobUnavailable("the blob has just been removed") from error
+        wanted = _byte_range(request.headers.get("Range"), size)
+        if wanted is None:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
+        if self._transfers.get(sender, 0) >= self._limits.transfers_per_peer:
+            return _refusal(429, "too many transfers at once")
+        response = web.StreamResponse(
+            status=206 if "Range" in request.headers else 200, headers={"Content-Type": _BYTES}
+        )
+        response.content_length = len(wanted)
+        if response.status == 206:
+            response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        self._transfers[sender] = self._transfers.get(sender, 0) + 1
+        try:
+            await self._stream(request, response, _file_slices(path, wanted))
+        finally:
+            self._transfers[sender] -= 1
+            if not self._transfers[sender]:
+                del self._transfers[sender]
+        return response
+
+    async def _read_body(self, request: web.Request, max_bytes: int) -> bytes:
+        """The body, refused above ``max_bytes`` and when it comes too slowly.
+
+        Raises:
+            LimitError: it is too long.
+            TimeoutError: it is too slow; aiohttp answers 504 and the connection is closed.
+        """
+        if (request.content_length or 0) > max_bytes:
+            raise _TooLarge(f"a body has more than {max_bytes} bytes")
+        clock = asyncio.get_running_loop().time
+        pace = self._pace(clock())
+        body = bytearray()
+        while chunk := await _before(pace.deadline, request.content.readany()):
+            body += chunk
+            if len(body) > max_bytes:
+                raise _TooLarge(f"a body has more than {max_bytes} bytes")
+            pace.advance(len(chunk), clock())
+        return bytes(body)
+
+    async def _stream(
+        self, request: web.Request, response: web.StreamResponse, parts: AsyncIterator[bytes]
+    ) -> None:
+        """Writes a response in 256 KiB steps to a reader that must keep up.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        clock = asyncio.get_running_loop().time
+        pace = self._pace(clock())
+        await response.prepare(request)
+        try:
+            async for part in parts:
+                await _before(pace.deadline, response.write(part))
+                pace.advance(len(part), clock())
+            await _before(pace.deadline, response.write_eof())
+        except (TimeoutError, OSError):
+            # The headers are out: all that can still be said is that the rest will not come.
+            if request.transport is not None:
+                request.transport.abort()
+            raise
+
+    def _pace(self, now: float) -> TransferPace:
+        return TransferPace(now, self._limits.transfer_grace, self._limits.min_transfer_rate)
+
+
+class _TooLarge(LimitError):
+    """A body above its limit, as opposed to too many of them."""
+
+
+def _status_of(error: P2PError) -> int:
+    match error:
+        case _TooLarge():
+            return 413
+        case LimitError():
+            return 429
+        case BlobUnavailable():
+            return 404
+        case StorageError():
+            return 507
+        case _:
+            return 400
+
+
+def _refusal(status: int, reason: str) -> web.Response:
+    return web.Response(status=status, text=reason)
+
+
+async def _before(deadline: float, work: Awaitable[T]) -> T:
+    async with asyncio.timeout_at(deadline):
+        return await work
+
+
+def _byte_range(header: str | None, size: int) -> range | None:
+    """The bytes that a ``Range`` header asks for; None when it cannot be served.
+
+    One range with a start is understood; lists and suffix ranges are refused as unsatisfiable.
+    """
+    if header is None:
+        return range(size)
+    match = _RANGE.fullmatch(header)
+    if match is None:
+        return None
+    first = int(match[1])
+    last = min(int(match[2]), size - 1) if match[2] else size - 1
+    return range(first, last + 1) if first <= last else None
+
+
+async def _slices(data: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), STREAM_CHUNK_BYTES):
+        yield data[at : at + STREAM_CHUNK_BYTES]
+
+
+async def _file_slices(path: Path, wanted: range) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(path.open, "rb")
+    try:
+        file.seek(wanted.start)
+        left = len(wanted)
+        while left:
+            part = await asyncio.to_thread(file.read, min(left, STREAM_CHUNK_BYTES))
+            if not part:
+                raise BlobUnavailable(f"{path.name} became shorter while it was sent")
+            yield part
+            left -= len(part)
+    finally:
+        file.close()
+
+
+def _require_safe_parser() -> None:
+    """aiohttp's pure-Python parser has a history of request smuggling; ours must be the C one."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise NetworkError(
+            "aiohttp runs without its C extension, whose parser is the only one we expose",
+            remedy="Install aiohttp from a binary wheel and unset AIOHTTP_NO_EXTENSIONS.",
+        )
