@@ -7,9 +7,9 @@ from typing import Final
 # --- the trainer as a child process -----------------------------------------------------------
 TRAINER_START_S: Final = 180.0
 """Importing torch took 17-20 s with both cores of a laptop busy; five at once take longer."""
-TRAINER_CANCEL_S: Final = 30.0
+TRAINER_CANCEL_S: Final = 10.0
 """A cancelled request must end in this time, or its process is ended."""
-TRAINER_STOP_S: Final = 5.0
+TRAINER_STOP_S: Final = 3.0
 """Between asking a worker to stop, SIGTERM and SIGKILL."""
 TRAINER_REQUESTS_MAX: Final = 64
 """Requests a worker may owe answers to at once."""

@@ -1,0 +1,36 @@
+"""Colour depth: decided before the interface is imported."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedtui.terminal import color_depth, prepare
+
+
+@pytest.mark.parametrize(
+    ("environment", "depth"),
+    [
+        ({"TERM": "xterm-ghostty"}, "truecolor"),
+        ({"TERM": "foot"}, "truecolor"),
+        ({"TERM": "xterm-direct"}, "truecolor"),
+        ({"TERM": "xterm-256color"}, None),
+        ({"TERM": "xterm-kitty", "COLORTERM": "truecolor"}, None),
+        ({"TERM": "xterm-kitty", "NO_COLOR": "1"}, None),
+        ({"TERM": "xterm-kitty", "TERM_PROGRAM": "Apple_Terminal"}, None),
+        ({"TERM": "xterm-kitty", "TEXTUAL_COLOR_SYSTEM": "256"}, None),
+        ({}, None),
+    ],
+)
+def test_only_terminals_known_for_it_get_truecolor(
+    environment: dict[str, str], depth: str | None
+) -> None:
+    assert color_depth(environment) == depth
+
+
+def test_what_the_user_says_wins() -> None:
+    assert color_depth({"COLORTERM": "truecolor"}, "16") == "standard"
+    environment = {"TERM": "xterm-kitty"}
+    prepare("256", environment)
+    assert environment["TEXTUAL_COLOR_SYSTEM"] == "256"
+    prepare("none", environment)
+    assert environment["NO_COLOR"] == "1"
