@@ -99,6 +99,15 @@ class PeerClient:
         self._tasks = TaskOwner("peer client")
 
     async def start(self) -> None:
+        self._session = self._new_session()
+
+    async def reset(self) -> None:
+        """Closes every connection, for example after this machine slept; queues are kept."""
+        if self._session is not None:
+            before, self._session = self._session, self._new_session()
+            await before.close()
+
+    def _new_session(self) -> aiohttp.ClientSession:
         connector = _MemberConnector(
             self._addresses,
             resolver=_BookResolver(self._addresses),
@@ -108,7 +117,7 @@ class PeerClient:
             limit_per_host=MAX_CLIENT_CONNECTIONS_PER_PEER,
             keepalive_timeout=CLIENT_KEEPALIVE,
         )
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             trust_env=False,
             auto_decompress=False,
