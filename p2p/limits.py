@@ -81,6 +81,7 @@ MAX_PENDING_RESOLVES: Final = 256
 INTERFACE_POLL_INTERVAL: Final = 5.0
 DISCOVERY_RETRY_MIN: Final = 5.0
 DISCOVERY_RETRY_MAX: Final = 60.0
+DISCOVERY_CLOSE_TIMEOUT: Final = 2.0
 
 # --- blobs ------------------------------------------------------------------------------------
 MAX_BLOB_BYTES: Final = 1 * GIB

@@ -1,0 +1,277 @@
+"""Finding members on the local network by mDNS: hints about where to dial, and nothing more.
+
+mDNS is unauthenticated, ghosts of killed processes stay for up to 75 minutes, and old addresses
+linger after a machine has moved. So a record only adds addresses to try; who answers there is
+decided by TLS, whether it is there by probes, and whether it belongs to the room by signatures.
+A network without multicast turns discovery off, never the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from zeroconf import (
+    InterfaceChoice,
+    IPVersion,
+    NonUniqueNameException,
+    ServiceStateChange,
+    Zeroconf,
+)
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+from p2p.addresses import Address
+from p2p.errors import ProtocolError
+from p2p.identity import public_key_of
+from p2p.limits import (
+    DISCOVERY_CLOSE_TIMEOUT,
+    DISCOVERY_RETRY_MAX,
+    DISCOVERY_RETRY_MIN,
+    INTERFACE_POLL_INTERVAL,
+    MAX_ADDRESSES_PER_PEER,
+    MAX_HINTED_PEERS,
+    MAX_PARALLEL_RESOLVES,
+    MAX_PENDING_RESOLVES,
+    RESOLVE_TIMEOUT,
+)
+from p2p.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+SERVICE_TYPE: Final = "_fedtui._tcp.local."
+_VERSION: Final = "1"
+_DAY_SECONDS: Final = 86_400
+_VIRTUAL_ADAPTERS: Final = ("docker", "virbr", "br-", "veth", "vboxnet", "vmnet")
+"""Prefixes of adapters whose addresses no other machine can reach."""
+
+
+@dataclass(frozen=True)
+class DiscoveryState:
+    """Whether discovery works; ``reason`` says why not."""
+
+    is_on: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return "on" if self.is_on else f"off ({self.reason})"
+
+
+def room_tag(room_id: str, day: int) -> str:
+    """16 hex digits by which members of a room recognise each other's records on one day.
+
+    It tells nothing to those who do not know the room id, and changes daily. ``day`` counts from
+    the Unix epoch.
+    """
+    info = b"fedtui/v1 room tag" + day.to_bytes(4, "big")
+    return HKDF(SHA256(), 8, salt=None, info=info).derive(bytes.fromhex(room_id)).hex()
+
+
+def today() -> int:
+    """The current day; a neighbour's clock may be a day off, so tags of three days are known."""
+    return int(time.time()) // _DAY_SECONDS
+
+
+class Discovery:
+    """Announces one member and collects hints about others of the same room.
+
+    ``on_hint(peer_id, addresses)`` and ``on_lost(peer_id)`` are called from the event loop; a
+    hint never means membership or liveness. ``interfaces`` lists the addresses of ours to speak
+    on (``["127.0.0.1"]`` for a room on one machine); None means every real interface. With
+    ``announce=False`` we look without being seen.
+    """
+
+    def __init__(
+        self,
+        peer_id: str,
+        room_id: str,
+        port: int,
+        *,
+        on_hint: Callable[[str, tuple[Address, ...]], None],
+        on_lost: Callable[[str], None] = lambda _: None,
+        interfaces: Sequence[str] | None = None,
+        announce: bool = True,
+        day: Callable[[], int] = today,
+    ) -> None:
+        self._peer_id = peer_id
+        self._room_id = room_id
+        self._port = port
+        self._on_hint = on_hint
+        self._on_lost = on_lost
+        self._interfaces = list(interfaces) if interfaces is not None else None
+        self._announce = announce
+        self._day = day
+        self._on_loopback = interfaces is not None and all(map(_is_loopback, interfaces))
+        self._state = DiscoveryState(False, "not started")
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._pending: set[str] = set()
+        self._resolving = asyncio.Semaphore(MAX_PARALLEL_RESOLVES)
+        self._supervisor = TaskOwner("discovery")
+        self._resolvers = TaskOwner("discovery")
+
+    @property
+    def state(self) -> DiscoveryState:
+        return self._state
+
+    async def start(self) -> None:
+        """Begins in the background; trouble shows in :attr:`state` and is retried."""
+        self._supervisor.spawn(self._supervise(), "supervisor")
+
+    async def stop(self) -> None:
+        """Withdraws the announcement and closes the sockets."""
+        await self._supervisor.cancel()
+        self._state = DiscoveryState(False, "stopped")
+
+    # --- supervision ------------------------------------------------------------------------
+    async def _supervise(self) -> None:
+        delay = DISCOVERY_RETRY_MIN
+        while True:
+            try:
+                await self._run()
+            except NonUniqueNameException:
+                continue  # Somebody has our random name: the next one is different.
+            except Exception as error:  # Whatever a foreign library does, the node goes on.
+                if self._state.is_on:
+                    delay = DISCOVERY_RETRY_MIN
+                self._state = DiscoveryState(False, str(error) or type(error).__name__)
+                _log.info("discovery: %s", self._state)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, DISCOVERY_RETRY_MAX)
+
+    async def _run(self) -> None:
+        """One life of the mDNS sockets; ends with an exception."""
+        zeroconf = self._open()
+        try:
+            instance = f"{self._peer_id[:8]}-{secrets.token_hex(3)}.{SERVICE_TYPE}"
+            known = self._snapshot()
+            await zeroconf.zeroconf.async_wait_for_start()
+            browser = AsyncServiceBrowser(
+                zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._on_change]
+            )
+            try:
+                if self._announce:
+                    await (await zeroconf.async_register_service(self._record(instance)))
+                self._state = DiscoveryState(True)
+                while True:
+                    await asyncio.sleep(INTERFACE_POLL_INTERVAL)
+                    if (current := self._snapshot()) != known:
+                        known = current
+                        await self._follow(zeroconf, instance)
+            finally:
+                await browser.async_cancel()
+        finally:
+            await self._resolvers.cancel()
+            self._pending.clear()
+            async with asyncio.timeout(DISCOVERY_CLOSE_TIMEOUT):
+                await zeroconf.async_close()
+
+    def _open(self) -> AsyncZeroconf:
+        if self._interfaces is not None:
+            return AsyncZeroconf(interfaces=self._interfaces)
+        try:
+            return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.All)
+        except OSError:  # IPv6 is switched off here.
+            return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
+
+    async def _follow(self, zeroconf: AsyncZeroconf, instance: str) -> None:
+        """Interfaces or the day changed: zeroconf itself watches neither."""
+        if self._interfaces is None:
+            await zeroconf.async_update_interfaces()
+        if self._announce:
+            await (await zeroconf.async_update_service(self._record(instance)))
+
+    def _snapshot(self) -> tuple[object, ...]:
+        return self._day(), *self._own_addresses()
+
+    def _own_addresses(self) -> list[str]:
+        if self._interfaces is not None:
+            return self._interfaces
+        reachable = [
+            entry.address.partition("%")[0]
+            for name, entries in psutil.net_if_addrs().items()
+            for entry in entries
+            if entry.family in {socket.AF_INET, socket.AF_INET6}
+            and not name.startswith(_VIRTUAL_ADAPTERS)
+            and not _is_loopback(entry.address)
+        ]
+        return sorted(reachable, key=lambda host: (":" in host, host))[:MAX_ADDRESSES_PER_PEER]
+
+    def _record(self, instance: str) -> AsyncServiceInfo:
+        tag = room_tag(self._room_id, self._day())
+        return AsyncServiceInfo(
+            SERVICE_TYPE,
+            instance,
+            port=self._port,
+            properties={"v": _VERSION, "id": self._peer_id, "rt": tag},
+            parsed_addresses=self._own_addresses(),
+        )
+
+    # --- hints ------------------------------------------------------------------------------
+    def _on_change(
+        self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
+    ) -> None:
+        if state_change is ServiceStateChange.Removed:
+            self._lose(name)
+        elif name not in self._pending and len(self._pending) < MAX_PENDING_RESOLVES:
+            self._pending.add(name)
+            self._resolvers.spawn(self._resolve(zeroconf, name), "resolve")
+
+    def _lose(self, name: str) -> None:
+        peer_id = self._names.pop(name, None)
+        if peer_id is not None and peer_id not in self._names.values():
+            self._on_lost(peer_id)
+
+    async def _resolve(self, zeroconf: Zeroconf, name: str) -> None:
+        try:
+            async with self._resolving:
+                info = AsyncServiceInfo(SERVICE_TYPE, name)
+                if not await info.async_request(zeroconf, RESOLVE_TIMEOUT * 1000):
+                    return
+        finally:
+            self._pending.discard(name)
+        try:
+            peer_id, addresses = self._read(info)
+        except ProtocolError as error:
+            _log.debug("an mDNS record is not usable: %s", error)
+            return
+        if peer_id == self._peer_id or not addresses:
+            return
+        self._names[name] = peer_id
+        self._names.move_to_end(name)
+        while len(self._names) > MAX_HINTED_PEERS:
+            self._names.popitem(last=False)
+        self._on_hint(peer_id, addresses)
+
+    def _read(self, info: AsyncServiceInfo) -> tuple[str, tuple[Address, ...]]:
+        """The peer and the addresses in a record of this room. Raises ProtocolError otherwise."""
+        text = info.decoded_properties
+        peer_id, tag = text.get("id") or "", text.get("rt")
+        days = range(self._day() - 1, self._day() + 2)
+        if text.get("v") != _VERSION or tag not in {room_tag(self._room_id, d) for d in days}:
+            raise ProtocolError("a record belongs to another room or version")
+        public_key_of(peer_id)
+        addresses: list[Address] = []
+        for host in info.parsed_scoped_addresses()[: 2 * MAX_ADDRESSES_PER_PEER]:
+            if self._is_dialable(host):
+                addresses.append(Address.checked(host, info.port or 0))
+        return peer_id, tuple(addresses[:MAX_ADDRESSES_PER_PEER])
+
+    def _is_dialable(self, host: str) -> bool:
+        ip: Any = ipaddress.ip_address(host)
+        if ip.is_unspecified or ip.is_multicast or (ip.is_loopback and not self._on_loopback):
+            return False
+        return not (ip.version == 6 and ip.is_link_local and ip.scope_id is None)
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
