@@ -24,8 +24,9 @@ STATUS_INTERVAL_S: Final = 1.0
 TRAIN_RETRIES: Final = 3
 """Times a round's training is tried again after the trainer failed, before the round is left."""
 TRAIN_RETRY_WAIT_S: Final = 2.0
+PROGRESS_EVENT_INTERVAL_S: Final = 1.0
 VIEW_EVENTS: Final = 200
-VIEW_LOSSES: Final = 2_000
+VIEW_LOSSES: Final = 1_000
 VIEW_PREVIEWS: Final = 400
 VIEW_COMMITS: Final = 200
 

@@ -52,6 +52,11 @@ class PreviewTask(_Part):
     guidance_milli: Annotated[int, Field(ge=0, le=50_000)] = 4_000
 
     @property
+    def count(self) -> int:
+        """Pictures in one set."""
+        return len(self.prompts) * len(self.seeds)
+
+    @property
     def guidance(self) -> float:
         return self.guidance_milli / MILLI
 

@@ -148,10 +148,10 @@ class TrainerProcess:
         self._stopping = True
         process = self._process
         if process is not None:
-            with suppress(ConnectionError, RuntimeError):
+            with suppress(TrainerDied):
                 await self._write(protocol.encode_request(next(self._numbers), protocol.Stop()))
-                if process.stdin is not None:
-                    process.stdin.close()
+            if process.stdin is not None:
+                process.stdin.close()
             await _end(process)
         for task in list(self._tasks):
             with suppress(asyncio.CancelledError):
@@ -286,8 +286,6 @@ class TrainerProcess:
             process.stdin.write(line)
             await process.stdin.drain()
         except (ConnectionError, RuntimeError) as error:
-            if process.returncode is None:
-                await asyncio.sleep(0)
             raise TrainerDied("the trainer ended unexpectedly", _how(process.returncode)) from error
 
     def _set(self, state: ProcessState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fedtui.cli import output, running
@@ -26,9 +27,12 @@ async def _ask(
     trainer = TrainerProcess(
         role, threads=threads, on_log=output.say if output.settings.debug else None
     )
+    if role == "full":
+        output.say("loading the trainer …")
+    work = asyncio.create_task(trainer.request(request, on_progress))
     try:
-        if role == "full":
-            output.say("loading the trainer …")
-        return await trainer.request(request, on_progress)
+        return await asyncio.shield(work)
     finally:
+        # Stopping first: a cancelled request would wait for the worker to let go of it.
         await trainer.stop()
+        await asyncio.gather(work, return_exceptions=True)

@@ -71,10 +71,6 @@ class ControlClient:
         """Asks the node to end; returns once it has heard."""
         await self._json("POST", "/v1/stop")
 
-    async def draw_previews(self) -> bool:
-        """Asks for the current adapter's previews again; False while the trainer is busy."""
-        return bool((await self._json("POST", "/v1/previews")).get("started"))
-
     async def _json(self, method: str, path: str) -> dict[str, Any]:
         timeout = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S)
         async with self._request(method, path, timeout=timeout) as response:

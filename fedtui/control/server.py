@@ -4,7 +4,6 @@
 ``GET  /v1/view``             the :class:`~fedtui.view.NodeView` as JSON
 ``GET  /v1/events``           JSON lines; ``?since=N`` skips, ``?follow=1`` stays connected
 ``POST /v1/stop``             ends the node cleanly; answers first
-``POST /v1/previews``         draws the previews of the current adapter again
 ============================  =================================================================
 """
 
@@ -40,8 +39,6 @@ class Controlled(Protocol):
 
     def request_stop(self) -> None: ...
 
-    def request_previews(self) -> bool: ...
-
 
 class ControlServer:
     """Serves one node on one path from :meth:`start` to :meth:`stop`."""
@@ -59,7 +56,6 @@ class ControlServer:
         application.router.add_get("/v1/view", self._view)
         application.router.add_get("/v1/events", self._events)
         application.router.add_post("/v1/stop", self._stop)
-        application.router.add_post("/v1/previews", self._previews)
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, handler_cancellation=True
         )
@@ -136,9 +132,6 @@ class ControlServer:
         # After the answer: the caller must learn that it worked.
         asyncio.get_running_loop().call_later(0.05, self._node.request_stop)
         return web.json_response({"stopping": True, "pid": os.getpid()})
-
-    async def _previews(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"started": self._node.request_previews()})
 
 
 async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:

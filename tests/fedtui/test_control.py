@@ -45,9 +45,6 @@ class StandIn:
     def request_stop(self) -> None:
         self.stopped.set()
 
-    def request_previews(self) -> bool:
-        return False
-
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)

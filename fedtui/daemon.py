@@ -1,0 +1,105 @@
+"""``fedtui --daemon``: one node as a service. The log goes to stderr, a stop is always clean."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+
+from fedtui import paths, rooms, settings
+from fedtui.control.server import ControlServer
+from fedtui.errors import ExitCode
+from fedtui.locking import ProfileLock
+from fedtui.node import Node
+
+log = logging.getLogger("fedtui")
+
+
+def serve(*, log_json: bool = False, debug: bool = False) -> int:
+    """Runs this profile's node until it is told to stop; returns the exit code.
+
+    0 after SIGTERM or ``fedtui stop``, which are how a service ends; 130 after ctrl+c.
+    Raises :class:`~fedtui.errors.FedtuiError` when it cannot start.
+    """
+    profile = paths.default_profile()
+    chosen = settings.load(profile)
+    room = rooms.current(profile)
+    profile.create()
+    lock = ProfileLock(profile.lock)
+    lock.acquire()
+    try:
+        _configure_log(as_json=log_json or chosen.log_json, debug=debug)
+        return asyncio.run(_serve(Node(profile, chosen, room)))
+    finally:
+        lock.release()
+
+
+async def _serve(node: Node) -> int:
+    code: int = ExitCode.OK
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        nonlocal code
+        code = ExitCode.INTERRUPTED
+        node.request_stop()
+
+    with suppress(NotImplementedError):  # Windows: ctrl+c raises KeyboardInterrupt instead
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+        loop.add_signal_handler(signal.SIGTERM, node.request_stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    control = ControlServer(node, node.profile.control)
+    try:
+        await node.start()
+        await control.start()
+        node.announce_ready()
+        notify_service("READY=1")
+        await node.wait_stopped()
+        notify_service("STOPPING=1")
+    finally:
+        await node.stop()
+        await control.stop()
+    return code
+
+
+def notify_service(message: str) -> None:
+    """Tells systemd (``Type=notify``) how far we are; does nothing where nobody asked.
+
+    The protocol is one datagram: https://www.freedesktop.org/software/systemd/man/sd_notify.html
+    """
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place or not hasattr(socket, "AF_UNIX"):
+        return
+    target = "\0" + place[1:] if place.startswith("@") else place
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(message.encode(), target)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One object per line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "ts": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def _configure_log(*, as_json: bool, debug: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    text.converter = time.gmtime
+    handler.setFormatter(_JsonFormatter() if as_json else text)
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.INFO)
+    for chatty in ("aiohttp", "asyncio", "zeroconf"):
+        logging.getLogger(chatty).setLevel(logging.DEBUG if debug else logging.WARNING)
