@@ -1,0 +1,31 @@
+"""What the interface knows now, and where it knows it from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fedtui.view import NodeView
+
+
+class ViewSource(Protocol):
+    """A node as the interface sees it: the control client, or a script in tests."""
+
+    async def view(self) -> NodeView:
+        """The newest view.
+
+        Raises:
+            Exception: of any kind when there is no node to ask; its text is shown.
+        """
+
+    async def stop(self) -> None:
+        """Ends the node."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The newest view and, when the node stopped answering, why and for how many seconds."""
+
+    view: NodeView | None = None
+    lost: str = ""
+    lost_s: int = 0

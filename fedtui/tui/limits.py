@@ -1,0 +1,30 @@
+"""Sizes and times of the interface, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIN_COLUMNS: Final = 60
+MIN_LINES: Final = 16
+"""Below this a plate asks for a larger window; the layout was legible at 60x15 and useless at 40x10."""
+
+POLL_S: Final = 0.25
+"""A node makes at most four views a second."""
+POLL_LOST_S: Final = 1.0
+"""Between attempts while the node does not answer."""
+ANSWER_S: Final = 5.0
+"""A node that is this late counts as gone."""
+STOP_S: Final = 15.0
+"""A node that was asked to stop gets this long before the interface leaves without it."""
+
+TEXT_CHARS: Final = 400
+"""Characters of one text ever looked at; names are far shorter, captions may not be."""
+NAMES_LISTED: Final = 6
+"""Names in one sentence; the rest are counted."""
+
+PICTURES_CACHED: Final = 64
+"""Pictures kept as strips: six rounds of ten prompts, about 0.5 MB each at 64x32 cells."""
+PICTURE_PIXELS: Final = 64 << 20
+"""A file that claims more pixels than this is not opened."""
+PICTURE_RETRY_S: Final = 1.0
+"""Between looks at a picture that could not be read."""

@@ -1,0 +1,153 @@
+"""Lines of plain text with named inks: what every widget of the interface is made of.
+
+A name, a prompt or an event may come from another machine. Here is the only place where such text
+becomes cells: control characters, bidirectional overrides and markup never get further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias, get_args
+
+from rich.cells import cell_len, set_cell_size
+
+from fedtui.tui.limits import NAMES_LISTED, TEXT_CHARS
+
+Ink = Literal["text", "strong", "muted", "faint", "accent", "ok", "warning", "error"]
+"""What a piece of text is; each theme says how that looks."""
+INKS: tuple[Ink, ...] = get_args(Ink)
+
+Span: TypeAlias = tuple[str, Ink]
+Line: TypeAlias = tuple[Span, ...]
+
+ELLIPSIS = "…"
+DOT: Span = (" · ", "faint")
+
+
+def plain(text: str) -> str:
+    """``text`` without anything but printable characters and single blanks, bounded in length."""
+    text = text[:TEXT_CHARS]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(text.split())
+
+
+def cut(text: str, width: int) -> str:
+    """Plain ``text`` in at most ``width`` cells; what was left out shows as an ellipsis."""
+    text = plain(text)
+    if cell_len(text) <= width:
+        return text
+    if width <= 0:
+        return ""
+    return set_cell_size(text, width - 1).rstrip() + ELLIPSIS
+
+
+def cut_words(text: str, width: int, mark: str = ELLIPSIS) -> str:
+    """Like :func:`cut`, giving up whole words; ``mark`` says that some are missing."""
+    text = plain(text)
+    if cell_len(text) <= width:
+        return text
+    kept = ""
+    for word in text.split(" "):
+        longer = f"{kept} {word}" if kept else word
+        if cell_len(longer.rstrip(",;")) + cell_len(mark) > width:
+            break
+        kept = longer
+    return kept.rstrip(",;") + mark if kept else cut(text, width)
+
+
+def cut_middle(text: str, width: int) -> str:
+    """Like :func:`cut`, keeping both ends: for paths and hashes, whose end tells them apart."""
+    text = plain(text)
+    if cell_len(text) <= width:
+        return text
+    if width < 8:
+        return cut(text, width)
+    head = (width - 1) // 3
+    tail = width - 1 - head
+    while tail and cell_len(text[-tail:]) > width - 1 - head:
+        tail -= 1
+    return set_cell_size(text, head) + ELLIPSIS + text[-tail:]
+
+
+def left(text: str, width: int) -> str:
+    """``text`` cut and padded on the right to exactly ``width`` cells."""
+    return set_cell_size(cut(text, width), width)
+
+
+def right(text: str, width: int) -> str:
+    """``text`` cut and padded on the left to exactly ``width`` cells."""
+    text = cut(text, width)
+    return " " * (width - cell_len(text)) + text
+
+
+def width_of(line: Iterable[Span]) -> int:
+    """Cells a line takes."""
+    return sum(cell_len(text) for text, _ in line)
+
+
+def crop(line: Line, width: int) -> Line:
+    """``line`` in at most ``width`` cells, with an ellipsis where it was cut."""
+    if width_of(line) <= width:
+        return line
+    kept: list[Span] = []
+    room = width - 1
+    for text, ink in line:
+        size = cell_len(text)
+        if size > room:
+            kept.append((set_cell_size(text, room).rstrip() + ELLIPSIS, ink))
+            break
+        kept.append((text, ink))
+        room -= size
+    return tuple(kept) if width > 0 else ()
+
+
+def spread(start: Line, end: Line, width: int) -> Line:
+    """``start`` at the left and ``end`` at the right; ``end`` gives way when both do not fit."""
+    gap = width - width_of(start) - width_of(end)
+    if gap < 1:
+        return crop(start, width)
+    return (*start, (" " * gap, "text"), *end)
+
+
+def centred(line: Line, width: int) -> Line:
+    """``line`` in the middle of ``width`` cells."""
+    line = crop(line, width)
+    return ((" " * ((width - width_of(line)) // 2), "text"), *line)
+
+
+def joined(parts: Iterable[Line], separator: Span = DOT) -> Line:
+    """The parts with ``separator`` between them, empty parts left out."""
+    spans: list[Span] = []
+    for part in parts:
+        if part:
+            if spans:
+                spans.append(separator)
+            spans.extend(part)
+    return tuple(spans)
+
+
+def wrapped(text: str, width: int, ink: Ink = "text") -> list[Line]:
+    """Plain ``text`` as lines of at most ``width`` cells, broken at blanks where there are any."""
+    lines: list[Line] = []
+    words = plain(text).split(" ")
+    current = ""
+    for word in words:
+        candidate = f"{current} {word}" if current else word
+        if cell_len(candidate) <= width:
+            current = candidate
+            continue
+        if current:
+            lines.append(((current, ink),))
+        current = cut(word, width)
+    if current:
+        lines.append(((current, ink),))
+    return lines
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as one phrase: ``amir, lena and 3 more``."""
+    every = [plain(name) for name in names]
+    if len(every) > NAMES_LISTED:
+        return f"{', '.join(every[: NAMES_LISTED - 1])} and {len(every) - NAMES_LISTED + 1} more"
+    return ", ".join(every)

@@ -1,0 +1,37 @@
+"""Messages of the interface, named for what has happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+from textual.strip import Strip
+
+from fedtui.tui.feed import Feed
+
+
+@dataclass
+class ViewChanged(Message):
+    """The node was asked again. A burst collapses to the newest."""
+
+    feed: Feed
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest view is worth drawing."""
+        return isinstance(message, ViewChanged)
+
+
+@dataclass
+class PictureRendered(Message):
+    """A thread has turned a file into strips, or says in ``reason`` why it could not."""
+
+    key: object
+    strips: tuple[Strip, ...]
+    reason: str = ""
+
+
+@dataclass
+class PictureOpened(Message):
+    """Somebody wants to see the preview of this round large."""
+
+    round: int

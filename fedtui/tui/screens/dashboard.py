@@ -1,0 +1,170 @@
+"""The one screen that shows everything: members, the round, my loss, and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from fedtui.tui.keymap import DASHBOARD_KEYS
+from fedtui.tui.messages import PictureOpened
+from fedtui.tui.outside import show_outside
+from fedtui.tui.pixels import Mode
+from fedtui.tui.screens.events import EventsScreen
+from fedtui.tui.screens.large import LargeScreen
+from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.widgets.banner import Banner
+from fedtui.tui.widgets.eventlist import EventList
+from fedtui.tui.widgets.lossplot import LossPlot, Marker
+from fedtui.tui.widgets.peertable import PeerTable
+from fedtui.tui.widgets.picturerow import GAP, MOST, PictureRow, arrangement
+from fedtui.tui.widgets.sizeplate import SizePlate
+from fedtui.tui.widgets.statusline import StatusLine
+from fedtui.tui.widgets.stepper import RoundStepper
+
+PEER_ROWS = ((20, 3), (24, 4), (34, 5), (44, 8), (52, 10))
+"""Below this many lines of terminal, at most this many members in view."""
+PEER_ROWS_MOST = 14
+PICTURES_SHARE = 0.6
+"""Of the width beside the loss, at most."""
+FRAME = 4
+"""Cells of a panel's border and padding."""
+
+
+class Workspace(Container):
+    """The loss and the pictures, side by side; the pictures get what they can use."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Gives the pictures their width: two squares as high as the room, or more of them."""
+        pictures = self.query_one(PictureRow)
+        if self.styles.layout is not None and self.styles.layout.name == "vertical":
+            pictures.styles.width = "1fr"
+            return
+        width, height = event.size
+        room = int(width * PICTURES_SHARE) - FRAME
+        count, rows = arrangement(MOST, room, height - 2)
+        pictures.styles.width = count * 2 * rows + GAP * (count - 1) + FRAME
+
+
+class DashboardScreen(LiveScreen):
+    """Composes the panels and answers their keys."""
+
+    BINDINGS = DASHBOARD_KEYS
+    AUTO_FOCUS = "#pictures"
+
+    def __init__(self, mode: Mode | None, marker: Marker) -> None:
+        super().__init__()
+        self._mode: Mode | None = mode
+        self._marker: Marker = marker
+        self._could: tuple[bool, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """From the room as a whole to what happened last."""
+        feed = DashboardScreen.feed
+        yield SizePlate()
+        yield StatusLine().data_bind(feed)
+        yield Banner().data_bind(feed)
+        yield PeerTable(id="peers").data_bind(feed)
+        yield RoundStepper(id="round").data_bind(feed)
+        with Workspace(id="work"):
+            yield LossPlot(self._marker, id="loss").data_bind(feed)
+            yield PictureRow(self._mode, id="pictures").data_bind(feed)
+        yield EventList(id="events").data_bind(feed)
+        yield Footer(show_command_palette=False)
+
+    @property
+    def pictures(self) -> PictureRow:
+        """The pictures' panel."""
+        return self.query_one(PictureRow)
+
+    def watch_feed(self) -> None:
+        """Keeps the table as high as its rows and the footer true to what is possible."""
+        if not self.is_mounted:
+            return
+        self._fit()
+        could = (bool(self.pictures.recipes), len(self.pictures.recipes) > 1)
+        if could != self._could:
+            self._could = could
+            self.refresh_bindings()
+
+    def on_resize(self) -> None:
+        """Keeps the table as high as there is room for."""
+        self._fit()
+
+    def _fit(self) -> None:
+        height = self.size.height
+        room = next((rows for below, rows in PEER_ROWS if height < below), PEER_ROWS_MOST)
+        members = len(self.feed.view.peers) if self.feed.view else 0
+        self.query_one(PeerTable).styles.height = 3 + min(room, max(members, 2))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Greys out what has no object yet."""
+        if action in ("enlarge", "outside"):
+            return True if self.is_mounted and self.pictures.recipes else None
+        if action == "prompt":
+            return True if self.is_mounted and len(self.pictures.recipes) > 1 else None
+        return super().check_action(action, parameters)
+
+    def action_enlarge(self) -> None:
+        """Shows the newest picture large."""
+        recipe = self.pictures.recipe
+        if recipe:
+            self._open_large(recipe.pictures[-1].round)
+
+    def on_picture_opened(self, message: PictureOpened) -> None:
+        """Shows the picture that was clicked."""
+        self._open_large(message.round)
+
+    def _open_large(self, number: int) -> None:
+        def returned(prompt: int | None) -> None:
+            if prompt is not None:
+                self.pictures.choose(prompt)
+
+        screen = LargeScreen(self.feed, self.pictures.index, number, self._mode)
+        self.app.push_screen(screen, returned)
+
+    def action_prompt(self, step: int) -> None:
+        """Shows another prompt."""
+        self.pictures.action_prompt(step)
+
+    def action_full(self) -> None:
+        """Gives the focused panel the whole screen, or takes it back."""
+        if self.maximized:
+            self.minimize()
+        else:
+            self.maximize(self.focused or self.pictures, container=False)
+
+    def action_events(self) -> None:
+        """Shows all events."""
+        self.app.push_screen(EventsScreen(self.feed))
+
+    async def action_outside(self) -> None:
+        """Opens the newest picture in a viewer, or says where it is."""
+        recipe = self.pictures.recipe
+        if recipe and not await show_outside(path := recipe.pictures[-1].path):
+            self.notify(path, title="No viewer here; the picture is at", markup=False)
+
+    def copyables(self) -> Iterator[Any]:
+        """The focused panel, then the room's adapter, then the pictures."""
+        focused: Widget | None = self.focused
+        view = self.feed.view
+        if view and view.adapter and view.round.phase == "DONE" and focused is self.pictures:
+            yield Adapter(view.adapter)
+        yield focused
+        yield self.pictures
+
+
+class Adapter:
+    """The room's adapter, as something to copy."""
+
+    def __init__(self, adapter: str) -> None:
+        self._adapter = adapter
+
+    def copy_value(self) -> tuple[str, str]:
+        """The adapter as the node names it."""
+        return "the adapter", self._adapter

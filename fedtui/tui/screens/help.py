@@ -1,0 +1,127 @@
+"""Keys of the screen below, and the words the interface uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from fedtui.tui.keymap import BACK_KEYS, key
+from fedtui.tui.lines import Line, left, wrapped
+from fedtui.tui.widgets.page import Page
+
+GLOSSARY = (
+    ("room", "One federation: its members, base model, plan and history."),
+    ("round", "One cycle: train, contribute, elect, aggregate, verify, commit, preview."),
+    ("contribution", "What one participant trained in a round, signed. Never its pictures."),
+    (
+        "aggregator",
+        "♛ The member elected to combine the contributions. Its result is checked by the others, "
+        "never trusted.",
+    ),
+    ("quorum", "So many voters must recompute the same result before it counts."),
+    ("prepare, commit", "The two votes of a voter: I computed the same; it is decided."),
+    ("attempt", "One try at committing a round. The next attempt has the next aggregator."),
+    ("adapter", "The LoRA factors all members share after a commit."),
+    ("preview", "Pictures from fixed prompts and seeds, drawn after each commit. r0 is the base."),
+    ("seen, rtt", "When a member last answered, and how long its answer took."),
+)
+
+STATES = (
+    ("● TRAIN  ↑ UPLOAD  ✓ SENT", "training, sending its contribution, sent"),
+    ("○ READY  ○ IDLE  ◌ WATCH  ◌ LOADING", "waiting, nothing to do, only watching, starting"),
+    ("? SUSPECT  ✗ LOST  ✗ LEFT", "late, gone without a word, gone with one"),
+)
+
+WORD = 18
+"""Cells for the word that is explained."""
+
+HIDDEN = frozenset({"ctrl+c", "ctrl+q", "super+c", "tab", "shift+tab"})
+"""The library's own keys, told in one line of ours."""
+
+
+class HelpScreen(ModalScreen[None]):
+    """A page over the screen it explains."""
+
+    AUTO_FOCUS = "Page"
+    BINDINGS = [
+        *BACK_KEYS,
+        key("question_mark,f1", "back", "Back", "Close the help", "help.close"),
+    ]
+
+    def __init__(self, bindings: dict[str, ActiveBinding], hint: str) -> None:
+        super().__init__()
+        self._keys = key_rows(bindings)
+        self._hint = hint
+
+    def compose(self) -> ComposeResult:
+        """One scrolling page."""
+        with Vertical(id="help"):
+            page = Page(self._text)
+            page.border_title = "Help"
+            page.border_subtitle = "esc closes"
+            yield page
+
+    def action_back(self) -> None:
+        """Closes the page."""
+        self.dismiss()
+
+    def _text(self, width: int) -> Sequence[Line]:
+        rows = [*self._keys, ("tab, shift+tab", "From panel to panel"), ("ctrl+p", "All commands")]
+        lines = [section("Keys"), *entries(rows, width)]
+        if self._hint:
+            lines += [(), section("Leaving"), *wrapped(self._hint, width)]
+        lines += [(), section("Words"), *entries(GLOSSARY, width)]
+        lines += [(), section("Members"), *entries(STATES, width, 37 if width > 70 else WORD)]
+        return lines
+
+
+def section(name: str) -> Line:
+    """A heading."""
+    return ((name, "accent"),)
+
+
+def entries(rows: Sequence[tuple[str, str]], width: int, word: int = WORD) -> list[Line]:
+    """Words at the left, explanations beside them, broken to the width."""
+    lines: list[Line] = []
+    for name, text in rows:
+        if cell_len(name) > word:
+            lines.append(((name, "strong"),))
+            name = ""
+        broken = wrapped(text, max(10, width - word - 2))
+        for i, line in enumerate(broken):
+            lines.append(((left(name if i == 0 else "", word + 2), "strong"), *line))
+    return lines
+
+
+def key_rows(bindings: dict[str, ActiveBinding]) -> list[tuple[str, str]]:
+    """The keys that work on a screen, those of one action together, as they are mapped now."""
+    rows: dict[str, list[str]] = {}
+    for active in bindings.values():
+        binding = active.binding
+        if binding.id is None or binding.key in HIDDEN:
+            continue
+        shown = binding.key_display or pretty(binding.key)
+        keys = rows.setdefault(binding.tooltip or binding.description, [])
+        if shown not in keys:
+            keys.append(shown)
+    return [(", ".join(keys), told) for told, keys in rows.items()]
+
+
+def pretty(name: str) -> str:
+    """A key as it is printed on a keyboard."""
+    known = {
+        "left": "←",
+        "right": "→",
+        "up": "↑",
+        "down": "↓",
+        "question_mark": "?",
+        "left_square_bracket": "[",
+        "right_square_bracket": "]",
+        "escape": "esc",
+    }
+    return known.get(name, name)

@@ -1,0 +1,137 @@
+"""The way of the round: what is done, what is going on, who leads and who is waited for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fedtui.tui.feed import Feed
+from fedtui.tui.lines import DOT, Ink, Line, joined, listed, plain, spread, width_of
+from fedtui.tui.widgets.drawn import Drawn
+from fedtui.tui.wording import CROWN, clock, names_by_id, short_id
+from fedtui.view import NodeView, RoundView
+
+STEPS = ("TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW")
+
+
+class Step(NamedTuple):
+    """One step of the round as it stands."""
+
+    glyph: str
+    word: str
+    tally: str
+    ink: Ink
+    done: bool
+
+
+class RoundStepper(Drawn):
+    """Two lines: the steps, and the people they hang on."""
+
+    def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
+        """The steps and, below, who leads."""
+        if feed.view is None:
+            return []
+        self.entitle(title(feed.view))
+        return [steps_line(feed.view, width), people_line(feed.view, width)]
+
+
+def title(view: NodeView) -> Line:
+    """The panel's name."""
+    return ((f"Round {view.round.number}" if view.round.number else "Round", "muted"),)
+
+
+def steps(now: RoundView, *, made: int) -> list[Step]:
+    """The five steps; ``made`` pictures of this round exist. Only what is known is marked done."""
+    tallies = {
+        "COLLECT": f"{now.contributions}/{now.expected}" if now.expected else "",
+        "VERIFY": f"{now.prepares}/{now.quorum} prepares" if now.quorum else "",
+        "MERGE": f"{now.commits}/{now.quorum} commits" if now.quorum else "",
+        "PREVIEW": f"{made}" if made else "",
+    }
+    at = STEPS.index(now.phase) if now.phase in STEPS else -1
+    found = []
+    for i, word in enumerate(STEPS):
+        tally = tallies.get(word, "")
+        if now.phase == "DONE" or i < at:
+            found.append(Step("✓", word, tally, "ok", True))
+        elif i == at:
+            found.append(Step("▶", word, tally, "accent", False))
+        else:
+            found.append(Step("○", word, tally, "muted", False))
+    return found
+
+
+def steps_line(view: NodeView, width: int) -> Line:
+    """All steps in one line, joined by a rail when there is room, shortened when there is not."""
+    made = sum(p.round == view.round.number for p in view.previews) if view.round.number else 0
+    row = steps(view.round, made=made)
+    full = [(f"{s.glyph} {s.word}", f" {s.tally}" if s.tally else "", s) for s in row]
+    brief = [(f"{s.glyph} {s.word}", f" {s.tally.split()[0]}" if s.tally else "", s) for s in row]
+    bare = [(f"{s.glyph} {s.word}", "", s) for s in row]
+    for texts in (full, brief, bare):
+        need = sum(width_of(((a, "text"), (b, "text"))) for a, b, _ in texts)
+        if need + 2 * (len(texts) - 1) <= width:
+            break
+    rail = (width - need) // (len(texts) - 1)
+    spans: list[tuple[str, Ink]] = []
+    for head, tally, step in texts:
+        if spans:
+            spans.append(connector(rail, spans[-1][1] == "ok"))
+        spans.append((head, step.ink))
+        if tally:
+            spans.append((tally, "text" if step.ink == "accent" else "muted"))
+        spans.append(("", "ok" if step.done else "muted"))
+    return tuple(spans)
+
+
+def connector(width: int, done: bool) -> tuple[str, Ink]:
+    """The rail between two steps: heavy behind us, light ahead."""
+    if width < 4:
+        return " " * width, "text"
+    return f" {('━' if done else '─') * (width - 2)} ", "ok" if done else "faint"
+
+
+def people_line(view: NodeView, width: int) -> Line:
+    """Who leads, who is next, which attempt, who is waited for; says less where it is narrow."""
+    now = view.round
+    names = names_by_id(view)
+
+    def name(peer: str) -> str:
+        mine = " (you)" if peer == view.id else ""
+        return names.get(peer, short_id(peer)) + mine
+
+    parts: list[Line] = []
+    if now.phase == "PAUSED":
+        waited = listed(name(peer) for peer in now.waiting_for)
+        parts.append((("! PAUSED", "warning"), (f" waiting for {waited}" if waited else "", "text")))
+    elif now.phase == "FAILED":
+        parts.append((("✗ FAILED", "error"),))
+    if now.aggregator:
+        parts.append(((f"{CROWN} {name(now.aggregator)}", "strong"), (" leads", "muted")))
+        upcoming = [name(peer) for peer in now.order[now.attempt + 1 : now.attempt + 3]]
+        if upcoming:
+            parts.append((("then ", "muted"), (", ".join(upcoming), "text")))
+    if now.attempt:
+        parts.append(((f"attempt {now.attempt}", "warning"),))
+    if now.waiting_for and now.phase != "PAUSED":
+        parts.append((("waiting for ", "muted"), (listed(map(name, now.waiting_for)), "text")))
+    if now.note:
+        parts.append(((plain(now.note), "muted"),))
+    if not parts:
+        parts.append(((resting(view), "muted"),))
+    while len(parts) > 1 and width_of(joined(parts)) > width:
+        parts.pop(1 if parts[0][0][1] in ("warning", "error") else -1)
+    took: Line = ()
+    if now.phase not in ("IDLE", "DONE", "FAILED") and now.deadline_in_s is not None:
+        took = ((f"{clock(now.elapsed_s)} so far", "muted"),)
+    return spread(joined(parts, DOT), took, width)
+
+
+def resting(view: NodeView) -> str:
+    """What a room without a round in progress is about to do."""
+    if not view.room_id:
+        return "No room yet."
+    if view.round.phase == "DONE":
+        return f"All {view.round.rounds} rounds are done." if view.round.rounds else "All done."
+    if view.trainer.state == "loading":
+        return "The first round starts when the model has loaded."
+    return "No round in progress."

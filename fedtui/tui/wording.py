@@ -1,0 +1,131 @@
+"""How states, times and quantities are put into words. No Textual here, only views and text."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fedtui.tui.lines import Ink, plain
+from fedtui.view import Level, NodeView, PeerState, PeerView, Phase
+
+CROWN = "♛"
+"""Marks the aggregator: the member elected for this attempt."""
+NOTHING = "–"
+"""Stands for a value that is not known; never a zero."""
+
+
+class Sign(NamedTuple):
+    """A state as glyph, word and ink: colour never says it alone."""
+
+    glyph: str
+    word: str
+    ink: Ink
+
+
+PEER_SIGNS: dict[PeerState, Sign] = {
+    "LOADING": Sign("◌", "LOADING", "muted"),
+    "READY": Sign("○", "READY", "text"),
+    "TRAIN": Sign("●", "TRAIN", "accent"),
+    "UPLOAD": Sign("↑", "UPLOAD", "accent"),
+    "SENT": Sign("✓", "SENT", "ok"),
+    "IDLE": Sign("○", "IDLE", "muted"),
+    "WATCH": Sign("◌", "WATCH", "muted"),
+    "SUSPECT": Sign("?", "SUSPECT", "warning"),
+    "LOST": Sign("✗", "LOST", "error"),
+    "LEFT": Sign("✗", "LEFT", "faint"),
+}
+
+PHASE_SIGNS: dict[Phase, Sign] = {
+    "IDLE": Sign("○", "IDLE", "muted"),
+    "TRAIN": Sign("▶", "TRAIN", "accent"),
+    "COLLECT": Sign("▶", "COLLECT", "accent"),
+    "VERIFY": Sign("▶", "VERIFY", "accent"),
+    "MERGE": Sign("▶", "MERGE", "accent"),
+    "PREVIEW": Sign("▶", "PREVIEW", "accent"),
+    "PAUSED": Sign("!", "PAUSED", "warning"),
+    "FAILED": Sign("✗", "FAILED", "error"),
+    "DONE": Sign("✓", "DONE", "ok"),
+}
+
+LEVEL_SIGNS: dict[Level, Sign] = {
+    "info": Sign("·", "INFO", "muted"),
+    "ok": Sign("✓", "OK", "ok"),
+    "warning": Sign("!", "WARN", "warning"),
+    "error": Sign("✗", "ERROR", "error"),
+}
+
+
+def peer_sign(state: str) -> Sign:
+    """A state this version does not know shows as the word it came with."""
+    return PEER_SIGNS.get(state, Sign("?", plain(state), "muted"))  # type: ignore[call-overload, no-any-return]
+
+
+def phase_sign(phase: str) -> Sign:
+    """A phase this version does not know shows as the word it came with."""
+    return PHASE_SIGNS.get(phase, Sign("?", plain(phase), "muted"))  # type: ignore[call-overload, no-any-return]
+
+
+def clock(seconds: float) -> str:
+    """A duration as on a clock: ``0:42``, ``1:02:03``. Never negative."""
+    whole = max(0, int(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, second = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
+
+
+def ago(seconds: float | None) -> str:
+    """An age in one unit: ``now`` under three seconds, for peers answer about once a second."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 3:
+        return "now"
+    if seconds < 100:
+        return f"{int(seconds)} s"
+    if seconds < 6000:
+        return f"{int(seconds / 60)} min"
+    if seconds < 48 * 3600:
+        return f"{int(seconds / 3600)} h"
+    return f"{int(seconds / 86400)} d"
+
+
+def rtt(milliseconds: float | None) -> str:
+    """A round trip."""
+    if milliseconds is None:
+        return NOTHING
+    if milliseconds < 1:
+        return "<1 ms"
+    return f"{milliseconds:.0f} ms" if milliseconds < 10_000 else f"{milliseconds / 1000:.0f} s"
+
+
+def loss(value: float | None) -> str:
+    """A training loss in at most six characters."""
+    if value is None:
+        return NOTHING
+    if not abs(value) < 1000:  # also true of nan
+        return f"{value:.0e}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 peer``, ``5 peers``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def short_id(identity: str) -> str:
+    """An id for eyes only: ``3f9a·c21e``."""
+    identity = plain(identity)
+    return f"{identity[:4]}·{identity[4:8]}" if len(identity) > 8 else identity
+
+
+def name_of(peer: PeerView) -> str:
+    """What a member calls itself, or its short id."""
+    return plain(peer.name) or short_id(peer.id)
+
+
+def names_by_id(view: NodeView) -> dict[str, str]:
+    """Names to be looked up with ``.get(id, short_id(id))``."""
+    return {peer.id: name_of(peer) for peer in view.peers}
+
+
+def prompt_label(prompt: str, seed: int) -> str:
+    """A preview's recipe."""
+    return f"“{plain(prompt)}” seed {seed}"
