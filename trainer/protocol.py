@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 MAX_LINE = 1 << 20
 """Bytes in one line; a longer one ends the conversation."""
@@ -24,7 +24,12 @@ VERSION = 1
 
 
 class WireError(ValueError):
-    """A line that is no message of this protocol."""
+    """A line that is no message of this protocol.
+
+    ``request`` is the id of the request that the line was meant to be, where it has one.
+    """
+
+    request: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,24 @@ class Request:
 
 @dataclass(frozen=True)
 class Load(Request):
-    """Loads a base model and keeps it. ``model`` is ``tiny-landscapes``, a diffusers folder or file.
+    """Loads a base model and keeps it. ``model`` is ``tiny-landscapes`` or a diffusers folder.
 
     Result: ``{"model", "sha256", "device", "parameters", "resolution"}``.
     """
 
     kind: ClassVar[str] = "load"
+    model: str
+
+
+@dataclass(frozen=True)
+class Describe(Request):
+    """Names a base model by its content, without loading it. Arithmetic.
+
+    ``prompts`` suit the built-in experiment; other models have none. Result:
+    ``{"model", "sha256", "resolution", "prompts"}``.
+    """
+
+    kind: ClassVar[str] = "describe"
     model: str
 
 
@@ -91,8 +108,8 @@ class CheckData(Request):
 class SampleData(Request):
     """Writes generated captioned landscapes. Arithmetic.
 
-    ``participant`` >= 0 draws that participant's share of the built-in non-IID experiment, -1 scenes
-    of every kind, -2 its held-out pictures. Result: ``{"written"}``.
+    ``participant`` >= 0 draws that participant's share of the built-in non-IID experiment, -1
+    scenes of every kind, -2 its held-out pictures. Result: ``{"written"}``.
     """
 
     kind: ClassVar[str] = "sample_data"
@@ -138,7 +155,9 @@ class Train(Request):
 
     Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``.
     Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems"}``.
-    Randomness is a pure function of (``seed``, ``round``, ``node``, step).
+    Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
+    the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. With a
+    ``checkpoint`` file, the same request resumes where a killed or cancelled one stopped.
     """
 
     kind: ClassVar[str] = "train"
@@ -156,6 +175,7 @@ class Train(Request):
     node: str = ""
     cache: str = ""
     checkpoint: str = ""
+    min_snr: float = 0.0
     export: Literal["factors", "kohya", "diffusers"] = "factors"
 
 
@@ -231,7 +251,10 @@ class Evaluate(Request):
 
 @dataclass(frozen=True)
 class ExportAdapter(Request):
-    """Writes a room's adapter for other programs. Result: ``{"path", "sha256", "modules"}``."""
+    """Writes an adapter of any dialect for other programs. Arithmetic.
+
+    Result: ``{"path", "sha256", "modules"}``.
+    """
 
     kind: ClassVar[str] = "export_adapter"
     path: str
@@ -315,7 +338,7 @@ _REQUESTS: dict[str, type[Request]] = {cls.kind: cls for cls in Request.__subcla
 _MESSAGES: dict[str, type[Message]] = {cls.kind: cls for cls in Message.__subclasses__()}
 
 ARITHMETIC: frozenset[type[Request]] = frozenset(
-    {CheckData, SampleData, SplitData, InitAdapter, CheckBlob, Combine}
+    {Describe, CheckData, SampleData, SplitData, InitAdapter, CheckBlob, Combine, ExportAdapter}
 )
 """What the torch-free role takes."""
 
@@ -329,9 +352,13 @@ def decode_request(line: bytes) -> tuple[int, Request]:
     """Raises :class:`WireError` on anything but a well-formed request."""
     data = _object(line)
     number = data.pop("id", None)
-    if not isinstance(number, int):
+    if type(number) is not int:
         raise WireError("a request needs an integer id")
-    return number, _build(_REQUESTS, data)
+    try:
+        return number, _build(_REQUESTS, data)
+    except WireError as error:
+        error.request = number
+        raise
 
 
 def encode_message(message: Message) -> bytes:
@@ -341,7 +368,8 @@ def encode_message(message: Message) -> bytes:
 
 def decode_message(line: bytes) -> Message:
     """Raises :class:`WireError` on anything but a well-formed message."""
-    return _build(_MESSAGES, _object(line))
+    message: Message = _build(_MESSAGES, _object(line))
+    return message
 
 
 def _line(data: dict[str, Any]) -> bytes:
@@ -386,11 +414,17 @@ def _dataclass(cls: Any, data: Any) -> Any:
 def _value(hint: Any, value: Any) -> Any:
     if is_dataclass(hint):
         return _dataclass(hint, value)
-    args = getattr(hint, "__args__", ())
-    if getattr(hint, "__origin__", None) is tuple:
+    args, origin = get_args(hint), get_origin(hint)
+    if origin is tuple:
         if not isinstance(value, list):
             raise WireError("expected a list")
         return tuple(_value(args[0], item) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise WireError("expected an object")
+        return {name: _value(args[1], item) for name, item in value.items()}
+    if origin is Literal and value not in args:
+        raise WireError(f"expected one of {', '.join(args)}, got {value!r}")
     if hint in (int, float, str, bool):
         accepted = (int, float) if hint is float else hint
         if not isinstance(value, accepted) or (hint is not bool and isinstance(value, bool)):

@@ -1,0 +1,70 @@
+"""``python -m trainer [--role full|arithmetic]``: a worker on stdin and stdout."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import BinaryIO
+
+from trainer.config import ARITHMETIC_ADDRESS_SPACE
+
+
+def main() -> int:
+    """Serves requests until the conversation ends."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    parser.add_argument("--role", choices=("full", "arithmetic"), default="full")
+    role = parser.parse_args().role
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    sink = private_stdout()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if role == "arithmetic":
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        limit_memory()
+    # After the environment and the limit are set: numpy and torch read both when imported.
+    from trainer.protocol import Ready
+    from trainer.worker import Worker
+
+    # Not sys.stdin: the interpreter would close it at its end, under the reading thread.
+    worker = Worker(os.fdopen(os.dup(0), "rb"), sink)
+    device = "cpu"
+    if role == "full":
+        from trainer.studio import Studio
+
+        studio = Studio()
+        worker.handlers |= studio.handlers()
+        device = studio.device_name
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=worker.stop).start())
+    worker.say(Ready(role, device, os.getpid()))
+    worker.run()
+    return 0
+
+
+def private_stdout() -> BinaryIO:
+    """The real stdout for messages; whatever libraries print goes to stderr from now on."""
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return sink
+
+
+def limit_memory() -> None:
+    """Caps the address space, where the system can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    ceiling = ARITHMETIC_ADDRESS_SPACE
+    if hard != resource.RLIM_INFINITY:
+        ceiling = min(ceiling, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (ceiling, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

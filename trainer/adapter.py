@@ -1,0 +1,115 @@
+"""LoRA factors as plain arrays: their names, shapes, first values and files.
+
+Weights of an adapted layer are W = W0 + B A with A (r, in) and B (out, r). Factors on disk and in
+aggregation always have scale 1: whoever trains with another alpha / r folds it into B, because
+factors with different hidden scales must not be averaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer import tensor_file
+from trainer.config import MAX_RANK
+from trainer.errors import MISUSE, TrainerError
+from trainer.models.base import BaseModel, Layers, Shape
+from trainer.protocol import AdapterSpec
+
+A_SUFFIX = ".lora_A.weight"
+B_SUFFIX = ".lora_B.weight"
+
+INITIAL_DOMAIN = b"fedtui A0 v1\0"
+"""Separates this use of SHAKE-128 from any other; a new recipe takes a new version."""
+
+FloatArray = NDArray[np.float32]
+
+
+def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
+    """The layers that ``spec`` names in the model, sorted, with their weights' (out, in) shapes.
+
+    Raises :class:`TrainerError` when the spec is impossible or matches nothing.
+    """
+    if not 1 <= spec.rank <= MAX_RANK or not 1 <= spec.alpha <= MAX_RANK:
+        raise TrainerError(
+            "The adapter's size is impossible",
+            f"Rank {spec.rank} and alpha {spec.alpha} must lie between 1 and {MAX_RANK}.",
+            "Rank 4 to 32 is usual, with the same alpha.",
+            MISUSE,
+        )
+    layers = model.layers(model.family.adapted)
+    chosen = {
+        name: shape
+        for name, shape in layers.items()
+        if any(name == target or name.endswith(f".{target}") for target in spec.targets)
+    }
+    odd = next((name for name, shape in chosen.items() if len(shape) != 2), None)
+    if not chosen or odd is not None:
+        raise TrainerError(
+            "The adapter does not fit the model",
+            f"{odd} is a convolution; adapters train linear layers."
+            if odd
+            else f"No layer of {model.name} is called {', '.join(spec.targets)}.",
+            "The attention projections to_q, to_k, to_v and to_out.0 exist in every model.",
+            MISUSE,
+        )
+    return chosen
+
+
+def factor_shapes(layers: Layers, rank: int) -> dict[str, Shape]:
+    """Names and shapes of all tensors in a factors file."""
+    shapes: dict[str, Shape] = {}
+    for name, (out, into) in layers.items():
+        shapes[name + A_SUFFIX] = (rank, into)
+        shapes[name + B_SUFFIX] = (out, rank)
+    return shapes
+
+
+def initial_factors(shapes: Mapping[str, Shape], seed: int) -> Iterator[tuple[str, FloatArray]]:
+    """Where every member of a room starts, bit for bit the same on every machine.
+
+    B is zero. A is uniform within about 1/sqrt(in), rounded to a power of two: odd 24 bit integers
+    from SHAKE-128 of the seed and the name, times a power of two, so no step of it rounds.
+    Yields tensors in sorted order of their names.
+    """
+    for name in sorted(shapes):
+        shape = shapes[name]
+        if name.endswith(B_SUFFIX):
+            yield name, np.zeros(shape, np.float32)
+            continue
+        count, into = shape[0] * shape[1], shape[1]
+        key = INITIAL_DOMAIN + seed.to_bytes(16, "little", signed=True) + name.encode()
+        words = np.frombuffer(hashlib.shake_128(key).digest(4 * count), "<u4")
+        odd = (words >> np.uint32(8)).astype(np.int64) * 2 + 1 - (1 << 24)
+        exponent = into.bit_length() // 2
+        yield name, (odd * 2.0 ** -(24 + exponent)).astype(np.float32).reshape(shape)
+
+
+def write_initial(path: Path, layers: Layers, rank: int, seed: int) -> tensor_file.Written:
+    """Writes the factors of :func:`initial_factors` for these layers."""
+    shapes = factor_shapes(layers, rank)
+    return tensor_file.write_stream(path, shapes, initial_factors(shapes, seed))
+
+
+def read_factors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, FloatArray]:
+    """All factors of a file whose names and shapes must be exactly these.
+
+    Raises :class:`TrainerError` when the file cannot be read or belongs to another adapter.
+    """
+    try:
+        arrays, _ = tensor_file.read_all(path)
+    except (OSError, tensor_file.FormatError) as error:
+        raise TrainerError("The adapter cannot be read", f"{path}: {error}") from error
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != dict(shapes):
+        matching = sum(found.get(name) == shape for name, shape in shapes.items())
+        raise TrainerError(
+            "The adapter does not fit the model",
+            f"{matching} of {len(shapes)} tensors match in {path}.",
+            "Use the adapter with the model and rank it was made for.",
+        )
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

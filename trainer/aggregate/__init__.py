@@ -1,0 +1,1 @@
+"""Combining contributions so that every member's machine gets the same bytes."""

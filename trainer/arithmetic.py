@@ -1,0 +1,153 @@
+"""Requests that need no torch: folders, first adapters, strangers' files, combination, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from trainer import adapter, dataset, embedded, lora_file, models, safefile
+from trainer.aggregate import modes
+from trainer.config import LISTED_PICTURES, LISTED_PROBLEMS
+from trainer.embedded import federated
+from trainer.embedded.scenes import STYLES, sample_scene
+from trainer.errors import MISUSE, TrainerError
+from trainer.job import Job
+from trainer.models.base import Digests
+from trainer.protocol import (
+    CheckBlob,
+    CheckData,
+    Combine,
+    Describe,
+    ExportAdapter,
+    InitAdapter,
+    Request,
+    SampleData,
+    SplitData,
+)
+from trainer.tensor_file import Written
+
+Result = dict[str, Any]
+Handler = Callable[[Any, Job], Result]
+
+
+def written(file: Written) -> Result:
+    """The part of a result that names a file."""
+    return {"path": str(file.path), "sha256": file.sha256, "bytes": file.bytes}
+
+
+def listed_problems(contents: dataset.Contents) -> list[Result]:
+    """Problems fit for a message, the fatal ones first."""
+    ordered = sorted(contents.problems, key=lambda problem: not problem.fatal)
+    return [asdict(problem) for problem in ordered[:LISTED_PROBLEMS]]
+
+
+def describe(request: Describe, job: Job) -> Result:
+    job.check()
+    model = models.resolve(request.model)
+    built_in = request.model == embedded.MODEL_NAME
+    return {
+        "model": model.name,
+        "sha256": Digests.of(model).model,
+        "resolution": model.resolution,
+        "prompts": list(federated.DEMO_PROMPTS) if built_in else [],
+    }
+
+
+def check_data(request: CheckData, job: Job) -> Result:
+    contents = dataset.scan(Path(request.folder), job, request.resolution)
+    pictures = [
+        {"file": p.file, "caption": p.caption.text, "width": p.width, "height": p.height}
+        for p in contents.pictures[:LISTED_PICTURES]
+    ]
+    return {
+        "usable": len(contents.pictures),
+        "pictures": pictures,
+        "problems": listed_problems(contents),
+        "captions": contents.caption_counts(),
+    }
+
+
+def sample_data(request: SampleData, job: Job) -> Result:
+    style = next((style for style in STYLES if style == request.style), None)
+    if style is None or not 0 <= request.count <= 100_000:
+        raise TrainerError(
+            "These pictures cannot be drawn",
+            f"Style {request.style!r}, {request.count} pictures.",
+            f"Styles are {', '.join(STYLES)}; at most 100000 pictures.",
+            MISUSE,
+        )
+    job.check()
+    if request.participant >= 0:
+        scenes = federated.participant_scenes(request.participant, request.count, request.seed)
+    elif request.participant == HELD_OUT:
+        scenes = federated.heldout_scenes(request.count, request.seed)
+    else:
+        rng = Random(request.seed)
+        scenes = [sample_scene(rng) for _ in range(request.count)]
+    federated.write_dataset(Path(request.folder), scenes, style, seed=request.seed)
+    return {"written": len(scenes)}
+
+
+def split_data(request: SplitData, job: Job) -> Result:
+    contents = dataset.scan(Path(request.folder), job)
+    holdout_folder = Path(request.holdout_folder) if request.holdout_folder else None
+    counts, holdout = dataset.split(
+        contents,
+        [Path(path) for path in request.out],
+        request.seed,
+        request.holdout,
+        holdout_folder,
+    )
+    return {"counts": counts, "holdout": holdout}
+
+
+def init_adapter(request: InitAdapter, job: Job) -> Result:
+    job.check()
+    layers = adapter.target_layers(models.resolve(request.model), request.spec)
+    return written(
+        adapter.write_initial(Path(request.out), layers, request.spec.rank, request.seed)
+    )
+
+
+def check_blob(request: CheckBlob, job: Job) -> Result:
+    job.check()
+    layers = adapter.target_layers(models.resolve(request.model), request.spec)
+    shapes = adapter.factor_shapes(layers, request.spec.rank)
+    verdict = safefile.check(Path(request.path), shapes, request.max_bytes)
+    return {"ok": verdict.ok, "reason": verdict.reason}
+
+
+def combine(request: Combine, job: Job) -> Result:
+    combination = modes.combine(
+        request.mode, request.inputs, Path(request.previous), Path(request.out), job
+    )
+    return written(combination.written) | {
+        "norms": dict(combination.norms),
+        "cosines": dict(combination.cosines),
+    }
+
+
+def export_adapter(request: ExportAdapter, job: Job) -> Result:
+    job.check()
+    model = models.resolve(request.model)
+    read = lora_file.read(Path(request.path), model)
+    file = lora_file.write(Path(request.out), read, request.format, model, request.metadata)
+    return {"path": str(file.path), "sha256": file.sha256, "modules": read.modules}
+
+
+HELD_OUT = -2
+"""``SampleData.participant`` that stands for the held-out pictures."""
+
+HANDLERS: Mapping[type[Request], Handler] = {
+    Describe: describe,
+    CheckData: check_data,
+    SampleData: sample_data,
+    SplitData: split_data,
+    InitAdapter: init_adapter,
+    CheckBlob: check_blob,
+    Combine: combine,
+    ExportAdapter: export_adapter,
+}

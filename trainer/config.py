@@ -1,0 +1,71 @@
+"""Limits and constants of the trainer, with units."""
+
+from __future__ import annotations
+
+# --- the worker ---------------------------------------------------------------------------------
+
+MAX_WAITING_REQUESTS = 64
+PROGRESS_INTERVAL = 0.2
+"""Seconds between two progress messages of one request; what comes sooner is dropped."""
+STOP_GRACE = 10.0
+"""Seconds a request gets to notice that the worker must end, before it ends anyway."""
+PARENT_POLL_INTERVAL = 2.0
+"""Seconds between two looks whether the parent still lives."""
+ARITHMETIC_ADDRESS_SPACE = 2 << 30
+"""Bytes of address space of a worker that reads strangers' files."""
+MAX_THREADS = 8
+"""Default ceiling of CPU threads; ``FEDTUI_THREADS`` sets another number."""
+
+# --- pictures -----------------------------------------------------------------------------------
+
+MIN_SIDE = 32
+"""Pixels; a smaller picture teaches a model only its own enlargement."""
+MAX_PIXELS = 50_000_000
+"""Pixels in one picture (150 MB decoded); more is taken for a decompression bomb."""
+MAX_FILE_BYTES = 256 << 20
+MAX_FILES = 100_000
+MAX_CAPTION_BYTES = 64 << 10
+MAX_CAPTION_LENGTH = 2_000
+"""Characters kept of a caption; CLIP reads about 300."""
+MAX_METADATA_BYTES = 64 << 20
+LISTED_PICTURES = 200
+LISTED_PROBLEMS = 200
+MAX_RESOLUTION = 2048
+"""Pixels along one side of a trained or generated picture."""
+
+# --- tensor files -------------------------------------------------------------------------------
+
+MAX_HEADER = 1 << 20
+"""Bytes in the header of an adapter file; Stable Diffusion 1.5 needs 45 KB."""
+MAX_MODEL_HEADER = 16 << 20
+"""Bytes in the header of the user's own model file."""
+MAX_METADATA = 4 << 10
+"""Bytes of ``__metadata__`` in a stranger's file."""
+MAX_ABSOLUTE = 1e4
+"""Largest magnitude in a contribution; trained factors stay below 10."""
+MIN_NORM = 1e-8
+MAX_NORM = 1e6
+"""Euclidean norm of a whole contribution."""
+MAX_RANK = 4096
+
+# --- aggregation --------------------------------------------------------------------------------
+
+MAX_WEIGHT = 1 << 29
+"""Weights stay below it: 24 bits of a float32 times 29 bits are exact in float64."""
+MAX_INPUTS = 1024
+
+# --- training and generation --------------------------------------------------------------------
+
+MAX_STEPS = 1_000_000
+MAX_BATCH = 1024
+GRADIENT_CLIP = 1.0
+"""Norm over all factors."""
+WEIGHT_DECAY = 1e-2
+CHECKPOINT_STEPS = 10
+CHECKPOINT_INTERVAL = 5.0
+"""A checkpoint is written at a multiple of so many steps, once so many seconds have passed."""
+MAX_PICTURES = 4096
+"""Pictures in one request to generate."""
+MAX_SAMPLING_STEPS = 1000
+MAX_DRAWS = 256
+EVALUATION_BATCH = 8

@@ -1,0 +1,304 @@
+"""A folder of pictures: what is in it, what is wrong with it, what can be used.
+
+Needs Pillow only. Every picture is decoded once, so that what is called usable is usable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainer.captions import Caption, Problem, caption_of, read_metadata
+from trainer.config import MAX_FILE_BYTES, MAX_FILES, MAX_PIXELS, MIN_SIDE
+from trainer.errors import MISUSE, NO_USABLE, TrainerError
+from trainer.job import Job
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OTHER_SUFFIXES = (
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".psd",
+    ".svg",
+)
+FORMATS = ("PNG", "JPEG", "WEBP")
+BACKGROUND = (255, 255, 255)
+"""What shows through transparent pixels."""
+
+
+class _Unusable(Exception):
+    """Why one picture is left out, and what its owner can do."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A usable picture. ``file`` is relative to the folder, POSIX form; sides are as displayed.
+
+    ``sha256`` names the decoded RGB pixels, so it survives renaming and re-compression of PNGs.
+    """
+
+    path: Path
+    file: str
+    caption: Caption
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Usable pictures in the order of their names, and all problems."""
+
+    folder: Path
+    pictures: tuple[Picture, ...]
+    problems: tuple[Problem, ...]
+
+    def caption_counts(self) -> dict[str, int]:
+        """How many usable pictures have their caption from where."""
+        return dict(Counter(picture.caption.source for picture in self.pictures))
+
+    def require_pictures(self) -> None:
+        """Raises :class:`TrainerError` with code 5 when nothing is usable."""
+        if self.pictures:
+            return
+        first = next((p for p in self.problems if p.fatal), None)
+        cause = f"{self.folder} has no usable PNG, JPEG or WebP picture."
+        if first is not None:
+            cause += f" For instance {first.file}: {first.problem}."
+        raise TrainerError(
+            "There are no pictures to train on",
+            cause,
+            "Put pictures of at least "
+            f"{MIN_SIDE} pixels into the folder, each with a caption in a .txt file beside it.",
+            NO_USABLE,
+        )
+
+
+@dataclass
+class _Scan:
+    """A look at a folder under way."""
+
+    folder: Path
+    pictures: list[Picture] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def note(self, file: str, problem: str, remedy: str, *, fatal: bool) -> None:
+        self.problems.append(Problem(file, problem, remedy, fatal))
+
+    def add(self, path: Path, metadata: dict[str, str]) -> None:
+        name = path.relative_to(self.folder).as_posix()
+        try:
+            image, notes = _decoded(path, self.folder)
+            content = f"{image.width}x{image.height}\0".encode() + image.tobytes()
+            digest = hashlib.sha256(content).hexdigest()
+            if digest in self.seen:
+                raise _Unusable(
+                    f"The same picture as {self.seen[digest]}", "Remove one of the two."
+                )
+        except _Unusable as unusable:
+            self.note(name, unusable.problem, unusable.remedy, fatal=True)
+            return
+        for problem, remedy in notes:
+            self.note(name, problem, remedy, fatal=False)
+        caption, problems = caption_of(path, name, metadata)
+        self.problems += problems
+        self.seen[digest] = name
+        self.pictures.append(Picture(path, name, caption, image.width, image.height, digest))
+
+
+def scan(folder: Path, job: Job | None = None, resolution: int = 0) -> Contents:
+    """Looks at every file below ``folder``; links that lead out of it are not followed.
+
+    A picture with a side below ``resolution`` is noted, because it has to be enlarged. Raises
+    :class:`TrainerError` when there is no such folder.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise TrainerError(
+            "There is no such folder",
+            f"{folder} is not a folder.",
+            "Name a folder with pictures.",
+            NO_USABLE,
+        )
+    folder = folder.resolve()
+    look = _Scan(folder)
+    metadata, problems = read_metadata(folder)
+    look.problems += problems
+    for number, path in enumerate(_files(folder)):
+        if job is not None:
+            job.check()
+        if number >= MAX_FILES:
+            look.note(
+                ".", f"Only the first {MAX_FILES} files were read", "Split the folder.", fatal=False
+            )
+            break
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES:
+            look.add(path, metadata)
+        elif suffix in OTHER_SUFFIXES:
+            name = path.relative_to(folder).as_posix()
+            look.note(name, f"{suffix} files are not read", "Convert it to PNG.", fatal=True)
+    for picture in look.pictures:
+        if min(picture.width, picture.height) < resolution:
+            size = f"{picture.width} x {picture.height}"
+            remedy = f"A picture of at least {resolution} pixels a side would be sharper."
+            look.note(picture.file, f"{size} pixels have to be enlarged", remedy, fatal=False)
+    return Contents(folder, tuple(look.pictures), tuple(look.problems))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below the folder in the order of their names, hidden ones left out."""
+    for root, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(root) / name
+
+
+def _decoded(path: Path, folder: Path) -> tuple[Image.Image, list[tuple[str, str]]]:
+    """The picture as RGB and as displayed, with notes of (problem, remedy)."""
+    if not path.resolve().is_relative_to(folder):
+        raise _Unusable("A link that leads out of the folder", "Copy the picture here.")
+    try:
+        if not path.is_file():
+            raise _Unusable("Not an ordinary file", "Copy the picture here.")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            remedy = f"Make it smaller than {MAX_FILE_BYTES >> 20} MB."
+            raise _Unusable("The file is too large", remedy)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                return _checked(image)
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise _Unusable("The picture is huge", _SHRINK) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+        remedy = "Open it in an image editor and save it again as PNG."
+        raise _Unusable("The file cannot be read as a picture", remedy) from error
+
+
+_SHRINK = f"Scale it down below {MAX_PIXELS // 1_000_000} million pixels."
+
+
+def _checked(image: Image.Image) -> tuple[Image.Image, list[tuple[str, str]]]:
+    if image.width * image.height > MAX_PIXELS:
+        raise _Unusable(f"The picture is huge: {image.width} x {image.height} pixels", _SHRINK)
+    if min(image.size) < MIN_SIDE:
+        raise _Unusable(
+            f"The picture is too small: {image.width} x {image.height} pixels",
+            f"Use pictures of at least {MIN_SIDE} x {MIN_SIDE} pixels.",
+        )
+    notes = []
+    if getattr(image, "is_animated", False) and image.format in ("PNG", "WEBP"):
+        notes.append(("Only the first frame of the animation is used", "Save it as one picture."))
+    if image.mode == "CMYK":
+        notes.append(
+            ("Printing colours (CMYK) were converted", "Save it as RGB if colours look wrong.")
+        )
+    upright = ImageOps.exif_transpose(image)
+    return _rgb(upright), notes
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """RGB with transparency on white; 16 bit grey scaled to 8."""
+    if image.mode.startswith(("I", "F")):
+        return image.convert("I").point(lambda value: value / 257.0).convert("L").convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(canvas, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def load(picture: Picture, folder: Path) -> Image.Image:
+    """The picture once more, as :func:`scan` saw it.
+
+    Raises :class:`TrainerError` when the file has changed or gone since.
+    """
+    try:
+        return _decoded(picture.path, folder)[0]
+    except _Unusable as unusable:
+        raise TrainerError(
+            "A picture changed while it was read",
+            f"{picture.file}: {unusable.problem}.",
+            "Leave the folder alone while it is being trained on, and start again.",
+        ) from unusable
+
+
+def squared(image: Image.Image, resolution: int) -> Image.Image:
+    """The middle square of a picture, ``resolution`` pixels a side."""
+    if image.size == (resolution, resolution):
+        return image
+    return ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
+
+
+def split(
+    contents: Contents, out: Sequence[Path], seed: int, holdout: int, holdout_folder: Path | None
+) -> tuple[list[int], int]:
+    """Copies pictures and captions into folders that must be empty, as evenly as possible.
+
+    The order is by a hash of seed and content, so it does not depend on file names. The first
+    ``holdout`` pictures go to ``holdout_folder``. Returns the counts and the number held out.
+    Raises :class:`TrainerError`.
+    """
+    contents.require_pictures()
+    targets = [*out, *([holdout_folder] if holdout_folder else [])]
+    full = next((path for path in targets if path.exists() and any(path.iterdir())), None)
+    if full is not None or not out or holdout < 0 or (holdout and holdout_folder is None):
+        raise TrainerError(
+            "The folder cannot be split like this",
+            f"{full} is not empty."
+            if full
+            else "Targets or the place for the holdout are missing.",
+            "Name empty folders.",
+            MISUSE,
+        )
+    if len(contents.pictures) < len(out) + holdout:
+        raise TrainerError(
+            "There are too few pictures",
+            f"{len(contents.pictures)} pictures cannot fill {len(out)} folders with {holdout} held "
+            "out.",
+            "Use fewer folders or more pictures.",
+            NO_USABLE,
+        )
+    for path in targets:
+        path.mkdir(parents=True, exist_ok=True)
+    order = sorted(
+        contents.pictures,
+        key=lambda picture: hashlib.sha256(f"{seed}\0{picture.sha256}".encode()).digest(),
+    )
+    counts = [0] * len(out)
+    for number, picture in enumerate(order):
+        if number < holdout:
+            assert holdout_folder is not None
+            _copy(picture, holdout_folder, number)
+        else:
+            share = (number - holdout) % len(out)
+            _copy(picture, out[share], counts[share])
+            counts[share] += 1
+    return counts, holdout
+
+
+def _copy(picture: Picture, folder: Path, number: int) -> None:
+    target = folder / f"{number:05d}-{picture.path.stem}{picture.path.suffix.lower()}"
+    shutil.copyfile(picture.path, target)
+    if picture.caption.text:
+        target.with_suffix(".txt").write_text(picture.caption.text + "\n", encoding="utf-8")

@@ -1,0 +1,65 @@
+"""How well adapters predict pictures they were not trained on, compared fairly.
+
+The denoising loss of one picture varies far more with noise level and noise than between adapters,
+so every adapter sees exactly the same draws: frozen by seed, picture and draw number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from trainer import objective
+from trainer.aggregate.kernel import tree_sum
+from trainer.cache import Examples
+from trainer.config import EVALUATION_BATCH
+from trainer.job import Job
+from trainer.models.base import LoadedModel
+from trainer.seeds import generator
+
+
+def denoising_loss(
+    model: LoadedModel, examples: Examples, draws: int, seed: int, job: Job
+) -> float:
+    """Mean squared error over pictures and draws of the model as it is now.
+
+    Noise levels are stratified: draw i of n is uniform in the i-th n-th of the schedule.
+    """
+    losses: list[float] = []
+    for index, name in enumerate(examples.names):
+        for first in range(0, draws, EVALUATION_BATCH):
+            job.check()
+            numbers = range(first, min(draws, first + EVALUATION_BATCH))
+            losses += _some(model, examples, index, name, numbers, draws, seed)
+    return tree_sum(torch.tensor(losses, dtype=torch.float64).numpy()) / len(losses)
+
+
+@torch.no_grad()
+def _some(
+    model: LoadedModel,
+    examples: Examples,
+    index: int,
+    name: str,
+    numbers: Sequence[int],
+    draws: int,
+    seed: int,
+) -> list[float]:
+    levels = int(model.schedule.config.num_train_timesteps)
+    moments = examples.moments[index : index + 1].to(model.device)
+    shape = model.latent_shape(moments)
+    noises, times = [], []
+    for number in numbers:
+        draw = generator("evaluate", seed, name, number)
+        noises.append(torch.randn(shape, generator=draw))
+        u = float(torch.rand((), generator=draw, dtype=torch.float64))
+        times.append(min(levels - 1, int((number + u) / draws * levels)))
+    noise = torch.cat(noises).to(model.device)
+    timesteps = torch.tensor(times, device=model.device)
+    posterior = torch.zeros(shape, device=model.device)
+    latents = model.latents(moments, posterior).expand_as(noise)
+    states = examples.states[examples.captions[index]].to(model.device)
+    noisy = model.schedule.add_noise(latents, noise, timesteps)
+    prediction = model.predict(noisy, timesteps, states.expand(len(times), -1, -1))
+    wanted = objective.target(model.schedule, latents, noise, timesteps)
+    return [float(value) for value in objective.per_example(prediction, wanted).tolist()]

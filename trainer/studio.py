@@ -1,0 +1,229 @@
+"""Requests that need torch: a base model in memory and what is done with it.
+
+A :class:`Studio` keeps one base model loaded between requests and never changes its weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trainer import (
+    adapter,
+    cache,
+    dataset,
+    device,
+    evaluate,
+    generate,
+    injection,
+    loop,
+    lora_file,
+    models,
+    tensor_file,
+)
+from trainer.adapter import FloatArray
+from trainer.arithmetic import Handler, Result, listed_problems, written
+from trainer.cache import Cache
+from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_RESOLUTION, MAX_STEPS
+from trainer.errors import MISUSE, TrainerError
+from trainer.job import Job
+from trainer.lora_file import LoraAdapter
+from trainer.models.base import BaseModel, Digests, LoadedModel, Shape
+from trainer.protocol import Evaluate, Generate, Load, Request, Train
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A base model in memory, and what its files looked like when it was read."""
+
+    base: BaseModel
+    model: LoadedModel
+    digests: Digests
+    fingerprint: tuple[tuple[str, int, int], ...]
+
+
+class Studio:
+    """Trains, draws and measures with one loaded base model at a time."""
+
+    def __init__(self) -> None:
+        self._device = device.configure()
+        self._loaded: Loaded | None = None
+
+    @property
+    def device_name(self) -> str:
+        return device.described(self._device)
+
+    def handlers(self) -> dict[type[Request], Handler]:
+        """What this adds to the requests that need no torch."""
+        return {
+            Load: self.load,
+            Train: self.train,
+            Generate: self.generate,
+            Evaluate: self.evaluate,
+        }
+
+    def load(self, request: Load, job: Job) -> Result:
+        loaded = self._use(request.model, job)
+        return {
+            "model": loaded.base.name,
+            "sha256": loaded.digests.model,
+            "device": self.device_name,
+            "parameters": loaded.model.parameters,
+            "resolution": loaded.base.resolution,
+        }
+
+    def train(self, request: Train, job: Job) -> Result:
+        _check_recipe(request)
+        base = models.resolve(request.model)
+        layers = adapter.target_layers(base, request.spec)
+        shapes = adapter.factor_shapes(layers, request.spec.rank)
+        start = _initial(request, shapes)
+        contents = dataset.scan(Path(request.folder), job, request.resolution or base.resolution)
+        contents.require_pictures()
+        loaded = self._use(request.model, job)
+        examples = cache.encode(
+            contents,
+            request.resolution or base.resolution,
+            loaded.model,
+            loaded.digests,
+            Cache(Path(request.cache) if request.cache else None),
+            job,
+        )
+        run = _run_name(request, loaded.digests, examples, start)
+        recipe = loop.Recipe(
+            request.steps,
+            request.batch,
+            request.learning_rate,
+            request.min_snr,
+            request.seed,
+            request.round,
+            request.node,
+            run,
+        )
+        saved = Path(request.checkpoint) if request.checkpoint else None
+        network = loaded.model.components[base.family.adapted]
+        scale = request.spec.alpha / request.spec.rank
+        factors = {base.family.adapted: injection.as_layers(start)}
+        with injection.attached(loaded.model, factors, scale):
+            parameters = injection.parameters(network)
+            outcome = loop.train(loaded.model, network, parameters, examples, recipe, job, saved)
+            trained = injection.extracted(network, scale)
+        result = written(_export(request, base, trained))
+        if saved is not None:
+            saved.unlink(missing_ok=True)
+        return result | {
+            "samples": len(contents.pictures),
+            "steps": outcome.steps,
+            "loss": outcome.loss,
+            "seconds": outcome.seconds,
+            "problems": listed_problems(contents),
+        }
+
+    def generate(self, request: Generate, job: Job) -> Result:
+        base = models.resolve(request.model)
+        sheet = generate.planned(request, base.resolution)
+        adapters = [(lora_file.read(Path(lora.path), base), lora.weight) for lora in request.loras]
+        hashes = tuple((_sha256(Path(lora.path)), lora.weight) for lora in request.loras)
+        loaded = self._use(request.model, job)
+        provenance = generate.Provenance(base.name, loaded.digests.model, hashes, request.note)
+        with injection.attached(loaded.model, injection.mixed(adapters)):
+            return {"pictures": generate.draw_all(loaded.model, sheet, provenance, job)}
+
+    def evaluate(self, request: Evaluate, job: Job) -> Result:
+        if not 1 <= request.draws <= MAX_DRAWS:
+            raise TrainerError(
+                "The adapters cannot be compared",
+                f"{request.draws} draws were asked for.",
+                f"Use 1 to {MAX_DRAWS}.",
+                MISUSE,
+            )
+        base = models.resolve(request.model)
+        adapters = {
+            path: [(lora_file.read(Path(path), base), 1.0)] if path else []
+            for path in request.adapters
+        }
+        contents = dataset.scan(Path(request.folder), job)
+        contents.require_pictures()
+        loaded = self._use(request.model, job)
+        examples = cache.encode(
+            contents, base.resolution, loaded.model, loaded.digests, Cache(None), job
+        )
+        losses = {}
+        for number, (path, mix) in enumerate(adapters.items()):
+            job.report({"stage": "evaluate", "step": number, "steps": len(adapters)})
+            with injection.attached(loaded.model, injection.mixed(mix)):
+                losses[path] = evaluate.denoising_loss(
+                    loaded.model, examples, request.draws, request.seed, job
+                )
+        return {"losses": losses, "pictures": len(examples), "draws": request.draws}
+
+    def _use(self, name: str, job: Job) -> Loaded:
+        """The loaded model, read again when it is another one or its files have changed."""
+        base = models.resolve(name)
+        fingerprint = base.fingerprint()
+        if self._loaded is None or self._loaded.fingerprint != fingerprint:
+            job.report({"stage": "load", "step": 0, "steps": 1})
+            self._loaded = None
+            digests = Digests.of(base)
+            self._loaded = Loaded(base, base.family.load(base, self._device), digests, fingerprint)
+        return self._loaded
+
+
+def _check_recipe(request: Train) -> None:
+    cause = ""
+    if not 1 <= request.steps <= MAX_STEPS:
+        cause = f"{request.steps} steps; 1 to {MAX_STEPS} are possible."
+    elif not 1 <= request.batch <= MAX_BATCH:
+        cause = f"A batch of {request.batch}; 1 to {MAX_BATCH} are possible."
+    elif not 0.0 < request.learning_rate <= 1.0:
+        cause = f"A learning rate of {request.learning_rate}; above 0 and at most 1 is possible."
+    elif request.min_snr < 0.0:
+        cause = f"A min-SNR gamma of {request.min_snr} is negative."
+    elif request.resolution % 8 or not 0 <= request.resolution <= MAX_RESOLUTION:
+        cause = f"A resolution of {request.resolution}; multiples of 8 are possible."
+    if cause:
+        raise TrainerError("The training settings are impossible", cause, "Correct it.", MISUSE)
+
+
+def _initial(request: Train, shapes: Mapping[str, Shape]) -> dict[str, FloatArray]:
+    if request.initial:
+        return adapter.read_factors(Path(request.initial), shapes)
+    return dict(adapter.initial_factors(shapes, request.seed))
+
+
+def _run_name(
+    request: Train, digests: Digests, examples: cache.Examples, start: Mapping[str, FloatArray]
+) -> str:
+    """A hash of all that decides a training run's course; more steps continue the same run."""
+    plain = replace(
+        request, model="", folder="", out="", initial="", cache="", checkpoint="", steps=0,
+        export="factors",
+    )  # fmt: skip
+    digest = hashlib.sha256(json.dumps(asdict(plain), sort_keys=True).encode())
+    digest.update(digests.model.encode())
+    digest.update("\0".join(examples.names).encode())
+    digest.update(examples.captions.numpy().tobytes())
+    digest.update(examples.states.numpy().tobytes())
+    for name in sorted(start):
+        digest.update(start[name].tobytes())
+    return digest.hexdigest()
+
+
+def _export(
+    request: Train, base: BaseModel, trained: Mapping[str, FloatArray]
+) -> tensor_file.Written:
+    out = Path(request.out)
+    if request.export == "factors":
+        return tensor_file.write(out, trained)
+    components = {base.family.adapted: injection.as_layers(trained)}
+    notes: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
+    return lora_file.write(out, LoraAdapter(components, "factors", {}), request.export, base, notes)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
