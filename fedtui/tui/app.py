@@ -7,15 +7,16 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
 from fedtui.tui.feed import Feed, ViewSource
-from fedtui.tui.keymap import GLOBAL_KEYS
+from fedtui.tui.keymap import GLOBAL_KEYS, key_name
 from fedtui.tui.limits import ANSWER_S, MIN_COLUMNS, MIN_LINES, POLL_LOST_S, POLL_S, STOP_S
 from fedtui.tui.messages import ViewChanged
 from fedtui.tui.screens.dashboard import DashboardScreen
@@ -40,15 +41,25 @@ class FedtuiApp(App[None]):
     """
 
     TITLE = "fedtui"
-    CSS_PATH = ["styles/base.tcss", "styles/dashboard.tcss", "styles/dialogs.tcss"]
+    CSS_PATH: ClassVar[list[str | PurePath]] = [
+        "styles/base.tcss",
+        "styles/dashboard.tcss",
+        "styles/dialogs.tcss",
+    ]
     BINDINGS = GLOBAL_KEYS
-    HORIZONTAL_BREAKPOINTS = [
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
         (0, "-tiny"),
         (MIN_COLUMNS, "-narrow"),
         (100, "-wide"),
         (160, "-xwide"),
     ]
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (MIN_LINES, "-short"), (34, "-tall"), (52, "-xtall")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
+        (0, "-flat"),
+        (MIN_LINES, "-low"),
+        (20, "-short"),
+        (34, "-tall"),
+        (52, "-xtall"),
+    ]
 
     def __init__(
         self,
@@ -145,29 +156,27 @@ class FedtuiApp(App[None]):
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Palette entries: what is possible on this screen now, then the themes one is not in."""
+        """Palette entries: what this screen can do now, then the themes one is not in."""
+        told = set()
         for active in screen.active_bindings.values():
             binding = active.binding
-            if binding.id and active.enabled and not binding.id.startswith(("list.", "scroll.")):
-                if binding.action in ("help", "quit") or active.node is not screen:
-                    continue
-                yield SystemCommand(
-                    binding.tooltip.capitalize() if False else binding.tooltip,
-                    f"Key: {binding.key_display or binding.key}",
-                    lambda action=binding.action, node=active.node: self.call_later(
-                        self.run_action, action, node
-                    ),
-                )
-        yield SystemCommand("Help", "Keys and words. Key: ?", self.action_help)
-        for theme, name in ((DARK, "dark"), (LIGHT, "light"), (WALL, "wall (high contrast)")):
+            if (
+                binding.id
+                and active.enabled
+                and active.node is screen
+                and binding.tooltip not in told
+            ):
+                told.add(binding.tooltip)
+                run = partial(self.call_later, self.run_action, binding.action, screen)
+                yield SystemCommand(binding.tooltip, f"Key {key_name(binding)}", run)
+        yield SystemCommand("Keys and words", "Key ?", self.action_help)
+        for theme, name in ((DARK, "dark"), (LIGHT, "light"), (WALL, "wall, high contrast")):
             if self.theme != theme.name:
-                yield SystemCommand(
-                    f"Theme: {name}",
-                    "Change the colours",
-                    lambda theme=theme: setattr(self, "theme", theme.name),
-                )
-        leaving = "End the room on this machine" if self._owns_room else "The node keeps running"
-        yield SystemCommand("Quit", f"{leaving}. Key: q", self.action_quit)
+                change = partial(setattr, self, "theme", theme.name)
+                yield SystemCommand(f"Theme: {name}", "Change the colours", change)
+        ends = self._owns_room and not self.feed.lost
+        told_so = "Ends the node on this machine" if ends else "The node keeps running"
+        yield SystemCommand("Quit", f"{told_so}. Key q", self.action_quit)
 
 
 def run(control: Path, *, quit_hint: str = "", owns_room: bool = False) -> int:

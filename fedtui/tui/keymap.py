@@ -22,6 +22,23 @@ def key(
     return Binding(keys, action, label, show=show, key_display=display, tooltip=tooltip, id=id)
 
 
+PRINTED = {
+    "left": "←",
+    "right": "→",
+    "up": "↑",
+    "down": "↓",
+    "question_mark": "?",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "escape": "esc",
+}
+
+
+def key_name(binding: Binding) -> str:
+    """A key as it is printed on a keyboard."""
+    return binding.key_display or PRINTED.get(binding.key, binding.key)
+
+
 GLOBAL_KEYS: list[BindingType] = [
     key("question_mark", "help", "Help", "Keys and words", "app.help", show=True, display="?"),
     key("f1", "help", "Help", "Keys and words", "app.help.f1"),
@@ -53,7 +70,7 @@ DASHBOARD_KEYS: list[BindingType] = [
     ),
     key("f", "full", "Full", "Give the focused panel the whole screen", "dash.full", show=True),
     key("e", "events", "Events", "Show all events", "dash.events", show=True),
-    key("y", "copy", "Copy", "Copy the value under the focus", "dash.copy", show=True),
+    key("y", "copy", "Copy", "Copy the value under the focus", "dash.copy"),
     key("o", "outside", "Open", "Open the newest picture in a viewer", "dash.open"),
 ]
 
@@ -69,8 +86,14 @@ LARGE_KEYS: list[BindingType] = [
     key("down,j", "prompt(1)", "Prompt", "The next prompt", "large.prompt.next", show=True),
     key("left_square_bracket", "prompt(-1)", "Previous prompt", "The previous prompt", "large.["),
     key("right_square_bracket", "prompt(1)", "Prompt", "The next prompt", "large.]"),
-    key("c", "compare", "Compare", "Swap with the base model in the same place", "large.compare",
-        show=True),
+    key(
+        "c",
+        "compare",
+        "Compare",
+        "Swap with the base model in the same place",
+        "large.compare",
+        show=True,
+    ),
     key("o", "outside", "Open", "Open the picture in a viewer", "large.open", show=True),
     key("y", "copy", "Copy path", "Copy the picture's path", "large.copy", show=True),
     key("space", "back", "Back", "Back to the dashboard", "large.back"),

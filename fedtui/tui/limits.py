@@ -6,7 +6,7 @@ from typing import Final
 
 MIN_COLUMNS: Final = 60
 MIN_LINES: Final = 16
-"""Below this a plate asks for a larger window; the layout was legible at 60x15 and useless at 40x10."""
+"""Below this a plate asks for a larger window: legible at 60x15, useless at 40x10."""
 
 POLL_S: Final = 0.25
 """A node makes at most four views a second."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 OPEN_S = 5.0
 """A viewer's launcher that takes longer is left alone; it may stay in the foreground."""
@@ -26,6 +27,11 @@ def opener(environment: Mapping[str, str], platform: str = sys.platform) -> tupl
     return None
 
 
+def argument(path: str) -> str:
+    """The path from the root on: one that starts with a dash must not be read as an option."""
+    return str(Path(path).absolute())
+
+
 async def show_outside(path: str) -> bool:
     """Opens ``path`` and says whether that was possible; never raises for a missing viewer."""
     command = opener(os.environ)
@@ -34,7 +40,7 @@ async def show_outside(path: str) -> bool:
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
-            os.path.abspath(path),  # noqa: PTH100 - a path that starts with a dash is not an option
+            argument(path),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

@@ -1,9 +1,9 @@
 """Pictures as character cells: two pixels per cell with half blocks, four with quadrants.
 
-A quadrant cell shows four pixels with two colours. The pixels are parted at the middle of the colour
-channel in which they differ most, and each part takes its mean colour: straighter edges than half
-blocks for the same number of cells, and about 4 µs per cell without numpy. With only 256 colours a
-mean is no longer in the palette, so there half blocks are used, after Floyd-Steinberg dithering.
+A quadrant cell shows four pixels with two colours. The pixels are parted at the middle of the
+colour channel in which they differ most, and each part takes its mean colour: straighter edges than
+half blocks for the same number of cells, and no numpy. With only 256 colours a mean is no longer in
+the palette, so there half blocks are used, after Floyd-Steinberg dithering.
 """
 
 from __future__ import annotations

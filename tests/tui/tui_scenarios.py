@@ -169,7 +169,12 @@ def verifying(folder: Path) -> NodeView:
     return replace(
         view,
         round=replace(
-            view.round, phase="VERIFY", attempt=1, aggregator=identity(2), contributions=4, prepares=2
+            view.round,
+            phase="VERIFY",
+            attempt=1,
+            aggregator=identity(2),
+            contributions=4,
+            prepares=2,
         ),
     )
 
@@ -215,7 +220,15 @@ def done(folder: Path) -> NodeView:
     return replace(
         view,
         adapter="f00dfeed" * 8,
-        round=replace(view.round, number=8, phase="DONE", deadline_in_s=None, contributions=5),
+        round=replace(
+            view.round,
+            number=8,
+            phase="DONE",
+            deadline_in_s=None,
+            contributions=5,
+            prepares=3,
+            commits=3,
+        ),
         commits=(CommitView(8, "ab" * 32, "cd" * 32, "ef" * 32, 0, identity(1)),),
         trainer=TrainerView("idle", "cpu"),
         peers=tuple(replace(p, state="IDLE", steps=0) for p in view.peers),

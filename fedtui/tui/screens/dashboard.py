@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widget import Widget
@@ -27,11 +26,13 @@ from fedtui.tui.widgets.sizeplate import SizePlate
 from fedtui.tui.widgets.statusline import StatusLine
 from fedtui.tui.widgets.stepper import RoundStepper
 
-PEER_ROWS = ((20, 3), (24, 4), (34, 5), (44, 8), (52, 10))
+PEER_ROWS = ((20, 2), (24, 4), (34, 5), (44, 8), (52, 10))
 """Below this many lines of terminal, at most this many members in view."""
 PEER_ROWS_MOST = 14
 PICTURES_SHARE = 0.6
 """Of the width beside the loss, at most."""
+LOSS_ROWS = 9
+"""Of the loss when it lies above the pictures."""
 FRAME = 4
 """Cells of a panel's border and padding."""
 
@@ -39,16 +40,20 @@ FRAME = 4
 class Workspace(Container):
     """The loss and the pictures, side by side; the pictures get what they can use."""
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self) -> None:
+        """Chooses the way in which the pictures become larger."""
+        self.fit()
+
+    def fit(self) -> None:
         """Gives the pictures their width: two squares as high as the room, or more of them."""
-        pictures = self.query_one(PictureRow)
-        if self.styles.layout is not None and self.styles.layout.name == "vertical":
-            pictures.styles.width = "1fr"
-            return
-        width, height = event.size
-        room = int(width * PICTURES_SHARE) - FRAME
-        count, rows = arrangement(MOST, room, height - 2)
-        pictures.styles.width = count * 2 * rows + GAP * (count - 1) + FRAME
+        width, height = self.size
+        beside = int(width * PICTURES_SHARE) - FRAME
+        count, rows = arrangement(MOST, beside, height - 2)
+        _, rows_below = arrangement(2, width - FRAME, height - LOSS_ROWS - 2)
+        stacked = rows_below > rows
+        self.set_class(stacked, "-stacked")
+        needed = count * 2 * rows + GAP * (count - 1) + FRAME
+        self.query_one(PictureRow).styles.width = "1fr" if stacked else needed
 
 
 class DashboardScreen(LiveScreen):
@@ -86,6 +91,7 @@ class DashboardScreen(LiveScreen):
         """Keeps the table as high as its rows and the footer true to what is possible."""
         if not self.is_mounted:
             return
+        self.set_class(bool(self.feed.lost), "-stale")
         self._fit()
         could = (bool(self.pictures.recipes), len(self.pictures.recipes) > 1)
         if could != self._could:
@@ -97,6 +103,8 @@ class DashboardScreen(LiveScreen):
         self._fit()
 
     def _fit(self) -> None:
+        if self.maximized:
+            return
         height = self.size.height
         room = next((rows for below, rows in PEER_ROWS if height < below), PEER_ROWS_MOST)
         members = len(self.feed.view.peers) if self.feed.view else 0
@@ -136,8 +144,19 @@ class DashboardScreen(LiveScreen):
         """Gives the focused panel the whole screen, or takes it back."""
         if self.maximized:
             self.minimize()
-        else:
-            self.maximize(self.focused or self.pictures, container=False)
+            return
+        panel = self.focused or self.pictures
+        if self.maximize(panel, container=False):
+            panel.styles.width = panel.styles.height = "1fr"
+
+    def minimize(self) -> None:
+        """Puts the panel back to where it was."""
+        if self.maximized:
+            self.maximized.styles.clear_rule("width")
+            self.maximized.styles.clear_rule("height")
+        super().minimize()
+        self._fit()
+        self.query_one(Workspace).fit()
 
     def action_events(self) -> None:
         """Shows all events."""

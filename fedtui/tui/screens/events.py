@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.widgets import Footer
 
 from fedtui.tui.feed import Feed
@@ -16,7 +19,7 @@ from fedtui.tui.widgets.statusline import StatusLine
 class EventsScreen(LiveScreen):
     """The event list of the dashboard, with the whole screen."""
 
-    BINDINGS = [*BACK_KEYS, *EVENT_KEYS]
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK_KEYS, *EVENT_KEYS]
     AUTO_FOCUS = "EventList"
 
     def __init__(self, feed: Feed) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding
+from textual.binding import ActiveBinding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from fedtui.tui.keymap import BACK_KEYS, key
+from fedtui.tui.keymap import BACK_KEYS, key, key_name
 from fedtui.tui.lines import Line, left, wrapped
 from fedtui.tui.widgets.page import Page
 
@@ -48,7 +49,7 @@ class HelpScreen(ModalScreen[None]):
     """A page over the screen it explains."""
 
     AUTO_FOCUS = "Page"
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         *BACK_KEYS,
         key("question_mark,f1", "back", "Back", "Close the help", "help.close"),
     ]
@@ -105,23 +106,8 @@ def key_rows(bindings: dict[str, ActiveBinding]) -> list[tuple[str, str]]:
         binding = active.binding
         if binding.id is None or binding.key in HIDDEN:
             continue
-        shown = binding.key_display or pretty(binding.key)
+        shown = key_name(binding)
         keys = rows.setdefault(binding.tooltip or binding.description, [])
         if shown not in keys:
             keys.append(shown)
     return [(", ".join(keys), told) for told, keys in rows.items()]
-
-
-def pretty(name: str) -> str:
-    """A key as it is printed on a keyboard."""
-    known = {
-        "left": "←",
-        "right": "→",
-        "up": "↑",
-        "down": "↓",
-        "question_mark": "?",
-        "left_square_bracket": "[",
-        "right_square_bracket": "]",
-        "escape": "esc",
-    }
-    return known.get(name, name)

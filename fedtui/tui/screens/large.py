@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -67,7 +70,7 @@ class Rounds(Drawn):
 class LargeScreen(Screen[int]):
     """Dismissed with the prompt that was on show last."""
 
-    BINDINGS = [*BACK_KEYS, *LARGE_KEYS]
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK_KEYS, *LARGE_KEYS]
 
     def __init__(self, feed: Feed, prompt: int, number: int, mode: Mode | None) -> None:
         super().__init__()

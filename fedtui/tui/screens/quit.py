@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -17,7 +20,7 @@ class QuitScreen(ModalScreen[bool]):
     """True when the room on this machine shall end. Staying has the focus."""
 
     AUTO_FOCUS = "#stay"
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         key("escape,n", "stay", "Stay", "Stay here", "quit.stay"),
         key("left,h", "app.focus_previous", "Left", "The other button", "quit.left"),
         key("right,l", "app.focus_next", "Right", "The other button", "quit.right"),

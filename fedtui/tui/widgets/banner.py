@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Ink, Line, cut_middle, plain, spread
+from fedtui.tui.lines import Ink, Line, crop, cut_middle, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import clock, count
 
@@ -30,29 +30,33 @@ def banner(feed: Feed, width: int) -> Line:
     """The most urgent thing to say, or nothing."""
     view = feed.view
     if feed.lost:
-        age = f"Trying again, {clock(feed.lost_s)} so far."
-        said = "What you see is the last it said. " if view else ""
-        reason = plain(feed.lost)
-        return told("error", "✗", f"The node does not answer: {reason}", f"{said}{age}", width)
+        again = f"Trying again, {clock(feed.lost_s)} so far."
+        asides = (f"Shown is the last it said. {again}", again) if view else (again,)
+        return told("error", "✗", f"The node does not answer: {plain(feed.lost)}", width, *asides)
     if view is None:
         return ()
     if view.trainer.state == "failed":
-        return told("error", "✗", f"The trainer stopped: {plain(view.trainer.detail)}", "", width)
+        return told("error", "✗", f"The trainer stopped: {plain(view.trainer.detail)}", width)
     if view.round.phase == "FAILED":
-        return told("error", "✗", f"The round failed: {plain(view.round.note)}", "", width)
+        return told("error", "✗", f"The round failed: {plain(view.round.note)}", width)
     if view.round.phase == "PAUSED":
         told_so = "Paused: the round goes on by itself when a quorum is back."
-        return told("warning", "!", told_so, "Nothing is lost.", width)
+        return told("warning", "!", told_so, width, "Nothing is lost.")
     if view.notice:
-        return told("warning", "!", plain(view.notice), "", width)
+        return told("warning", "!", plain(view.notice), width)
     if view.round.phase == "DONE":
         done = f"Done: {count(view.round.rounds, 'round')} trained together."
         if view.adapter:
             done += f" Adapter {cut_middle(view.adapter, max(16, width - len(done) - 34))}"
-        return told("ok", "✓", done, "y copy  q leave", width)
+        return told("ok", "✓", done, width, "y copy  q leave")
     return ()
 
 
-def told(ink: Ink, glyph: str, text: str, aside: str, width: int) -> Line:
-    """A glyph, what happened, and at the right what follows from it."""
-    return spread(((f"{glyph} ", ink), (text, ink)), ((aside, "muted"),) if aside else (), width)
+def told(ink: Ink, glyph: str, text: str, width: int, *asides: str) -> Line:
+    """A glyph, what happened, and at the right the first of ``asides`` that fits."""
+    start: Line = ((f"{glyph} ", ink), (text, ink))
+    for aside in asides:
+        end: Line = ((aside, "muted"),)
+        if width_of(start) + width_of(end) + 2 <= width:
+            return spread(start, end, width)
+    return crop(start, width)

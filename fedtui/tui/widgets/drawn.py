@@ -1,4 +1,4 @@
-"""What the widgets share: lines of text become strips, and only lines that changed are repainted."""
+"""What the widgets share: lines of text become strips, and only changed lines are repainted."""
 
 from __future__ import annotations
 
@@ -111,6 +111,7 @@ class DrawnList(ScrollView, Titled, can_focus=True):
     DrawnList {{
         overflow-x: hidden;
         scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
         & > .list--cursor {{ background: $block-cursor-background; }}
         {INK_CSS}
     }}

@@ -15,7 +15,9 @@ from fedtui.view import LossPoint, NodeView, TrainerView
 Marker = Literal["braille", "block"]
 
 EMPTY = "Your training loss appears here with the first steps of a round."
-WATCHING = "This machine watches and does not train; the table above shows the losses of the others."
+WATCHING = (
+    "This machine watches and does not train; the table above shows the losses of the others."
+)
 BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille cell by row and column."""
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
@@ -107,7 +109,9 @@ def traced(xs: Sequence[int], ys: Sequence[int]) -> set[tuple[int, int]]:
     return dots
 
 
-def boundaries(points: Sequence[LossPoint], xs: Sequence[int], across: int) -> list[tuple[int, int]]:
+def boundaries(
+    points: Sequence[LossPoint], xs: Sequence[int], across: int
+) -> list[tuple[int, int]]:
     """Where each round starts: (cell column, round)."""
     found: list[tuple[int, int]] = []
     for point, x in zip(points, xs, strict=True):
@@ -152,7 +156,7 @@ def side_labels(rows: int, low: float, top: float, last: float, at: int) -> list
 
 
 def axis(edges: Sequence[tuple[int, int]], columns: int) -> Line:
-    """The names of the rounds under the places where they start; those without room are left out."""
+    """The names of the rounds under the places where they start, as far as there is room."""
     text = ""
     for x, number in edges:
         label = f"r{number}"

@@ -15,7 +15,7 @@ from fedtui.tui.keymap import LIST_KEYS
 from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left, right
 from fedtui.tui.widgets.drawn import DrawnList, inked, notice, under
 from fedtui.tui.wording import CROWN, NOTHING, ago, loss, name_of, peer_sign, rtt
-from fedtui.view import PeerView
+from fedtui.view import PeerState, PeerView
 
 EMPTY = "Nobody here yet. Members appear when their machines and this one have found each other."
 CONNECTING = "Connecting to the node…"
@@ -92,7 +92,9 @@ COLUMNS = (
     Column("voted", 8, 5, 5, lambda p, w: tick(p.voted, w)),
     Column("seen", 3, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True),
     Column("rtt", 6, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True),
-    Column("device", 5, 10, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")),
+    Column(
+        "device", 5, 10, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")
+    ),
     Column("role", 9, 11, 11, lambda p, w: one(p.role, w, "muted")),
     Column("id", 10, 9, 9, lambda p, w: one(p.short, w, "muted")),
     Column("address", 11, 21, 27, lambda p, w: one(p.address or NOTHING, w, "muted")),
@@ -105,7 +107,7 @@ def count_of(peer: PeerView) -> str:
 
 
 def fitted(width: int) -> list[tuple[Column, int]]:
-    """The columns that fit, each with its width; what is left over widens the ones that can grow."""
+    """The columns that fit, each with its width; what is left over widens those that can grow."""
     kept = list(COLUMNS)
     while len(kept) > 1 and needed(kept) > width:
         kept.remove(max(kept, key=lambda column: column.rank))
@@ -173,7 +175,7 @@ class PeerTable(DrawnList):
             return (("Peers", "muted"),)
         words: list[Span] = [("Peers ", "muted"), (f"{len(self._peers)}", "text")]
         tally = Counter(peer.state for peer in self._peers)
-        told: tuple[tuple[str, str, Ink], ...] = (
+        told: tuple[tuple[PeerState, str, Ink], ...] = (
             ("TRAIN", "training", "accent"),
             ("SUSPECT", "suspect", "warning"),
             ("LOST", "lost", "error"),

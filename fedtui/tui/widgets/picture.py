@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from rich.color import Color as RichColor
 from rich.segment import Segment
@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from fedtui.tui.limits import PICTURE_RETRY_S, PICTURES_CACHED
-from fedtui.tui.lines import Line, centred, wrapped
+from fedtui.tui.lines import Line, centred, cut, wrapped
 from fedtui.tui.messages import PictureRendered
 from fedtui.tui.pixels import RGB, Box, Cell, Mode, PictureError, load, render
 from fedtui.tui.widgets.drawn import INK_CLASSES, INK_CSS, inked
@@ -35,7 +35,7 @@ class Picture(Widget):
     """Shows a file as large as its room allows, in the middle, or says why it cannot."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES = set(INK_CLASSES)
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(INK_CLASSES)
     DEFAULT_CSS = f"Picture {{ {INK_CSS} }}"
 
     def __init__(self, mode: Mode | None = None, *, id: str | None = None) -> None:
@@ -58,7 +58,7 @@ class Picture(Widget):
         return self._wanted is None or bool(self._strips) or bool(self._reason)
 
     def show(self, path: str) -> None:
-        """Shows the file at ``path``; one that could not be read is looked at again after a while."""
+        """Shows the file at ``path``; one that could not be read is tried again after a while."""
         if path != self._path:
             self._path, self._strips, self._reason, self._wanted = path, (), "", None
             self.refresh()
@@ -145,10 +145,11 @@ class Picture(Widget):
     def _placeholder(self, width: int, height: int) -> list[Line]:
         if not self._reason:
             return []
-        lines = [((f"✗ {'no picture'}"[:width], "warning"),)]
-        lines += wrapped(self._reason, max(4, width - 2), "muted")
-        lines = [centred(line, width) for line in lines][:height]
-        return [()] * ((height - len(lines)) // 2) + lines
+        said: list[Line] = [((cut("✗ no picture", width), "warning"),)]
+        said += wrapped(self._reason, max(4, width - 2), "muted")
+        lines = [centred(line, width) for line in said][:height]
+        blank: Line = ()
+        return [blank] * ((height - len(lines)) // 2) + lines
 
 
 @lru_cache(PICTURES_CACHED)

@@ -25,7 +25,7 @@ MOST = 6
 """Pictures in one row at most."""
 SMALLEST_ROWS = 8
 """More than two pictures only while each is at least this high."""
-WORTH = 0.65
+WORTH = 0.68
 """An extra picture may shrink the others to this share of what two would be."""
 
 
@@ -72,10 +72,10 @@ def arrangement(available: int, width: int, height: int) -> tuple[int, int]:
     return count, max(1, rows(max(count, 2)))
 
 
-def label_of(preview: PreviewView, newest: bool) -> Line:
+def label_of(preview: PreviewView, newest: bool, width: int) -> Line:
     """Which round a picture is from."""
     name = f"r{preview.round}"
-    if preview.round == 0:
+    if preview.round == 0 and width > 12:
         return ((name, "text"), (" base model", "muted"))
     return ((name, "accent" if newest else "text"),)
 
@@ -91,7 +91,7 @@ def waiting_words(view: NodeView) -> str:
     if trainer.state == "generating":
         return f"Drawing the base model's pictures, {clock(trainer.since_s)} so far."
     if not view.room_id:
-        return "Pictures appear here when this machine is in a room."
+        return "Pictures appear here, before and after every round, once there is a room."
     return "Base model pictures appear here after the model has loaded, then one more every round."
 
 
@@ -121,7 +121,7 @@ class Frame(Vertical):
             widget.styles.width = 2 * rows
         self.picture.styles.height = rows
         self.picture.show(preview.path)
-        self.caption.show(label_of(preview, newest))
+        self.caption.show(label_of(preview, newest, 2 * rows))
 
     def on_click(self, event: events.Click) -> None:
         """A picture that is clicked becomes large."""
@@ -241,11 +241,11 @@ class PictureRow(Horizontal, Titled, can_focus=True):
         seed = f"seed {recipe.seed}"
         prompt = cut_words(recipe.prompt, max(8, width - len(seed) - 4))
         title: Line = ((f"{prompt}  ", "text"), (seed, "muted"))
-        number = f"prompt {self._index % len(self.recipes) + 1}/{len(self.recipes)}"
+        number = f"{self._index % len(self.recipes) + 1}/{len(self.recipes)}"
+        if width > 24:
+            number = f"prompt {number}"
         return title, ((number, "muted"),) if len(self.recipes) > 1 else ()
 
     def copy_value(self) -> tuple[str, str] | None:
         """The path of the newest picture."""
         return ("the path of the picture", self.recipe.pictures[-1].path) if self.recipe else None
-
-

@@ -10,7 +10,6 @@ from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import clock, phase_sign, short_id
 from fedtui.view import NodeView
 
-
 GAP: Span = ("   ", "text")
 
 

@@ -99,10 +99,14 @@ def people_line(view: NodeView, width: int) -> Line:
         mine = " (you)" if peer == view.id else ""
         return names.get(peer, short_id(peer)) + mine
 
+    if now.phase in ("IDLE", "DONE") and not now.note:
+        return ((resting(view), "muted"),)
     parts: list[Line] = []
     if now.phase == "PAUSED":
         waited = listed(name(peer) for peer in now.waiting_for)
-        parts.append((("! PAUSED", "warning"), (f" waiting for {waited}" if waited else "", "text")))
+        parts.append(
+            (("! PAUSED", "warning"), (f" waiting for {waited}" if waited else "", "text"))
+        )
     elif now.phase == "FAILED":
         parts.append((("✗ FAILED", "error"),))
     if now.aggregator:
@@ -129,7 +133,7 @@ def people_line(view: NodeView, width: int) -> Line:
 def resting(view: NodeView) -> str:
     """What a room without a round in progress is about to do."""
     if not view.room_id:
-        return "No room yet."
+        return "No room yet: `fedtui room create NAME` or `fedtui room join CODE` makes it so."
     if view.round.phase == "DONE":
         return f"All {view.round.rounds} rounds are done." if view.round.rounds else "All done."
     if view.trainer.state == "loading":
