@@ -28,11 +28,15 @@ class Payload(BaseModel):
 
 
 class Member(Payload):
-    """An admitted identity. ``certificate`` is its self-signed X.509 certificate, base64 of DER."""
+    """An admitted identity. ``certificate`` is its self-signed X.509 certificate, base64 of DER.
+
+    ``device`` says how likely the machine stays up: servers are asked to aggregate first.
+    """
 
     peer_id: PeerId
     name: Name
     role: Role = "participant"
+    device: Literal["server", "desktop", "laptop"] = "desktop"
     certificate: Annotated[str, StringConstraints(max_length=2048)]
 
     @property

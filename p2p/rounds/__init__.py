@@ -1,0 +1,1 @@
+"""One small consensus instance per round: propose, prepare, lock, commit."""

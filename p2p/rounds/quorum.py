@@ -1,0 +1,123 @@
+"""Who votes, how many suffice, who leads: pure functions of committed facts.
+
+A quorum is counted over the voter set that the previous commit fixed, never over the peers seen
+now: that is what keeps two sides of a split network from both going on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Literal
+
+from p2p.envelope import decode_base64, encode_base64
+from p2p.errors import ProtocolError
+from p2p.messages import QC, Phase, Signature, Vote, vote_bytes
+from p2p.room import Genesis, Member, Policy
+from p2p.rounds.signing import Signer
+
+Rule = Literal["majority", "two_thirds"]
+
+_RANK: Final = {"server": 0, "desktop": 1, "laptop": 2}
+
+
+def quorum_size(voters: int, rule: Rule) -> int:
+    """The smallest number of voters of which any two groups share one (majority) or one honest
+    voter while fewer than a third lie (two_thirds)."""
+    return voters // 2 + 1 if rule == "majority" else 2 * voters // 3 + 1
+
+
+def tolerated_liars(voters: int, rule: Rule) -> int:
+    """``f``: how many voters may lie; a majority room tolerates crashes only."""
+    return 0 if rule == "majority" else (voters - 1) // 3
+
+
+def first_voters(genesis: Genesis) -> tuple[str, ...]:
+    """Everyone who trains; the admins where nobody does."""
+    return tuple(sorted(m.peer_id for m in genesis.members if m.trains)) or tuple(
+        sorted(genesis.admins)
+    )
+
+
+def leader_order(
+    voters: Iterable[str], room_id: str, round_number: int, members: Mapping[str, Member]
+) -> tuple[str, ...]:
+    """Voters in the order in which they lead attempts 0, 1, 2, ... of a round.
+
+    Machines that stay up come first; among equals a hash of room, round and identity decides, in
+    which no proposer has a say. Predictable on purpose: there are no election messages.
+    """
+
+    def key(voter: str) -> tuple[int, bytes]:
+        member = members.get(voter)
+        rank = _RANK[member.device] if member else len(_RANK)
+        return rank, hashlib.sha256(f"leader|{room_id}|{round_number}|{voter}".encode()).digest()
+
+    return tuple(sorted(voters, key=key))
+
+
+def make_qc(vote: Vote, signatures: Mapping[str, bytes]) -> QC:
+    """A certificate for ``vote`` from the signatures of distinct voters."""
+    return QC(
+        round=vote.round,
+        attempt=vote.attempt,
+        phase=vote.phase,
+        value=vote.value,
+        signatures=tuple(
+            Signature(peer=peer, signature=encode_base64(signature))
+            for peer, signature in sorted(signatures.items())
+        ),
+    )
+
+
+def verify_qc(
+    qc: QC, *, round_number: int, phase: Phase, voters: Collection[str], quorum: int, signer: Signer
+) -> None:
+    """Checks that a quorum of ``voters`` signed ``qc``'s vote.
+
+    Raises:
+        ProtocolError: another round or phase, a stranger, a repeated voter, too few, or a
+            signature that does not fit.
+    """
+    if qc.round != round_number or qc.phase != phase:
+        raise ProtocolError("a certificate is for another round or phase")
+    peers = {entry.peer for entry in qc.signatures}
+    if len(peers) != len(qc.signatures):
+        raise ProtocolError("a certificate counts a voter twice")
+    if not peers <= set(voters):
+        raise ProtocolError("a certificate holds the signature of a non-voter")
+    if len(peers) < quorum:
+        raise ProtocolError(f"a certificate has {len(peers)} signatures of {quorum}")
+    payload = vote_bytes(qc.round, qc.attempt, qc.phase, qc.value)
+    for entry in qc.signatures:
+        if not signer.verify(entry.peer, Vote.kind, payload, decode_base64(entry.signature)):
+            raise ProtocolError("a certificate holds a signature that does not fit")
+
+
+def fewest_voters(members: int, policy: Policy) -> int:
+    """Below this the voter set is not shrunk, whoever is away."""
+    return min(members, max(policy.min_voters, -(-members // 3)))
+
+
+def next_voters(
+    voters: Iterable[str],
+    present: Iterable[str],
+    present_before: Iterable[str],
+    members: Mapping[str, Member],
+    policy: Policy,
+) -> tuple[str, ...]:
+    """The voters of the next round: those heard from in this round or the one before, and those
+    who came back, as in dynamic voting (Jajodia and Mutchler, 1990).
+
+    A ``two_thirds`` room keeps its voters: a lying leader could leave honest ones out of
+    ``present`` until the liars are a third of the rest.
+    """
+    current = set(voters)
+    if policy.quorum == "two_thirds":
+        return tuple(sorted(current))
+    here = {peer for peer in present if peer in members and members[peer].trains}
+    seen = here | set(present_before)
+    chosen = (current & seen) | here
+    if len(chosen) < fewest_voters(len(members), policy):
+        chosen = current | here
+    return tuple(sorted(chosen))

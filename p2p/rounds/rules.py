@@ -1,0 +1,296 @@
+"""What a round's result must be: the same pure checks for whoever proposes and whoever votes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from p2p.envelope import Envelope
+from p2p.errors import ProtocolError
+from p2p.messages import (
+    MAX_REASON,
+    Commit,
+    Contribution,
+    Evidence,
+    Exclusion,
+    NewAttempt,
+    Proposal,
+    Result,
+    ResultInput,
+    Vote,
+    parse,
+    parse_result,
+)
+from p2p.room import Genesis, Member
+from p2p.rounds.effects import Committed, Part
+from p2p.rounds.quorum import first_voters, leader_order, next_voters, tolerated_liars
+from p2p.workload import Verdict
+
+REPLACED = "another contribution of the same member was taken"
+TOO_FEW = "too few contributions for this round"
+SHORT_ID = 32
+"""Hex digits of a contribution id in :class:`NewAttempt`."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the ledger fixes for one round; equal on all honest members."""
+
+    room_id: str
+    genesis: Genesis
+    members: Mapping[str, Member]
+    plan_hash: str
+    round: int
+    parent: str
+    voters: tuple[str, ...]
+    order: tuple[str, ...]
+    present_before: tuple[str, ...]
+    previous_blob: str
+    previous_size: int
+
+    @classmethod
+    def after(cls, genesis: Genesis, room_id: str, last: Committed | None) -> Facts:
+        """The facts of the round that follows ``last`` (None: of round 1)."""
+        members = {member.peer_id: member for member in genesis.members}
+        if last is None:
+            number, parent = 1, room_id
+            voters = present = first_voters(genesis)
+            blob, size = genesis.initial_blob, genesis.initial_size
+        else:
+            commit = parse(Commit.kind, last.payload)
+            assert isinstance(commit, Commit)
+            result = parse_result(commit.body)
+            number, parent = last.round + 1, last.commit_hash
+            voters, present = result.next_voters, result.present
+            blob, size = result.result_blob, result.result_size
+        return cls(
+            room_id=room_id,
+            genesis=genesis,
+            members=members,
+            plan_hash=genesis.plan.hash,
+            round=number,
+            parent=parent,
+            voters=voters,
+            order=leader_order(voters, room_id, number, members),
+            present_before=present,
+            previous_blob=blob,
+            previous_size=size,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.round > self.genesis.plan.rounds
+
+    @property
+    def liars(self) -> int:
+        return tolerated_liars(len(self.voters), self.genesis.policy.quorum)
+
+    def leader(self, attempt: int) -> str:
+        return self.order[attempt % len(self.order)]
+
+    def trains(self, peer: str) -> bool:
+        return peer in self.members and self.members[peer].trains
+
+
+def weight_of(contribution: Contribution) -> int:
+    """``n_k``: a member weighs as much as the samples it says it trained on."""
+    return contribution.samples
+
+
+def check_contribution(contribution: Contribution, signer: str, facts: Facts) -> None:
+    """Raises :class:`ProtocolError` unless the manifest may enter the round of ``facts``."""
+    if contribution.peer != signer:
+        raise ProtocolError("a contribution is signed by another than its author")
+    if not facts.trains(signer):
+        raise ProtocolError("a contribution came from a member that does not train")
+    if (contribution.round, contribution.parent) != (facts.round, facts.parent):
+        raise ProtocolError("a contribution belongs to another round or history")
+    if contribution.plan != facts.plan_hash:
+        raise ProtocolError("a contribution follows another plan")
+    if contribution.size > facts.genesis.policy.max_blob:
+        raise ProtocolError("a contribution is larger than the room allows")
+
+
+def select(
+    contributions: Mapping[str, Contribution], verdicts: Mapping[str, Verdict], facts: Facts
+) -> tuple[tuple[ResultInput, ...], tuple[Exclusion, ...]]:
+    """Which contributions enter the result, and why the others do not, both sorted by id.
+
+    The first good one of each member counts, by id. With fewer than the plan asks for, none do
+    and the round is skipped.
+    """
+    inputs: list[ResultInput] = []
+    excluded: list[Exclusion] = []
+    taken: set[str] = set()
+    for id_, contribution in sorted(contributions.items()):
+        verdict = verdicts[id_]
+        if not verdict.ok:
+            reason = verdict.reason[:MAX_REASON] or "refused"
+            excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=reason))
+        elif contribution.peer in taken:
+            excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=REPLACED))
+        else:
+            taken.add(contribution.peer)
+            inputs.append(
+                ResultInput(
+                    contribution=id_,
+                    peer=contribution.peer,
+                    blob=contribution.blob,
+                    weight=weight_of(contribution),
+                )
+            )
+    if len(inputs) < facts.genesis.plan.min_contributions:
+        excluded += [
+            Exclusion(contribution=item.contribution, peer=item.peer, reason=TOO_FEW)
+            for item in inputs
+        ]
+        inputs = []
+    return tuple(inputs), tuple(sorted(excluded, key=lambda item: item.contribution))
+
+
+def parts_of(inputs: Iterable[ResultInput]) -> tuple[Part, ...]:
+    return tuple(Part(item.contribution, item.peer, item.blob, item.weight) for item in inputs)
+
+
+def make_result(
+    facts: Facts,
+    attempt: int,
+    inputs: tuple[ResultInput, ...],
+    excluded: tuple[Exclusion, ...],
+    reporters: Iterable[str],
+    blob: str,
+    size: int,
+) -> Result:
+    """The result that an honest leader proposes. ``reporters`` signed a NewAttempt."""
+    present = _present(inputs, excluded, reporters)
+    return Result(
+        round=facts.round,
+        attempt=attempt,
+        proposer=facts.leader(attempt),
+        parent=facts.parent,
+        algorithm=facts.genesis.plan.algorithm,
+        inputs=inputs,
+        excluded=excluded,
+        result_blob=blob,
+        result_size=size,
+        present=present,
+        next_voters=next_voters(
+            facts.voters, present, facts.present_before, facts.members, facts.genesis.policy
+        ),
+        next_plan=facts.plan_hash,
+    )
+
+
+def _present(
+    inputs: Iterable[ResultInput], excluded: Iterable[Exclusion], reporters: Iterable[str]
+) -> tuple[str, ...]:
+    return tuple(sorted({i.peer for i in inputs} | {e.peer for e in excluded} | set(reporters)))
+
+
+def check_result(
+    result: Result,
+    facts: Facts,
+    attempt: int,
+    reports: Mapping[str, NewAttempt],
+    contributions: Mapping[str, Contribution],
+) -> None:
+    """Everything about a fresh result that needs no blob.
+
+    ``reports`` are the NewAttempt messages the proposal quotes, by signer, already checked to
+    come from a quorum; ``contributions`` are the manifests this voter knows by id.
+
+    Raises:
+        ProtocolError: naming the first rule that is broken.
+    """
+    expected = make_result(
+        facts,
+        attempt,
+        result.inputs,
+        result.excluded,
+        reports,
+        result.result_blob,
+        result.result_size,
+    )
+    if result != expected:
+        raise ProtocolError("a result departs from what its round prescribes")
+    listed = [item.contribution for item in result.listed]
+    split = len(result.inputs)
+    if listed[:split] != sorted(listed[:split]) or listed[split:] != sorted(listed[split:]):
+        raise ProtocolError("a result's contributions are not sorted")
+    if len(set(listed)) != len(listed):
+        raise ProtocolError("a result names a contribution twice")
+    if len({item.peer for item in result.inputs}) != len(result.inputs):
+        raise ProtocolError("a result counts a member twice")
+    for item in result.listed:
+        known = contributions.get(item.contribution)
+        if known is None or known.peer != item.peer:
+            raise ProtocolError("a result names a contribution nobody signed")
+        if isinstance(item, ResultInput) and (
+            item.blob != known.blob or item.weight != weight_of(known)
+        ):
+            raise ProtocolError("a result changes the blob or weight of a contribution")
+    _check_nothing_hidden(listed, facts, reports)
+    previous = (facts.previous_blob, facts.previous_size)
+    if result.skipped and (result.result_blob, result.result_size) != previous:
+        raise ProtocolError("a skipped round does not keep the previous result")
+    if not result.skipped and len(result.inputs) < facts.genesis.plan.min_contributions:
+        raise ProtocolError("a result has fewer inputs than the plan asks for")
+
+
+def _check_nothing_hidden(
+    listed: Iterable[str], facts: Facts, reports: Mapping[str, NewAttempt]
+) -> None:
+    """What ``f + 1`` voters report, of whom one is honest, must be in the result or excluded."""
+    counts = Counter(
+        short for peer, report in reports.items() if peer in facts.voters for short in report.have
+    )
+    shown = {id_[:SHORT_ID] for id_ in listed}
+    if any(count > facts.liars and short not in shown for short, count in counts.items()):
+        raise ProtocolError("a result leaves out a contribution that voters reported")
+
+
+def judge_contents(result: Result, verdict: Callable[[str], Verdict], facts: Facts) -> None:
+    """Compares the leader's choice of inputs with this node's own checks of their blobs.
+
+    Raises:
+        ProtocolError: an input is bad here, or a good contribution was left out without need.
+    """
+    for item in result.inputs:
+        if not verdict(item.contribution).ok:
+            reason = verdict(item.contribution).reason
+            raise ProtocolError(f"an input fails the check here: {reason}")
+    good = {e.peer for e in result.excluded if verdict(e.contribution).ok}
+    good -= {item.peer for item in result.inputs}
+    if not good:
+        return
+    if not result.skipped:
+        raise ProtocolError("a good contribution was left out")
+    if len(good) >= facts.genesis.plan.min_contributions:
+        raise ProtocolError("a round was skipped although it had enough contributions")
+
+
+def check_evidence(evidence: Evidence, quoted: Sequence[Envelope]) -> None:
+    """Whether two verified envelopes prove that the accused contradicted itself.
+
+    Raises:
+        ProtocolError: they do not. A wrong result is no such proof: everybody recomputes it.
+    """
+    if len(quoted) != 2 or any(envelope.signer != evidence.accused for envelope in quoted):
+        raise ProtocolError("evidence does not quote the accused twice")
+    first, second = (parse(envelope.type, envelope.payload) for envelope in quoted)
+    match first, second:
+        case Vote(), Vote():
+            same = (first.round, first.attempt, first.phase) == (
+                second.round,
+                second.attempt,
+                second.phase,
+            )
+            proven = evidence.offence == "double_vote" and same and first.value != second.value
+        case Proposal(), Proposal():
+            same = (first.round, first.attempt) == (second.round, second.attempt)
+            proven = evidence.offence == "double_proposal" and same and first.body != second.body
+        case _:
+            proven = False
+    if not proven or first.round != evidence.round:
+        raise ProtocolError("evidence proves nothing")

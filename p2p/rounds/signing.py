@@ -1,0 +1,48 @@
+"""What the round protocol needs of cryptography, so that a simulator may use a cheap stand-in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from p2p.envelope import Envelope, open_envelope, seal, signed_bytes
+from p2p.identity import Identity, verify
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES
+from p2p.messages import Message
+
+
+class Signer(Protocol):
+    """Signs in one room in the name of one member, and verifies what others signed there."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    def seal(self, message: Message) -> Envelope: ...
+
+    def open(self, text: str) -> Envelope:
+        """Verifies a quoted envelope; raises :class:`p2p.errors.ProtocolError`."""
+        ...
+
+    def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
+        """Whether ``peer`` said so in this room."""
+        ...
+
+
+class EnvelopeSigner:
+    """Ed25519 through :mod:`p2p.envelope`: what every real node uses."""
+
+    def __init__(self, identity: Identity, room_id: str) -> None:
+        self._identity = identity
+        self._room_id = room_id
+
+    @property
+    def peer_id(self) -> str:
+        return self._identity.peer_id
+
+    def seal(self, message: Message) -> Envelope:
+        return seal(self._identity, self._room_id, message.kind, message.to_bytes())
+
+    def open(self, text: str) -> Envelope:
+        return open_envelope(text.encode(), self._room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
+
+    def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
+        return verify(peer, signature, signed_bytes(self._room_id, kind, payload))

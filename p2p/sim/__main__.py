@@ -1,0 +1,69 @@
+"""``python -m p2p.sim``: how often does the protocol break, and do we notice when it does?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+
+from p2p.sim.campaign import run_campaign
+from p2p.sim.invariants import OUTCOME
+from p2p.sim.mutations import MUTATIONS
+from p2p.sim.world import Scenario
+
+
+def main() -> int:
+    """Exit code 0: every run was safe and live, or a mutation was caught; 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m p2p.sim", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, help="number of executions")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--nodes", type=int, default=5)
+    parser.add_argument("--rule", choices=("majority", "two_thirds"), default="majority")
+    parser.add_argument("--liars", type=int, default=0, help="nodes that equivocate")
+    parser.add_argument("--loss", type=float, default=0.15, help="share of messages lost")
+    parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break the protocol so")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    options = parser.parse_args()
+    scenario = Scenario(
+        nodes=options.nodes, rule=options.rule, liars=options.liars, loss=options.loss
+    )
+    if options.mutation:
+        mutation = MUTATIONS[options.mutation]
+        scenario = replace(
+            scenario,
+            nodes=mutation.nodes or options.nodes,
+            rule=mutation.rule,
+            liars=mutation.liars,
+            core=mutation.core,
+            on_crash=mutation.on_crash,
+            checked=OUTCOME,
+        )
+    started = time.monotonic()
+    report = run_campaign(
+        scenario, range(options.first, options.first + options.seeds), tell=_tell(options.json)
+    )
+    wall_s = round(time.monotonic() - started, 3)
+    summary = {**report.summary(), "wall_s": wall_s}
+    if options.json:
+        print(json.dumps(summary))
+    else:
+        print(" ".join(f"{key}={value}" for key, value in summary.items()))
+    if options.mutation:
+        return 0 if report.unsafe else 1
+    return 0 if not report.unsafe and report.live == report.seeds else 1
+
+
+def _tell(as_json: bool):  # type: ignore[no-untyped-def]
+    def tell(seed: int, problem: str) -> None:
+        text = (
+            json.dumps({"seed": seed, "problem": problem}) if as_json else f"seed {seed}: {problem}"
+        )
+        print(text, file=sys.stdout if as_json else sys.stderr, flush=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

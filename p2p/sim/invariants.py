@@ -1,0 +1,90 @@
+"""What must hold in every step of every execution, whatever fails.
+
+Numbers are those of the protocol's specification: S1 one value per round, S2 one chain, S3 a
+result equals its inputs, S5 no two values from one signer, S6 attempts never go back, S7 a lock
+moves up only, with a certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from p2p.messages import Phase, parse_result
+from p2p.rounds.effects import CommitRound, Journal, Lock, Persist, ProposalMade, VoteCast
+from p2p.rounds.rules import Facts, parts_of
+from p2p.sim.parts import INITIAL_BLOB, combine
+
+ALL: Final = frozenset({"S1", "S2", "S3", "S5", "S6", "S7"})
+OUTCOME: Final = frozenset({"S1", "S2"})
+"""What a user would notice: with only these, a mutation is caught by the fork it causes."""
+
+
+class Violation(Exception):
+    """An invariant does not hold. The message names seed, time and node."""
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant = invariant
+
+
+class Invariants:
+    """Watches the effects and states of honest nodes across their crashes."""
+
+    def __init__(self, checked: Collection[str] = ALL) -> None:
+        self._checked = checked
+        self.values: dict[int, str] = {}
+        self._hashes: dict[int, str] = {}
+        self._results: dict[int, str] = {0: INITIAL_BLOB}
+        self._votes: dict[tuple[str, int, int, Phase], str] = {}
+        self._proposals: dict[tuple[str, int, int], bytes] = {}
+        self._progress: dict[str, tuple[int, int]] = {}
+        self._locks: dict[str, tuple[int, Lock | None]] = {}
+
+    def _require(self, invariant: str, holds: bool, detail: str) -> None:
+        if not holds and invariant in self._checked:
+            raise Violation(invariant, detail)
+
+    def on_persist(self, node: str, effect: Persist) -> None:
+        match effect.record:
+            case VoteCast() as vote:
+                key = (node, vote.round, vote.attempt, vote.phase)
+                same = self._votes.setdefault(key, vote.value) == vote.value
+                self._require("S5", same, f"{node[:1]} votes twice at {key[1:]}")
+            case ProposalMade() as made:
+                place = (node, made.round, made.attempt)
+                payload = made.envelope.payload
+                same = self._proposals.setdefault(place, payload) == payload
+                self._require("S5", same, f"{node[:1]} proposes twice at {place[1:]}")
+
+    def on_commit(self, node: str, effect: CommitRound) -> None:
+        record, result = effect.record, effect.result
+        same = self.values.setdefault(record.round, record.value) == record.value
+        self._require("S1", same, f"round {record.round} has two values, one at {node[:1]}")
+        same = self._hashes.setdefault(record.round, record.commit_hash) == record.commit_hash
+        self._require("S2", same, f"two histories at round {record.round}, one at {node[:1]}")
+        previous = self._results.get(record.round - 1)
+        if previous is not None:
+            blob = combine(parts_of(result.inputs), previous) if result.inputs else previous
+            self._require("S3", blob == result.result_blob, f"round {record.round} is not its sum")
+        self._results.setdefault(record.round, result.result_blob)
+
+    def on_step(self, node: str, disk: Journal, facts: Facts, quorum: int) -> None:
+        """Looks at what is on disk: what only was in memory was never said to anybody."""
+        progress = (disk.round, disk.attempt)
+        before = self._progress.get(node, (0, 0))
+        self._require("S6", progress >= before, f"{node[:1]} goes back from {before} to {progress}")
+        self._progress[node] = progress
+        lock = disk.lock
+        round_before, lock_before = self._locks.get(node, (0, None))
+        if lock is lock_before and round_before == disk.round:
+            return
+        self._locks[node] = (disk.round, lock)
+        if round_before == disk.round and lock_before is not None:
+            up = lock is not None and (lock == lock_before or lock.attempt > lock_before.attempt)
+            self._require("S7", up, f"{node[:1]} loses a lock in round {disk.round}")
+        if lock is not None and facts.round == disk.round:
+            signers = {entry.peer for entry in lock.qc.signatures} & set(facts.voters)
+            proven = len(signers) >= quorum and lock.qc.value == lock.value
+            proven = proven and parse_result(lock.body).parent == facts.parent
+            self._require("S7", proven, f"{node[:1]} locks without a certificate")

@@ -1,0 +1,86 @@
+"""Deliberately broken variants of the protocol. A simulator that does not catch them is blind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from p2p.rounds.core import RoundCore
+from p2p.rounds.effects import Journal, Lock
+from p2p.rounds.quorum import Rule, quorum_size
+
+
+class NoLockRule(RoundCore):
+    """M1: a voter forgets what it locked on."""
+
+    def _locked(self) -> Lock | None:
+        return None
+
+    def _best_lock(self) -> Lock | None:
+        return None
+
+
+class LiveQuorum(RoundCore):
+    """M4: a quorum of the peers seen now, instead of the committed voters."""
+
+    @property
+    def quorum(self) -> int:
+        seen = len(self.alive & set(self.facts.voters))
+        return quorum_size(max(1, seen), self.genesis.policy.quorum)
+
+
+class WeakQuorum(RoundCore):
+    """M5: half of the voters suffice."""
+
+    @property
+    def quorum(self) -> int:
+        voters = len(self.facts.voters)
+        return voters // 2 if voters > 2 else super().quorum
+
+
+class OnePhase(RoundCore):
+    """M6: a round is committed by its first quorum of prepare votes."""
+
+    commit_phase = "prepare"
+
+
+def lose_lock(journal: Journal) -> None:
+    """M2: kill -9 loses the lock."""
+    journal.lock = None
+
+
+def lose_votes(journal: Journal) -> None:
+    """M3: kill -9 loses the votes, the lock and the own proposals."""
+    journal.lock = None
+    journal.votes.clear()
+    journal.proposals.clear()
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """What to break, and the room in which it shows."""
+
+    about: str
+    core: type[RoundCore] = RoundCore
+    on_crash: Callable[[Journal], None] | None = None
+    nodes: int | None = None
+    liars: int = 0
+    rule: Rule = "majority"
+
+
+MUTATIONS: Final[dict[str, Mutation]] = {
+    "no-lock": Mutation("M1 no lock rule", core=NoLockRule),
+    "lost-lock": Mutation("M2 the lock is lost by kill -9", on_crash=lose_lock),
+    "lost-votes": Mutation(
+        "M3 votes and lock are lost by kill -9, one voter lies",
+        on_crash=lose_votes,
+        nodes=4,
+        liars=1,
+        rule="two_thirds",
+    ),
+    "live-quorum": Mutation("M4 quorum over the peers seen alive", core=LiveQuorum),
+    "weak-quorum": Mutation("M5 half of the voters suffice", core=WeakQuorum, nodes=4),
+    "one-phase": Mutation("M6 committed by the first quorum of prepares", core=OnePhase),
+    "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),
+}

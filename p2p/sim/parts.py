@@ -1,0 +1,91 @@
+"""Cheap stand-ins for what the simulator does not examine: signatures and arithmetic."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from p2p.envelope import Envelope, decode_base64
+from p2p.errors import ProtocolError
+from p2p.messages import Message
+from p2p.room import Genesis, Member, Plan, Policy
+from p2p.rounds.effects import Part
+from p2p.rounds.quorum import Rule
+
+ROOM_ID: Final = hashlib.sha256(b"simulated room").hexdigest()
+INITIAL_BLOB: Final = hashlib.sha256(b"initial").hexdigest()
+BLOB_SIZE: Final = 1024
+_NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
+
+
+class SimSigner:
+    """Signatures that are hashes: nobody in a simulation forges one, so they need no secret."""
+
+    def __init__(self, peer_id: str) -> None:
+        self._peer_id = peer_id
+
+    @property
+    def peer_id(self) -> str:
+        return self._peer_id
+
+    def seal(self, message: Message) -> Envelope:
+        payload = message.to_bytes()
+        signature = _signature(self._peer_id, message.kind, payload)
+        return Envelope(message.kind, payload, self._peer_id, signature, ROOM_ID)
+
+    def open(self, text: str) -> Envelope:
+        return _open(text)
+
+    def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
+        return signature == _signature(peer, kind, payload)
+
+
+@lru_cache(maxsize=4096)
+def _open(text: str) -> Envelope:
+    fields = json.loads(text)
+    payload, signature = decode_base64(fields["p"]), decode_base64(fields["s"])
+    if signature != _signature(fields["k"], fields["t"], payload):
+        raise ProtocolError("a quoted envelope was never sealed")
+    return Envelope(fields["t"], payload, fields["k"], signature, ROOM_ID)
+
+
+def _signature(peer: str, kind: str, payload: bytes) -> bytes:
+    return hashlib.sha512(b"|".join((peer.encode(), kind.encode(), payload))).digest()
+
+
+def peer_ids(count: int) -> tuple[str, ...]:
+    return tuple(_NAMES[index] * 52 for index in range(count))
+
+
+def simulated_genesis(count: int, rule: Rule, deadline_ms: int) -> Genesis:
+    peers = peer_ids(count)
+    return Genesis(
+        room_name="simulated",
+        created_ms=0,
+        admins=[peers[0]],
+        policy=Policy(quorum=rule, max_blob=1 << 20),
+        members=[Member(peer_id=peer, name=peer[:1], certificate="") for peer in peers],
+        plan=Plan(rounds=100_000, deadline_ms=deadline_ms, min_contributions=1, task={}),
+        initial_blob=INITIAL_BLOB,
+        initial_size=BLOB_SIZE,
+        nonce="0" * 32,
+    )
+
+
+def contribution_blob(peer: str, round_number: int, parent: str, bad: bool) -> str:
+    """The name of what a node trains: one that fails the check of everybody starts with zeros."""
+    digest = hashlib.sha256(f"{peer}|{round_number}|{parent}".encode()).hexdigest()
+    return "0000" + digest[4:] if bad else "1" + digest[1:]
+
+
+def is_bad(blob: str) -> bool:
+    return blob.startswith("0000")
+
+
+def combine(parts: Iterable[Part], previous: str) -> str:
+    """The name of the result: a pure function of inputs and previous result, as the product's."""
+    text = "|".join(f"{part.id}:{part.blob}:{part.weight}" for part in parts)
+    return hashlib.sha256(f"{previous}|{text}".encode()).hexdigest()
