@@ -6,10 +6,8 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 
 from p2p.sim.campaign import run_campaign
-from p2p.sim.invariants import OUTCOME
 from p2p.sim.mutations import MUTATIONS
 from p2p.sim.world import Scenario
 
@@ -26,19 +24,11 @@ def main() -> int:
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break the protocol so")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     options = parser.parse_args()
-    scenario = Scenario(
-        nodes=options.nodes, rule=options.rule, liars=options.liars, loss=options.loss
-    )
     if options.mutation:
-        mutation = MUTATIONS[options.mutation]
-        scenario = replace(
-            scenario,
-            nodes=mutation.nodes or options.nodes,
-            rule=mutation.rule,
-            liars=mutation.liars,
-            core=mutation.core,
-            on_crash=mutation.on_crash,
-            checked=OUTCOME,
+        scenario = MUTATIONS[options.mutation].scenario(options.nodes)
+    else:
+        scenario = Scenario(
+            nodes=options.nodes, rule=options.rule, liars=options.liars, loss=options.loss
         )
     started = time.monotonic()
     report = run_campaign(

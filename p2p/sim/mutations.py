@@ -9,6 +9,8 @@ from typing import Final
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import Journal, Lock
 from p2p.rounds.quorum import Rule, quorum_size
+from p2p.sim.invariants import OUTCOME
+from p2p.sim.world import Scenario
 
 
 class NoLockRule(RoundCore):
@@ -67,6 +69,19 @@ class Mutation:
     nodes: int | None = None
     liars: int = 0
     rule: Rule = "majority"
+    vote_crash: float = 0.15
+
+    def scenario(self, nodes: int = 5) -> Scenario:
+        """The room in which this variant is caught by the fork it causes."""
+        return Scenario(
+            nodes=self.nodes or nodes,
+            rule=self.rule,
+            liars=self.liars,
+            vote_crash=self.vote_crash,
+            core=self.core,
+            on_crash=self.on_crash,
+            checked=OUTCOME,
+        )
 
 
 MUTATIONS: Final[dict[str, Mutation]] = {
@@ -78,6 +93,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         nodes=4,
         liars=1,
         rule="two_thirds",
+        vote_crash=0.4,
     ),
     "live-quorum": Mutation("M4 quorum over the peers seen alive", core=LiveQuorum),
     "weak-quorum": Mutation("M5 half of the voters suffice", core=WeakQuorum, nodes=4),

@@ -59,12 +59,17 @@ BAD_CONTRIBUTIONS: Final = 0.05
 
 @dataclass(frozen=True)
 class Scenario:
-    """What to simulate. Times in virtual seconds; faults stop at ``calm``."""
+    """What to simulate. Times in virtual seconds; faults stop at ``calm``.
+
+    ``vote_crash`` is how likely a node dies right after it sent a vote.
+    """
 
     nodes: int = 5
     rule: Rule = "majority"
     liars: int = 0
     loss: float = 0.15
+    vote_crash: float = 0.15
+    timing: Timing = TIMING
     calm: float = 60.0
     horizon: float = 120.0
     core: type[RoundCore] = RoundCore
@@ -158,7 +163,7 @@ class Simulation:
         kind: type[RoundCore] = self.scenario.core
         if liar:
             kind = Liar
-        return kind(self._genesis, ROOM_ID, SimSigner(peer), journal, TIMING)
+        return kind(self._genesis, ROOM_ID, SimSigner(peer), journal, self.scenario.timing)
 
     def _start(self, machine: Machine) -> None:
         self._execute(machine, machine.core.start(self.now))
@@ -407,7 +412,7 @@ class Simulation:
             if chance() < 0.7:
                 self._die_after(machine)
             return _only_to(lucky, effects)
-        if Vote.kind in kinds and chance() < 0.15:
+        if Vote.kind in kinds and chance() < self.scenario.vote_crash:
             self._die_after(machine)
         elif chance() < 0.002:
             self._die_after(machine)

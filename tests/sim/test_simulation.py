@@ -1,0 +1,76 @@
+"""The fault simulator on the product's own state machine, and proof that it can see."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from p2p.sim.campaign import run_campaign
+from p2p.sim.mutations import MUTATIONS
+from p2p.sim.world import Scenario, Simulation
+
+ROOMS = {
+    "majority of 3": Scenario(nodes=3),
+    "majority of 4": Scenario(nodes=4),
+    "majority of 5": Scenario(nodes=5),
+    "majority of 5, 30 % loss": Scenario(nodes=5, loss=0.3),
+    "two thirds of 4, one liar": Scenario(nodes=4, rule="two_thirds", liars=1),
+    "two thirds of 7, two liars": Scenario(nodes=7, rule="two_thirds", liars=2),
+}
+SEEDS_UNTIL_CAUGHT = 300
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_no_fault_splits_a_room_or_stops_it_for_good(name: str) -> None:
+    problems: list[str] = []
+    report = run_campaign(
+        ROOMS[name], range(16), tell=lambda seed, problem: problems.append(f"{seed}: {problem}")
+    )
+    assert not problems
+    assert report.live == report.seeds
+    assert report.rounds > 16 * 10
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_protocol_is_caught_by_the_fork_it_causes(name: str) -> None:
+    report = run_campaign(MUTATIONS[name].scenario(), range(SEEDS_UNTIL_CAUGHT), stop_at_first=True)
+    assert report.unsafe == 1
+
+
+def test_one_seed_is_one_execution_whatever_the_hash_seed() -> None:
+    code = "from p2p.sim.world import *; s = Simulation(Scenario(), 7); print(s.run(), s.now)"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_faults_really_happen() -> None:
+    simulation = Simulation(Scenario(), 3)
+    simulation.run()
+    assert sum(machine.boot for machine in simulation.machines.values()) > 5
+    attempts = [
+        record.payload
+        for machine in simulation.machines.values()
+        for record in machine.disk.commits
+    ]
+    assert any(b'\\"attempt\\":0' not in payload for payload in attempts)
+
+
+def test_the_command_ends_with_a_summary_in_json() -> None:
+    command = [sys.executable, "-m", "p2p.sim", "--seeds", "2", "--nodes", "3", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary.keys() == {"seeds", "unsafe", "live", "rounds", "virtual_s", "wall_s"}
+    assert (summary["seeds"], summary["unsafe"], summary["live"]) == (2, 0, 2)
