@@ -17,14 +17,16 @@ from fedtui.control.server import ControlServer
 from fedtui.errors import ExitCode
 from fedtui.locking import ProfileLock
 from fedtui.node import Node
+from fedtui.parent import when_parent_ends
 
 log = logging.getLogger("fedtui")
 
 
-def serve(*, log_json: bool = False, debug: bool = False) -> int:
+def serve(*, log_json: bool = False, debug: bool = False, with_parent: bool = False) -> int:
     """Runs this profile's node until it is told to stop; returns the exit code.
 
     0 after SIGTERM or ``fedtui stop``, which are how a service ends; 130 after ctrl+c.
+    ``with_parent``: it also stops when stdin ends.
     Raises :class:`~fedtui.errors.FedtuiError` when it cannot start.
     """
     profile = paths.default_profile()
@@ -35,12 +37,12 @@ def serve(*, log_json: bool = False, debug: bool = False) -> int:
     lock.acquire()
     try:
         _configure_log(as_json=log_json or chosen.log_json, debug=debug)
-        return asyncio.run(_serve(Node(profile, chosen, room)))
+        return asyncio.run(_serve(Node(profile, chosen, room), with_parent=with_parent))
     finally:
         lock.release()
 
 
-async def _serve(node: Node) -> int:
+async def _serve(node: Node, *, with_parent: bool) -> int:
     code: int = ExitCode.OK
     loop = asyncio.get_running_loop()
 
@@ -53,6 +55,8 @@ async def _serve(node: Node) -> int:
         loop.add_signal_handler(signal.SIGINT, interrupted)
         loop.add_signal_handler(signal.SIGTERM, node.request_stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    if with_parent:
+        when_parent_ends(node.request_stop)
     control = ControlServer(node, node.profile.control)
     try:
         await node.start()

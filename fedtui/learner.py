@@ -68,8 +68,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class LearnerState:
-    """What the learner does now. ``blocked`` says why it cannot train; ``contributed`` and ``drawn``
-    are the last rounds it did."""
+    """What the learner does now, and the last rounds it has ``contributed`` to and ``drawn``.
+
+    ``blocked`` says why it cannot train.
+    """
 
     activity: Activity = "idle"
     step: int = 0

@@ -51,3 +51,6 @@ UNIX_SOCKET_PATH_BYTES: Final = 100
 DEMO_NODES_MAX: Final = 16
 DEMO_NODE_START_S: Final = 60.0
 DEMO_STOP_S: Final = 12.0
+DEMO_SAMPLE_S: Final = 2.0
+"""Between two looks at the memory of all processes."""
+DEMO_LAST_PREVIEWS_S: Final = 180.0

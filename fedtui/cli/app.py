@@ -43,6 +43,9 @@ def root(
     log_json: Annotated[
         bool, typer.Option("--log-json", help="With --daemon: the log as JSON lines.")
     ] = False,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", hidden=True, help="With --daemon: stop at stdin's end.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
@@ -51,8 +54,9 @@ def root(
     """Without a command: the terminal interface of this machine's node."""
     output.settings.debug = debug
     if context.invoked_subcommand is None:
-        code = node.run_daemon(log_json=log_json) if daemon else node.open_interface()
-        raise typer.Exit(code)
+        if not daemon:
+            raise typer.Exit(node.open_interface())
+        raise typer.Exit(node.run_daemon(log_json=log_json, with_parent=with_parent))
     if daemon:
         raise typer.BadParameter("--daemon takes no command")
 

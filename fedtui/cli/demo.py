@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedtui import terminal
 from fedtui.cli import output
+
+if TYPE_CHECKING:
+    from fedtui.demo.reporting import Reporter
 
 MAX_NODES = 16
 
@@ -34,13 +37,21 @@ def demo(
     compare: Annotated[
         bool, typer.Option("--compare", help="Afterwards also train each participant alone.")
     ] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Leave the nodes running after the last round.")
+    ] = False,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", hidden=True, help="End when stdin ends.")
+    ] = False,
 ) -> None:
     """Five real nodes on this machine train the built-in model together.
 
     Real processes, real discovery and encryption, real training: only the network is short.
     """
     from fedtui.cli import running
-    from fedtui.demo import DemoOptions, run_headless, run_with_interface
+    from fedtui.demo.interface import run_with_interface
+    from fedtui.demo.options import DemoOptions
+    from fedtui.demo.running import run_headless
 
     options = DemoOptions(
         nodes=nodes,
@@ -51,8 +62,18 @@ def demo(
         algorithm=algorithm,
         steps=steps,
         compare=compare,
+        stay=stay,
     )
-    if headless or json or not terminal.interactive():
-        reporter = output.data_json if json else None
-        raise typer.Exit(running.run(run_headless(options, json=reporter, say=output.say)))
-    raise typer.Exit(run_with_interface(options))
+    if not (headless or json) and terminal.interactive():
+        raise typer.Exit(run_with_interface(options))
+    work = run_headless(options, _reporter(as_json=json))
+    raise typer.Exit(running.run(work, with_parent=with_parent))
+
+
+def _reporter(*, as_json: bool) -> Reporter:
+    """Events as JSON lines on stdout, or a calm account for people on stderr."""
+    from fedtui.demo.reporting import JsonReporter, PlainReporter
+
+    if as_json:
+        return JsonReporter(output.data_json)
+    return PlainReporter(output.ProgressLine(), output.say)

@@ -18,11 +18,11 @@ START_WAIT_S = 30.0
 QUIT_HINT = "The node goes on without this window; `fedtui` opens it again."
 
 
-def run_daemon(*, log_json: bool) -> int:
+def run_daemon(*, log_json: bool, with_parent: bool) -> int:
     """``fedtui --daemon``: a node until SIGTERM, SIGINT or ``fedtui stop``."""
     from fedtui.daemon import serve
 
-    return serve(log_json=log_json, debug=output.settings.debug)
+    return serve(log_json=log_json, debug=output.settings.debug, with_parent=with_parent)
 
 
 def open_interface() -> int:

@@ -11,14 +11,16 @@ from typing import Any, TypeVar
 import typer
 
 from fedtui.errors import ExitCode
+from fedtui.parent import when_parent_ends
 
 T = TypeVar("T")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, with_parent: bool = False) -> T:
     """Runs ``work`` to its end. SIGINT ends the command with 130, SIGTERM and SIGHUP with 143.
 
     Both cancel the coroutine first, so that every ``finally`` in it stops what it had started.
+    ``with_parent``: so does the end of stdin.
     """
     stopped: list[int] = []
 
@@ -36,6 +38,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             loop.add_signal_handler(signal.SIGINT, cancel, ExitCode.INTERRUPTED)
             loop.add_signal_handler(signal.SIGTERM, cancel, ExitCode.TERMINATED)
             loop.add_signal_handler(signal.SIGHUP, cancel, ExitCode.TERMINATED)
+        if with_parent:
+            when_parent_ends(lambda: cancel(ExitCode.TERMINATED))
         return await work
 
     try:
