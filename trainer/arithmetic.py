@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from trainer import adapter, dataset, embedded, lora_file, models, safefile
+from trainer import adapter, contact_sheet, dataset, embedded, lora_file, models, safefile
 from trainer.aggregate import modes
 from trainer.config import LISTED_PICTURES, LISTED_PROBLEMS
 from trainer.embedded import federated
@@ -20,6 +20,7 @@ from trainer.protocol import (
     CheckBlob,
     CheckData,
     Combine,
+    ContactSheet,
     Describe,
     ExportAdapter,
     InitAdapter,
@@ -138,6 +139,12 @@ def export_adapter(request: ExportAdapter, job: Job) -> Result:
     return {"path": str(file.path), "sha256": file.sha256, "modules": read.modules}
 
 
+def draw_contact_sheet(request: ContactSheet, job: Job) -> Result:
+    job.check()
+    contact_sheet.write(Path(request.out), request.columns, request.rows)
+    return {"path": request.out}
+
+
 HELD_OUT = -2
 """``SampleData.participant`` that stands for the held-out pictures."""
 
@@ -150,4 +157,5 @@ HANDLERS: Mapping[type[Request], Handler] = {
     CheckBlob: check_blob,
     Combine: combine,
     ExportAdapter: export_adapter,
+    ContactSheet: draw_contact_sheet,
 }

@@ -68,4 +68,8 @@ MAX_PICTURES = 4096
 """Pictures in one request to generate."""
 MAX_SAMPLING_STEPS = 1000
 MAX_DRAWS = 256
+MAX_SHEET_CELLS = 1024
+"""Pictures on one contact sheet."""
 EVALUATION_BATCH = 8
+CLASSIFIER_TRIALS = 100
+"""Freshly drawn scenes on which the style classifier's accuracy is measured; about a second."""

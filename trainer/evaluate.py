@@ -7,13 +7,16 @@ so every adapter sees exactly the same draws: frozen by seed, picture and draw n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from PIL import Image
 
-from trainer import objective
+from trainer import embedded, objective
 from trainer.aggregate.kernel import tree_sum
 from trainer.cache import Examples
-from trainer.config import EVALUATION_BATCH
+from trainer.config import CLASSIFIER_TRIALS, EVALUATION_BATCH
+from trainer.errors import NO_USABLE, TrainerError
 from trainer.job import Job
 from trainer.models.base import LoadedModel
 from trainer.seeds import generator
@@ -63,3 +66,43 @@ def _some(
     prediction = model.predict(noisy, timesteps, states.expand(len(times), -1, -1))
     wanted = objective.target(model.schedule, latents, noise, timesteps)
     return [float(value) for value in objective.per_example(prediction, wanted).tolist()]
+
+
+@dataclass(frozen=True)
+class StyleReadings:
+    """Which pictures look painterly (1.0) or plain (0.0) to a classifier.
+
+    ``accuracy`` is its share of right answers about style on ``trials`` freshly drawn scenes.
+    """
+
+    painterly: dict[str, float]
+    accuracy: float
+    trials: int
+
+
+def read_style(pictures: Sequence[str], seed: int) -> StyleReadings:
+    """Looks at PNG files with the embedded model's classifier, and at the classifier itself.
+
+    Raises :class:`TrainerError` when a picture or the classifier cannot be read.
+    """
+    from trainer.embedded import classifier, federated
+    from trainer.embedded.pictures import as_tensor
+    from trainer.embedded.scenes import STYLES
+
+    try:
+        model = classifier.load_classifier(embedded.WEIGHTS / "classifier.safetensors")
+        images = [Image.open(path, formats=("PNG",)).convert("RGB") for path in pictures]
+    except OSError as error:
+        raise TrainerError(
+            "The pictures cannot be judged",
+            str(error),
+            "Name PNG files that fedtui generate wrote.",
+            NO_USABLE,
+        ) from error
+    looks = {
+        path: float(classifier.read(model, as_tensor([image]))[0].style == federated.STYLE)
+        for path, image in zip(pictures, images, strict=True)
+    }
+    half = CLASSIFIER_TRIALS // 2
+    shares = [classifier.accuracy_on_scenes(model, style, half, seed)["style"] for style in STYLES]
+    return StyleReadings(looks, sum(shares) / len(shares), half * len(shares))

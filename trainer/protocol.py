@@ -234,10 +234,10 @@ class Generate(Request):
 class Evaluate(Request):
     """Paired denoising loss of adapters on a folder, with frozen noise and timesteps.
 
-    An empty path stands for the base model. Also says of ``pictures`` how many look painterly, by a
-    classifier whose own accuracy is in the result. Result:
-    ``{"losses": {path: float}, "pictures", "draws", "painterly": {path: float},
-    "classifier_accuracy"}``.
+    An empty path stands for the base model. Also says of ``pictures`` which look painterly (1.0),
+    by a classifier whose own accuracy is in the result. Result:
+    ``{"losses": {path: float}, "pictures": int, "draws"}``, and if pictures were given
+    ``{"painterly": {path: float}, "classifier_accuracy"}``.
     """
 
     kind: ClassVar[str] = "evaluate"
@@ -262,6 +262,24 @@ class ExportAdapter(Request):
     model: str
     format: Literal["kohya", "diffusers"] = "kohya"
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One row of a contact sheet; an empty path leaves its place free."""
+
+    label: str
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ContactSheet(Request):
+    """Lays pictures out in titled columns and labelled rows. Arithmetic. Result: ``{"path"}``."""
+
+    kind: ClassVar[str] = "contact_sheet"
+    out: str
+    columns: tuple[str, ...]
+    rows: tuple[SheetRow, ...]
 
 
 # --- commands ---------------------------------------------------------------------------------
@@ -338,7 +356,17 @@ _REQUESTS: dict[str, type[Request]] = {cls.kind: cls for cls in Request.__subcla
 _MESSAGES: dict[str, type[Message]] = {cls.kind: cls for cls in Message.__subclasses__()}
 
 ARITHMETIC: frozenset[type[Request]] = frozenset(
-    {Describe, CheckData, SampleData, SplitData, InitAdapter, CheckBlob, Combine, ExportAdapter}
+    {
+        Describe,
+        CheckData,
+        SampleData,
+        SplitData,
+        InitAdapter,
+        CheckBlob,
+        Combine,
+        ExportAdapter,
+        ContactSheet,
+    }
 )
 """What the torch-free role takes."""
 

@@ -159,7 +159,11 @@ class Studio:
                 losses[path] = evaluate.denoising_loss(
                     loaded.model, examples, request.draws, request.seed, job
                 )
-        return {"losses": losses, "pictures": len(examples), "draws": request.draws}
+        result: Result = {"losses": losses, "pictures": len(examples), "draws": request.draws}
+        if request.pictures:
+            style = evaluate.read_style(request.pictures, request.seed)
+            result |= {"painterly": style.painterly, "classifier_accuracy": style.accuracy}
+        return result
 
     def _use(self, name: str, job: Job) -> Loaded:
         """The loaded model, read again when it is another one or its files have changed."""
