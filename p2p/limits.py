@@ -56,7 +56,7 @@ STREAM_CHUNK_BYTES: Final = 256 * KIB
 """One write to a response: 721 MB/s under TLS, where the sendfile fallback reached 93-127."""
 MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
 MAX_LEDGER_REPLY_ENTRIES: Final = 256
-SHUTDOWN_TIMEOUT: Final = 2.0
+SHUTDOWN_TIMEOUT: Final = 1.0
 
 # --- requests of ours -------------------------------------------------------------------------
 CONNECT_TIMEOUT: Final = 4.0

@@ -15,6 +15,7 @@ no compression, no framework features that parse more than we need.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar, cast
 
 from aiohttp import http_parser, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p.accepting import Acceptor, HandshakeLimits
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
@@ -51,8 +53,8 @@ from p2p.pacing import TokenBucket, TransferPace
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
 
-_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
-_ROUND = re.compile(r"\d{1,15}")
+_RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
+_ROUND = re.compile(r"[0-9]{1,15}")
 _LENGTH: Final = struct.Struct(">I")
 _BYTES: Final = "application/octet-stream"
 T = TypeVar("T")
@@ -152,6 +154,7 @@ class MemberServer:
         runner = web.AppRunner(
             self._application(),
             access_log=None,
+            logger=_quiet_logger(),
             handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             auto_decompress=False,
@@ -175,7 +178,7 @@ class MemberServer:
         self._tasks.spawn(self._watch(), "watchdog")
 
     async def stop(self) -> None:
-        """Closes the port, then every connection; running handlers get two seconds."""
+        """Closes the port, then every connection; running handlers get a moment to end."""
         if self._acceptor is not None:
             await self._acceptor.stop()
         await self._tasks.cancel()
@@ -439,6 +442,21 @@ async def _file_slices(path: Path, wanted: range) -> AsyncIterator[bytes]:
             left -= len(part)
     finally:
         file.close()
+
+
+class _OnlyOwnFaults(logging.Filter):
+    """Drops what aiohttp logs about malformed requests: a member could fill the disk with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+def _quiet_logger() -> logging.Logger:
+    logger = logging.getLogger(f"{__name__}.http")
+    if not logger.filters:
+        logger.addFilter(_OnlyOwnFaults())
+    return logger
 
 
 def _require_safe_parser() -> None:
