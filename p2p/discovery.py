@@ -23,6 +23,7 @@ import psutil
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from zeroconf import (
+    Error,
     InterfaceChoice,
     IPVersion,
     NonUniqueNameException,
@@ -237,13 +238,12 @@ class Discovery:
                 info = AsyncServiceInfo(SERVICE_TYPE, name)
                 if not await info.async_request(zeroconf, RESOLVE_TIMEOUT * 1000):
                     return
-        finally:
-            self._pending.discard(name)
-        try:
             peer_id, addresses = self._read(info)
-        except ProtocolError as error:
+        except (ProtocolError, Error, OSError) as error:
             _log.debug("an mDNS record is not usable: %s", error)
             return
+        finally:
+            self._pending.discard(name)
         if peer_id == self._peer_id or not addresses:
             return
         self._names[name] = peer_id

@@ -1,0 +1,261 @@
+"""Discovery gives hints, to members of one room, and is never fatal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from member_rig import LOOPBACK, eventually, identity
+from zeroconf import NonUniqueNameException
+from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
+from p2p import discovery as discovery_module
+from p2p.addresses import Address
+from p2p.discovery import SERVICE_TYPE, Discovery, room_tag, today
+from p2p.errors import ProtocolError
+from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_HINTED_PEERS
+
+ROOM_ID = "ab" * 32
+
+
+@dataclass
+class Seen:
+    discovery: Discovery
+    hints: dict[str, tuple[Address, ...]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+
+def make(number: int, room_id: str = ROOM_ID, **options: Any) -> Seen:
+    hints: dict[str, tuple[Address, ...]] = {}
+    lost: list[str] = []
+    options.setdefault("interfaces", [LOOPBACK])
+    found = Discovery(
+        identity(number).peer_id,
+        room_id,
+        40_000 + number,
+        on_hint=hints.__setitem__,
+        on_lost=lost.append,
+        **options,
+    )
+    return Seen(found, hints, lost)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[list[Seen]]:
+    started: list[Seen] = []
+    yield started
+    for seen in started:
+        await seen.discovery.stop()
+
+
+async def test_two_members_find_one_another_and_notice_a_goodbye(running: list[Seen]) -> None:
+    ada, bob = make(1), make(2)
+    for seen in (ada, bob):
+        await seen.discovery.start()
+        running.append(seen)
+    await eventually(lambda: identity(2).peer_id in ada.hints and identity(1).peer_id in bob.hints)
+    assert ada.hints == {identity(2).peer_id: (Address(LOOPBACK, 40_002),)}
+    await eventually(lambda: ada.discovery.state.is_on)
+    assert str(ada.discovery.state) == "on"
+    await bob.discovery.stop()
+    await eventually(lambda: ada.lost == [identity(2).peer_id])
+
+
+async def test_another_room_is_not_noticed(running: list[Seen]) -> None:
+    ada, bob, other = make(1), make(2), make(3, room_id="cd" * 32)
+    for seen in (other, ada, bob):
+        await seen.discovery.start()
+        running.append(seen)
+    await eventually(lambda: identity(2).peer_id in ada.hints)
+    await eventually(lambda: other.discovery.state.is_on)
+    assert identity(3).peer_id not in ada.hints
+    assert other.hints == {}
+
+
+async def test_without_announcing_we_see_and_are_not_seen(running: list[Seen]) -> None:
+    ada, quiet = make(1), make(2, announce=False)
+    for seen in (ada, quiet):
+        await seen.discovery.start()
+        running.append(seen)
+    await eventually(lambda: identity(1).peer_id in quiet.hints)
+    assert ada.hints == {}
+
+
+async def test_forged_records_are_dropped(running: list[Seen]) -> None:
+    ada, bob = make(1), make(2)
+    await ada.discovery.start()
+    running.append(ada)
+    forger = AsyncZeroconf(interfaces=[LOOPBACK])
+    tag = room_tag(ROOM_ID, today())
+    eve = identity(66).peer_id
+    forged = [
+        {"v": "1", "id": "x" * 52, "rt": tag},
+        {"v": "1", "id": eve, "rt": "0" * 16},
+        {"v": "2", "id": eve, "rt": tag},
+        {"v": "1", "rt": tag},
+        {},
+        {"v": b"\xff\xfe", "id": b"\xff", "rt": b"\xff"},
+    ]
+    try:
+        for number, properties in enumerate(forged):
+            info = AsyncServiceInfo(
+                SERVICE_TYPE,
+                f"evil{number}.{SERVICE_TYPE}",
+                port=1,
+                properties=properties,
+                parsed_addresses=[LOOPBACK],
+            )
+            await forger.async_register_service(info, cooperating_responders=True)
+        await bob.discovery.start()
+        running.append(bob)
+        await eventually(lambda: identity(2).peer_id in ada.hints)
+        assert set(ada.hints) == {identity(2).peer_id}
+        await eventually(lambda: ada.discovery.state.is_on)
+    finally:
+        await forger.async_close()
+
+
+async def test_trouble_turns_it_off_with_a_reason_and_is_retried(
+    running: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = 0
+    real_open = Discovery._open
+
+    def open_late(self: Discovery) -> AsyncZeroconf:
+        nonlocal opened
+        opened += 1
+        if opened <= 2:
+            raise OSError(19, "No such device")
+        return real_open(self)
+
+    monkeypatch.setattr(Discovery, "_open", open_late)
+    monkeypatch.setattr(discovery_module, "DISCOVERY_RETRY_MIN", 0.02)
+    ada = make(1)
+    await ada.discovery.start()
+    running.append(ada)
+    await eventually(lambda: "No such device" in str(ada.discovery.state))
+    assert str(ada.discovery.state).startswith("off (")
+    await eventually(lambda: ada.discovery.state.is_on)
+    assert opened == 3
+
+
+async def test_a_taken_instance_name_is_replaced(
+    running: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    real_register = AsyncZeroconf.async_register_service
+
+    async def register(self: AsyncZeroconf, info: Any, *args: Any, **options: Any) -> Any:
+        names.append(info.name)
+        if len(names) == 1:
+            raise NonUniqueNameException
+        return await real_register(self, info, *args, **options)
+
+    monkeypatch.setattr(AsyncZeroconf, "async_register_service", register)
+    ada = make(1)
+    await ada.discovery.start()
+    running.append(ada)
+    await eventually(lambda: ada.discovery.state.is_on)
+    assert len(set(names)) == 2
+    assert all(name.startswith(identity(1).peer_id[:8] + "-") for name in names)
+
+
+async def test_stopping_before_it_is_on_leaves_nothing_behind() -> None:
+    before = asyncio.all_tasks()
+    ada = make(1)
+    await ada.discovery.start()
+    await asyncio.sleep(0.05)
+    await ada.discovery.stop()
+    await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+# --- records --------------------------------------------------------------------------------
+def record(**changes: Any) -> AsyncServiceInfo:
+    fields = {"v": "1", "id": identity(2).peer_id, "rt": room_tag(ROOM_ID, 100)}
+    options = {"port": 1, "parsed_addresses": ["10.0.0.7"]} | changes
+    properties = fields | options.pop("text", {})
+    return AsyncServiceInfo(SERVICE_TYPE, f"x.{SERVICE_TYPE}", properties=properties, **options)
+
+
+def reader(**options: Any) -> Discovery:
+    options.setdefault("interfaces", None)
+    return make(1, day=lambda: 100, **options).discovery
+
+
+async def test_a_record_tells_peer_and_addresses() -> None:
+    assert reader()._read(record()) == (identity(2).peer_id, (Address("10.0.0.7", 1),))
+
+
+@pytest.mark.parametrize("day", [99, 100, 101])
+async def test_a_neighbours_clock_may_be_a_day_off(day: int) -> None:
+    assert reader()._read(record(text={"rt": room_tag(ROOM_ID, day)}))
+
+
+@pytest.mark.parametrize("day", [98, 102])
+async def test_old_tags_are_not_recognised(day: int) -> None:
+    with pytest.raises(ProtocolError):
+        reader()._read(record(text={"rt": room_tag(ROOM_ID, day)}))
+
+
+async def test_addresses_that_cannot_be_dialled_are_left_out() -> None:
+    hosts = ["127.0.0.1", "::1", "0.0.0.0", "224.0.0.1", "fe80::1", "10.0.0.7", "fd00::7"]
+    _, addresses = reader()._read(record(parsed_addresses=hosts))
+    assert {a.host for a in addresses} == {"10.0.0.7", "fd00::7"}
+    _, addresses = reader(interfaces=[LOOPBACK])._read(record(parsed_addresses=["127.0.0.1"]))
+    assert [a.host for a in addresses] == ["127.0.0.1"]
+
+
+async def test_addresses_per_record_are_bounded() -> None:
+    hosts = [f"10.0.0.{i}" for i in range(1, 100)]
+    _, addresses = reader()._read(record(parsed_addresses=hosts))
+    assert len(addresses) == MAX_ADDRESSES_PER_PEER
+
+
+async def test_the_table_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answered(self: AsyncServiceInfo, *_: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(AsyncServiceInfo, "async_request", answered)
+    seen = make(1)
+    monkeypatch.setattr(
+        seen.discovery, "_read", lambda _: (identity(2).peer_id, (Address("10.0.0.7", 1),))
+    )
+    for number in range(MAX_HINTED_PEERS + 50):
+        await seen.discovery._resolve(None, f"name{number}.{SERVICE_TYPE}")  # type: ignore[arg-type]
+    assert len(seen.discovery._names) == MAX_HINTED_PEERS
+
+
+@pytest.mark.parametrize("name", ["", "x", "\x1b.local.", "a" * 300, f"{'a' * 100}.{SERVICE_TYPE}"])
+async def test_a_malformed_name_is_ignored(name: str) -> None:
+    seen = make(1)
+    await seen.discovery._resolve(None, name)  # type: ignore[arg-type]
+    assert seen.hints == {}
+
+
+@given(st.binary(max_size=200))
+def test_any_txt_record_is_a_hint_or_a_protocol_error(text: bytes) -> None:
+    async def read() -> None:
+        info = AsyncServiceInfo(SERVICE_TYPE, f"x.{SERVICE_TYPE}", port=1, properties=text)
+        with pytest.raises(ProtocolError):
+            reader()._read(info)
+
+    asyncio.run(read())
+
+
+def test_a_tag_tells_rooms_and_days_apart_and_nothing_else() -> None:
+    tags = {room_tag(r, d) for r in (ROOM_ID, "cd" * 32) for d in (1, 2)}
+    assert len(tags) == 4
+    assert all(len(tag) == 16 for tag in tags)
+    assert room_tag(ROOM_ID, 20_000) == "a2018ff41ebae0a2"
+
+
+async def test_what_is_announced_names_no_person_host_or_room() -> None:
+    info = make(1).discovery._record(f"{identity(1).peer_id[:8]}-abcdef.{SERVICE_TYPE}")
+    assert set(info.decoded_properties) == {"v", "id", "rt"}
+    assert len(info.text) <= 120
+    assert info.server in {None, info.name}

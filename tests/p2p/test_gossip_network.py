@@ -1,0 +1,173 @@
+"""Liveness over real connections: found, watched, lost, and told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from member_rig import Member, Room, eventually
+
+from p2p.envelope import seal
+from p2p.errors import ProtocolError
+from p2p.gossip.core import Liveness
+from p2p.gossip.driver import Gossip, GossipListener
+from p2p.gossip.hello import HELLO_TYPE
+
+ROOM_ID = "ab" * 32
+INTERVAL = 0.05
+
+
+@dataclass
+class Watcher:
+    heads: list[tuple[str, int, str, int]] = field(default_factory=list)
+    states: list[tuple[str, Liveness, Liveness]] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+    def listener(self) -> GossipListener:
+        return GossipListener(
+            lambda *seen: self.heads.append(seen),
+            lambda *seen: self.states.append(seen),
+            self.wakes.append,
+        )
+
+
+@dataclass
+class Node:
+    member: Member
+    gossip: Gossip
+    watcher: Watcher
+
+    @property
+    def id(self) -> str:
+        return self.member.id
+
+
+class Nodes:
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.all: list[Node] = []
+
+    async def add(self, *, incarnation: int = 1, clock: Callable[[], float] | None = None) -> Node:
+        member, watcher = await self.room.add(), Watcher()
+        extra = {} if clock is None else {"clock": clock}
+        gossip = Gossip(
+            member.identity,
+            ROOM_ID,
+            member.client,
+            member.addresses,
+            members=[m.id for m in self.room.members],
+            incarnation=incarnation,
+            port=member.server.port,
+            listener=watcher.listener(),
+            interval=INTERVAL,
+            **extra,
+        )
+        member.handler.on_hello = gossip.answer  # type: ignore[method-assign]
+        node = Node(member, gossip, watcher)
+        self.all.append(node)
+        for other in self.all:
+            other.gossip.set_members([m.id for m in self.room.members])
+        await gossip.start()
+        return node
+
+
+@pytest.fixture
+async def nodes(room: Room) -> AsyncIterator[Nodes]:
+    nodes = Nodes(room)
+    yield nodes
+    for node in nodes.all:
+        await node.gossip.stop()
+
+
+async def test_members_find_one_another_alive(nodes: Nodes) -> None:
+    ada, bob, eve = [await nodes.add() for _ in range(3)]
+    await eventually(lambda: ada.gossip.alive() == {bob.id, eve.id})
+    await eventually(lambda: bob.gossip.alive() == {ada.id, eve.id})
+    await eventually(lambda: ada.gossip.peers()[bob.id].rtt is not None)
+
+
+async def test_heads_and_statuses_travel(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    bob.gossip.local_head(4, "cd" * 32, 2)
+    bob.gossip.set_status({"state": "training", "step": 12})
+    await eventually(lambda: (bob.id, 4, "cd" * 32, 2) in ada.watcher.heads)
+
+    def status() -> object:
+        newest = ada.gossip.peers()[bob.id].hello
+        return newest and newest.status
+
+    await eventually(lambda: status() == {"state": "training", "step": 12})
+
+
+async def test_a_status_that_others_would_refuse_is_refused_here(nodes: Nodes) -> None:
+    ada = await nodes.add()
+    with pytest.raises(ValueError):
+        ada.gossip.set_status({"text": "x" * 2000})
+
+
+async def test_a_killed_peer_becomes_unreachable_and_comes_back(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    await eventually(lambda: bob.id in ada.gossip.alive())
+    port = bob.member.server.port
+    await bob.gossip._tasks.cancel()
+    await bob.member.server.stop()
+    await eventually(lambda: bob.id not in ada.gossip.alive())
+    seen = [after for peer, _, after in ada.watcher.states if peer == bob.id]
+    assert seen == [Liveness.ALIVE, Liveness.SUSPECT, Liveness.UNREACHABLE]
+    await bob.member.server.start(["127.0.0.1"], port)
+    await bob.gossip.start()
+    await eventually(lambda: bob.id in ada.gossip.alive())
+
+
+async def test_a_peer_that_stops_says_goodbye(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    await eventually(lambda: bob.id in ada.gossip.alive() and ada.id in bob.gossip.alive())
+    await bob.gossip.stop()
+    await eventually(lambda: ada.gossip.peers()[bob.id].state is Liveness.LEFT)
+    assert (bob.id, Liveness.ALIVE, Liveness.LEFT) in ada.watcher.states
+
+
+async def test_one_address_in_one_direction_is_enough(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    ada.member.addresses.forget(bob.id)
+    await eventually(lambda: bool(ada.member.addresses.of(bob.id)))
+    assert ada.member.addresses.of(bob.id)[0] == bob.member.address
+    await eventually(lambda: bob.id in ada.gossip.alive())
+
+
+async def test_a_hello_counts_only_from_its_signer(nodes: Nodes) -> None:
+    ada, bob, eve = [await nodes.add() for _ in range(3)]
+    genuine = bob.gossip._sealed()
+    with pytest.raises(ProtocolError, match="another member"):
+        ada.gossip.answer(eve.id, genuine, "127.0.0.1")
+    ada.gossip.answer(bob.id, genuine, "127.0.0.1")
+    elsewhere = seal(bob.member.identity, "cd" * 32, HELLO_TYPE, b"{}").to_bytes()
+    with pytest.raises(ProtocolError, match="signature"):
+        ada.gossip.answer(bob.id, elsewhere, "127.0.0.1")
+
+
+async def test_waking_up_resets_connections_and_is_told(nodes: Nodes) -> None:
+    offset = 0.0
+
+    def clock() -> float:
+        import time
+
+        return time.monotonic() + offset
+
+    ada, bob = await nodes.add(clock=clock), await nodes.add()
+    await eventually(lambda: bob.id in ada.gossip.alive())
+    session = ada.member.client._session
+    offset = 3600.0
+    await eventually(lambda: bool(ada.watcher.wakes))
+    await eventually(lambda: ada.member.client._session is not session)
+    assert bob.id in ada.gossip.alive()
+
+
+async def test_a_removed_member_is_forgotten(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    await eventually(lambda: bob.id in ada.gossip.alive())
+    nodes.room.remove(bob.member)
+    ada.gossip.set_members([ada.id])
+    assert ada.gossip.alive() == set()
+    assert ada.gossip.peers() == {}
