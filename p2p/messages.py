@@ -18,7 +18,6 @@ from p2p.errors import ProtocolError
 from p2p.limits import MAX_LARGE_JSON_NODES, MAX_LARGE_MESSAGE_BYTES, MAX_MEMBERS
 from p2p.room import Digest, Payload, PeerId
 
-MAX_CHUNKS: Final = 256
 MAX_REASON: Final = 160
 MAX_SAMPLES: Final = (1 << 29) - 1
 """Weights stay below 2**29, so that a float32 value times a weight is exact in float64."""
@@ -59,7 +58,6 @@ class Contribution(Message):
     plan: Digest
     blob: Digest
     size: BlobSize
-    chunks: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=MAX_CHUNKS)]
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     steps: Annotated[int, Field(ge=0, lt=1 << 31)]
     loss_milli: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None

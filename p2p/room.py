@@ -6,10 +6,13 @@ without founding another room.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from p2p.identity import Identity
 
 PeerId = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{52}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -42,6 +45,30 @@ class Member(Payload):
     @property
     def trains(self) -> bool:
         return self.role != "observer"
+
+    @field_validator("certificate")
+    @classmethod
+    def _is_base64(cls, text: str) -> str:
+        base64.b64decode(text, validate=True)
+        return text
+
+    @property
+    def certificate_der(self) -> bytes:
+        return base64.b64decode(self.certificate)
+
+    @classmethod
+    def of(
+        cls,
+        identity: Identity,
+        name: str,
+        role: Role = "participant",
+        device: Literal["server", "desktop", "laptop"] = "desktop",
+    ) -> Member:
+        """The member record of a key that is at hand."""
+        certificate = base64.b64encode(identity.certificate_der()).decode()
+        return cls(
+            peer_id=identity.peer_id, name=name, role=role, device=device, certificate=certificate
+        )
 
 
 class Policy(Payload):

@@ -66,6 +66,7 @@ from p2p.rounds.effects import (
     ProposalMade,
     Record,
     Rejected,
+    Remembered,
     RoundOpened,
     Send,
     SetTimer,
@@ -105,7 +106,6 @@ class OwnContribution:
     round: int
     blob: str
     size: int
-    chunks: tuple[str, ...]
     samples: int
     steps: int
     loss_milli: int | None = None
@@ -189,6 +189,8 @@ class RoundCore:
         self._now = 0.0
         self._early: dict[tuple[str, str], Envelope] = {}
         self._left: set[str] = set()
+        self._heads: dict[str, int] = {}
+        self._silent_through: int | None = None
         self.facts = Facts.after(genesis, room_id, journal.commits[-1] if journal.commits else None)
         self.alive: frozenset[str] = frozenset(self.facts.members)
         self._round = _RoundState(started_at=0.0)
@@ -324,7 +326,6 @@ class RoundCore:
                 plan=self.facts.plan_hash,
                 blob=own.blob,
                 size=own.size,
-                chunks=own.chunks,
                 samples=own.samples,
                 steps=own.steps,
                 loss_milli=own.loss_milli,
@@ -351,8 +352,10 @@ class RoundCore:
     def on_peer_head(self, peer: str, round_number: int, now: float) -> list[Effect]:
         """``peer`` works on ``round_number``: when that is ahead, its ledger is fetched."""
         self._now = now
+        self._heads[peer] = max(round_number, self._heads.get(peer, 0))
         if round_number > self.round:
             self._out.append(FetchCommits(peer, self.round))
+        self._try_to_remember()
         return self._flush()
 
     def on_checked(self, contribution_id: str, verdict: Verdict, now: float) -> list[Effect]:
@@ -539,6 +542,25 @@ class RoundCore:
         if isinstance(message, behind) and message.round == last.round:
             self._send(envelope.signer, self._signer.seal(parse(Commit.kind, last.payload)))
 
+    # --- a lost journal --------------------------------------------------------------------------
+    def _try_to_remember(self) -> None:
+        """Ends the silence of a node that lost its journal.
+
+        It may have voted in any round up to the furthest one that had a quorum at work. Every
+        such quorum shares an honest member with any ``n - q + 1 + f`` of the other voters, so once
+        that many say how far they are, the round after the furthest of them is a fresh one.
+        """
+        if not self.journal.amnesia:
+            return
+        voters = set(self.facts.voters)
+        heads = [head for peer, head in self._heads.items() if peer in voters - {self.me}]
+        enough = len(voters) - self.quorum + 1 + self.facts.liars
+        asked = len(heads) >= enough or voters == {self.me}
+        if self._silent_through is None and asked and self.round >= max(heads, default=0):
+            self._silent_through = self.round
+        if voters == {self.me} or (self._silent_through or self.round) < self.round:
+            self._persist(Remembered(self.round))
+
     # --- contributions ---------------------------------------------------------------------------
     def _on_contribution(self, envelope: Envelope) -> None:
         if self._learn(envelope):
@@ -595,6 +617,9 @@ class RoundCore:
         assert lock is not None
         return self._signer.seal(Prepared(body=lock.body, qc=lock.qc))
 
+    def _may_vote(self) -> bool:
+        return self.me in self.facts.voters and not self.journal.amnesia
+
     def _locked(self) -> Lock | None:
         return self.journal.lock
 
@@ -637,7 +662,7 @@ class RoundCore:
     def _lead(self) -> None:
         """Proposes as soon as this node leads, has a quorum and nothing is worth waiting for."""
         attempt = self._attempt
-        if self.done or self.leader != self.me or self.me not in self.facts.voters:
+        if self.done or self.leader != self.me or not self._may_vote():
             return
         if attempt.heard is not None or attempt.draft is not None:
             return
@@ -729,7 +754,7 @@ class RoundCore:
 
     # --- the voter -------------------------------------------------------------------------------
     def _on_proposal(self, envelope: Envelope, proposal: Proposal) -> None:
-        if self.me not in self.facts.voters or proposal.attempt < self.attempt:
+        if not self._may_vote() or proposal.attempt < self.attempt:
             return
         if envelope.signer != self.facts.leader(proposal.attempt):
             raise ProtocolError("a proposal came from a member that does not lead this attempt")
@@ -788,12 +813,14 @@ class RoundCore:
 
     def _retry_missing(self, result: Result) -> None:
         """A blob that could not be had before may be with the leader now."""
-        state = self._round
-        for item in result.inputs:
-            if state.verdicts.get(item.contribution) == UNAVAILABLE:
-                del state.verdicts[item.contribution]
-                contribution = state.contributions[item.contribution]
-                self._out.append(FetchBlob(item.contribution, contribution))
+        verdicts = self._round.verdicts
+        listed = (item.contribution for item in result.inputs)
+        self._refetch(id_ for id_ in listed if verdicts.get(id_) == UNAVAILABLE)
+
+    def _refetch(self, contributions: Iterable[str]) -> None:
+        for id_ in list(contributions):
+            del self._round.verdicts[id_]
+            self._out.append(FetchBlob(id_, self._round.contributions[id_]))
 
     def _lock_allows(self, value: str, just: QC | None) -> bool:
         """The rule that keeps a value alive once a quorum may have committed it: a locked voter
@@ -939,7 +966,7 @@ class RoundCore:
         proof = self._round.proof
         if proof is None or proof.attempt < qc.attempt:
             self._round.proof = lock
-        if self.me in self.facts.voters and qc.attempt >= self.attempt:
+        if self._may_vote() and qc.attempt >= self.attempt:
             if qc.attempt > self.attempt:
                 self._move(qc.attempt)
             self._vote("commit", qc.value, lock)
@@ -965,6 +992,7 @@ class RoundCore:
             CommitRound(record, parse_result(commit.body), commit.qc, last_contribution_at)
         )
         self.facts = Facts.after(self.genesis, self.room_id, record)
+        self._try_to_remember()
         self._open_round()
 
     # --- repetition and evidence -----------------------------------------------------------------
@@ -977,6 +1005,7 @@ class RoundCore:
                 if peer in self.alive:
                     self._send(peer, state.envelopes[state.own])
         if not state.cut:
+            self._refetch(id_ for id_, v in state.verdicts.items() if v == UNAVAILABLE)
             return
         listeners = [self.leader] if self.attempt == 0 else self.facts.voters
         for peer in listeners:

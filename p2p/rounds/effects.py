@@ -76,12 +76,23 @@ class Accused:
     evidence: Evidence
 
 
-Record = AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
+@dataclass(frozen=True)
+class Remembered:
+    """The journal was lost once; from ``round`` on this node may vote again."""
+
+    round: int
+
+
+Record = Remembered | AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
 
 
 @dataclass
 class Journal:
-    """Everything a node must still know after a crash: its ledger and its word in this round."""
+    """Everything a node must still know after a crash: its ledger and its word in this round.
+
+    ``amnesia`` means that it was damaged and lost: the node must not vote until it is sure to be
+    past every round in which it may have voted.
+    """
 
     commits: list[Committed] = field(default_factory=list)
     attempt: int = 0
@@ -89,6 +100,7 @@ class Journal:
     lock: Lock | None = None
     proposals: dict[int, Envelope] = field(default_factory=dict)
     contribution: Envelope | None = None
+    amnesia: bool = False
 
     @property
     def round(self) -> int:
@@ -116,6 +128,8 @@ class Journal:
                 self.attempt, self.lock, self.contribution = 0, None, None
                 self.votes.clear()
                 self.proposals.clear()
+            case Remembered():
+                self.amnesia = False
             case Accused():
                 pass
 

@@ -267,7 +267,7 @@ class Simulation:
 
         def finish() -> list[Effect]:
             self._blobs[blob].add(machine.id)
-            own = OwnContribution(round_number, blob, BLOB_SIZE, (blob,), samples, steps=10)
+            own = OwnContribution(round_number, blob, BLOB_SIZE, samples, steps=10)
             return machine.core.on_contribution(own, self.now)
 
         self._after(machine, self.random.uniform(*TRAINING_SECONDS), finish)

@@ -1,0 +1,509 @@
+"""One participant of one room: everything of p2p put together behind a few methods.
+
+:class:`Peer` is what the product constructs. It owns a directory (``ledger.sqlite``, ``blobs/``,
+a lock), the member port, discovery, liveness and the rounds, reports what happens through
+``emit`` and shows where it stands through :meth:`Peer.snapshot`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from p2p import clock
+from p2p.addresses import Address, AddressBook
+from p2p.blobs import BlobStore
+from p2p.client import PeerClient
+from p2p.discovery import Discovery
+from p2p.envelope import Envelope
+from p2p.errors import ProtocolError, TrustError
+from p2p.gossip.core import Liveness
+from p2p.gossip.driver import Gossip, GossipListener
+from p2p.gossip.hello import Status
+from p2p.identity import Identity
+from p2p.room import Genesis, Member, Plan
+from p2p.rounds.core import OwnContribution, RoundCore, Timing
+from p2p.rounds.driver import Emit, RoundDriver, read_commit
+from p2p.rounds.ledger import Ledger
+from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE
+from p2p.rounds.signing import EnvelopeSigner
+from p2p.server import MemberServer
+from p2p.store import DirectoryLock
+from p2p.tasks import TaskOwner
+from p2p.text import clean_text
+from p2p.tls import MemberTLS
+from p2p.workload import Workload
+
+RoundPhase = Literal["TRAIN", "COLLECT", "MERGE", "VERIFY", "PAUSED", "FAILED", "DONE"]
+
+
+@dataclass(frozen=True)
+class PeerStatus:
+    """A member as seen from here. ``age_s`` is how long ago it was last heard, ``rtt_ms`` the
+    last round trip; ``status`` is what it says of itself, cleaned."""
+
+    id: str
+    name: str
+    role: str
+    me: bool
+    state: Literal["alive", "suspect", "unreachable", "left"]
+    address: str = ""
+    age_s: float | None = None
+    rtt_ms: float | None = None
+    round: int | None = None
+    contributed: bool = False
+    prepared: bool = False
+    committed: bool = False
+    status: Mapping[str, bool | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ContributionStatus:
+    """A contribution to the current round; ``verdict`` is None while it is fetched or checked."""
+
+    peer: str
+    samples: int
+    blob: str
+    verdict: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CommitInput:
+    peer: str
+    samples: int
+    blob: str
+
+
+@dataclass(frozen=True)
+class CommitStatus:
+    """A ledger entry. ``recomputed`` is this node's own result, None where it did not vote;
+    ``seconds`` counts from the last contribution to the commit, as seen here."""
+
+    round: int
+    value: str
+    commit_hash: str
+    result: str
+    result_size: int
+    attempt: int
+    aggregator: str
+    signers: tuple[str, ...]
+    inputs: tuple[CommitInput, ...]
+    excluded: tuple[tuple[str, str], ...]
+    recomputed: bool | None = None
+    seconds: float | None = None
+
+    @property
+    def skipped(self) -> bool:
+        return not self.inputs
+
+
+@dataclass(frozen=True)
+class PeerSnapshot:
+    """Where this node stands. ``order`` lists who leads attempts 0, 1, 2, ... of the round;
+    times are seconds."""
+
+    id: str
+    room_id: str
+    head: str
+    round: int
+    rounds: int
+    attempt: int
+    phase: RoundPhase
+    aggregator: str | None
+    order: tuple[str, ...]
+    voters: tuple[str, ...]
+    quorum: int
+    prepares: int
+    commits_counted: int
+    contributions: tuple[ContributionStatus, ...]
+    expected: int
+    waiting_for: tuple[str, ...]
+    elapsed_s: float
+    deadline_in_s: float
+    note: str
+    discovery: str
+    peers: tuple[PeerStatus, ...]
+    commits: tuple[CommitStatus, ...]
+
+
+class Peer:
+    """A running member. :meth:`start` and :meth:`stop` once each.
+
+    ``directory`` belongs to this peer in this room. ``host`` and ``port`` are where the member
+    port listens (0: any free one), ``interfaces`` the addresses of ours to announce and look on
+    (None: all). ``addresses`` are further hints, by peer id.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        genesis_envelope: Envelope,
+        workload: Workload,
+        *,
+        host: str = "0.0.0.0",
+        port: int = 0,
+        interfaces: Sequence[str] | None = None,
+        addresses: Mapping[str, Sequence[Address]] | None = None,
+        timing: Timing | None = None,
+        discovery_grace: float = DISCOVERY_GRACE,
+        emit: Emit,
+    ) -> None:
+        self.identity: Final = identity
+        self.room_id: Final = genesis_envelope.id
+        self.genesis: Final = read_genesis(genesis_envelope)
+        self._members = {member.peer_id: member for member in self.genesis.members}
+        if identity.peer_id not in self._members:
+            raise TrustError("this machine's identity is not a member of the room")
+        self._directory = directory
+        self._workload = workload
+        self._host = host
+        self._port = port
+        self._interfaces = interfaces
+        self._timing = timing or Timing()
+        self._grace = discovery_grace
+        self._emit = emit
+        self._book = AddressBook()
+        for peer_id, known in (addresses or {}).items():
+            self._book.hint(peer_id, known)
+        self._tasks = TaskOwner("peer")
+        self._commits: list[CommitStatus] = []
+        self._found: set[str] = set()
+        self._started_at = 0.0
+        self._lock: DirectoryLock | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Recovers what the directory holds, opens the port and joins the round under way.
+
+        Raises:
+            StorageError: the directory is in use by another process, or the disk refuses.
+            NetworkError: the port is taken.
+        """
+        self._lock = await asyncio.to_thread(DirectoryLock, self._directory)
+        self._ledger = await asyncio.to_thread(Ledger, self._directory, self.room_id)
+        journal = await asyncio.to_thread(self._ledger.journal)
+        incarnation = await asyncio.to_thread(self._ledger.next_incarnation)
+        self.blobs = BlobStore(self._directory / "blobs", max_blob=self.genesis.policy.max_blob)
+        me = self.identity
+        certificates = {peer: member.certificate_der for peer, member in self._members.items()}
+        tls = MemberTLS(me, certificates)
+        self._client = PeerClient(tls, self._book)
+        signer = EnvelopeSigner(me, self.room_id)
+        self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
+        self._driver = RoundDriver(
+            self._core,
+            self._ledger,
+            self.blobs,
+            self._client,
+            self._workload,
+            emit=self._emit,
+            reachable=lambda: self._gossip.alive(),
+            moved=self._moved,
+        )
+        self._server = MemberServer(tls, self, self.blobs)
+        await self._client.start()
+        await self._server.start((self._host,), self._port)
+        self._gossip = Gossip(
+            me,
+            self.room_id,
+            self._client,
+            self._book,
+            members=self._members,
+            incarnation=incarnation,
+            port=self._server.port,
+            listener=GossipListener(
+                peer_head=lambda peer, round_, head, attempt: self._driver.on_peer_head(
+                    peer, round_
+                ),
+                peer_state=self._on_peer_state,
+            ),
+        )
+        self._discovery = Discovery(
+            me.peer_id,
+            self.room_id,
+            self._server.port,
+            on_hint=lambda peer, hints: self._book.hint(peer, hints),
+            interfaces=self._interfaces,
+        )
+        self._started_at = clock.now()
+        self._moved()
+        await self._gossip.start()
+        await self._discovery.start()
+        await self._driver.start()
+        self._tasks.spawn(self._tell_who_is_there(), "liveness")
+        self._emit("room.joined", room=self.room_id, round=self.round, head=self.head)
+
+    async def stop(self) -> None:
+        """Says goodbye and ends everything; the directory may be opened again afterwards."""
+        if self._lock is None:
+            return
+        await self._tasks.cancel()
+        await self._driver.stop()
+        await self._discovery.stop()
+        await self._gossip.stop()
+        await self._server.stop()
+        await self._client.stop()
+        await asyncio.to_thread(self._ledger.close)
+        self._lock.release()
+        self._lock = None
+
+    # --- what the server asks --------------------------------------------------------------------
+    def on_message(self, sender: str, data: bytes) -> None:
+        """See :class:`p2p.server.RoomHandler`."""
+        self._driver.on_message(sender, data)
+
+    def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
+        """See :class:`p2p.server.RoomHandler`."""
+        return self._gossip.answer(sender, data, host)
+
+    def ledger_entries(self, first_round: int) -> Iterable[bytes]:
+        """See :class:`p2p.server.RoomHandler`."""
+        return self._ledger.entries(first_round)
+
+    # --- taking part -----------------------------------------------------------------------------
+    @property
+    def port(self) -> int:
+        """The TCP port of the member server."""
+        return self._server.port
+
+    @property
+    def plan(self) -> Plan:
+        return self.genesis.plan
+
+    @property
+    def round(self) -> int:
+        """The round being worked on; greater than ``plan.rounds`` when the room is done."""
+        return self._core.round
+
+    @property
+    def head(self) -> str:
+        """The hash of the last commit, equal on all members that are up to date."""
+        return self._core.head
+
+    @property
+    def done(self) -> bool:
+        return self._core.done
+
+    def contributed(self, round_number: int) -> bool:
+        """Whether there is nothing left to train for a round, also after a restart."""
+        if round_number != self.round:
+            return round_number < self.round
+        return self._core.contributed
+
+    async def provide(self, source: Path | bytes) -> str:
+        """Stores a blob that others may ask for, such as the room's initial state; returns its
+        SHA-256. Raises LimitError, StorageError."""
+        return (await self.blobs.put(source)).sha256
+
+    async def previous(self) -> Path:
+        """The state that the current round trains from, fetched when it is not here yet.
+
+        Raises:
+            BlobUnavailable: nobody reachable has it now; try again.
+        """
+        facts = self._core.facts
+        return await self._driver.blob(facts.previous_blob, facts.previous_size)
+
+    async def contribute(
+        self,
+        path: Path,
+        *,
+        round_number: int | None = None,
+        samples: int,
+        steps: int,
+        loss_milli: int | None = None,
+    ) -> str:
+        """Hands in what was trained for a round (the current one); returns the blob's SHA-256.
+
+        The file is copied and durable before anything is signed. A round that has moved on
+        meanwhile refuses it, as does one that has a contribution of this node already.
+        """
+        number = self.round if round_number is None else round_number
+        ref = await self.blobs.put(path)
+        own = OwnContribution(number, ref.sha256, ref.size, samples, steps, loss_milli)
+        self._driver.on_contribution(own)
+        self._emit("contribution.sent", round=number, blob=ref.sha256, bytes=ref.size)
+        return ref.sha256
+
+    def set_status(self, status: Status) -> None:
+        """What other members see of this node's work: flat, small, never acted upon.
+
+        Raises:
+            ValueError: above 1 KiB, or not flat names to numbers, flags and texts.
+        """
+        self._gossip.set_status(status)
+
+    # --- liveness --------------------------------------------------------------------------------
+    async def _tell_who_is_there(self) -> None:
+        while True:
+            self._driver.on_alive(self._present())
+            await asyncio.sleep(ALIVE_INTERVAL)
+
+    def _present(self) -> set[str]:
+        present = self._gossip.alive() | {self.identity.peer_id}
+        if clock.now() - self._started_at < self._grace:
+            present |= {p for p, health in self._gossip.peers().items() if health.heard is None}
+        return present
+
+    def _on_peer_state(self, peer: str, before: Liveness, after: Liveness) -> None:
+        if after is Liveness.ALIVE and peer not in self._found:
+            self._found.add(peer)
+            self._emit("peer.found", peer=peer, name=self._name(self._members[peer]))
+        self._emit("peer.state", peer=peer, before=before.value, state=after.value)
+        self._driver.on_alive(self._present())
+
+    def _moved(self) -> None:
+        self._gossip.local_head(self._core.round, self._core.head, self._core.attempt)
+
+    # --- showing ---------------------------------------------------------------------------------
+    def snapshot(self) -> PeerSnapshot:
+        """Everything a screen may show, as plain frozen values."""
+        core, now = self._core, clock.now()
+        elapsed = now - core.started_at
+        return PeerSnapshot(
+            id=self.identity.peer_id,
+            room_id=self.room_id,
+            head=core.head,
+            round=min(core.round, self.plan.rounds),
+            rounds=self.plan.rounds,
+            attempt=core.attempt,
+            phase=self._phase(),
+            aggregator=None if core.done else core.leader,
+            order=core.facts.order,
+            voters=core.facts.voters,
+            quorum=core.quorum,
+            prepares=len(core.voted("prepare")),
+            commits_counted=len(core.voted("commit")),
+            contributions=tuple(self._contributions()),
+            expected=len(core.expected()),
+            waiting_for=self._waiting_for(),
+            elapsed_s=elapsed,
+            deadline_in_s=max(0.0, self.plan.deadline_ms / 1000 - elapsed),
+            note=self._note(),
+            discovery=str(self._discovery.state),
+            peers=tuple(self._peers(now)),
+            commits=self._history(),
+        )
+
+    def _phase(self) -> RoundPhase:
+        core = self._core
+        if self._driver.progress.failure is not None:
+            return "FAILED"
+        if core.done:
+            return "DONE"
+        if len(core.alive & set(core.facts.voters)) < core.quorum:
+            return "PAUSED"
+        if core.combining:
+            return "MERGE"
+        if core.deciding:
+            return "VERIFY"
+        trains = self._members[core.me].trains
+        return "TRAIN" if trains and not core.contributed and not core.cut else "COLLECT"
+
+    def _note(self) -> str:
+        failure = self._driver.progress.failure
+        if failure is not None:
+            return str(failure)
+        core = self._core
+        alive = len(core.alive & set(core.facts.voters))
+        if not core.done and alive < core.quorum:
+            return f"{alive} of {len(core.facts.voters)} voters, need {core.quorum}"
+        return self._driver.progress.note
+
+    def _waiting_for(self) -> tuple[str, ...]:
+        core = self._core
+        if core.done:
+            return ()
+        if len(core.alive & set(core.facts.voters)) < core.quorum:
+            return tuple(sorted(set(core.facts.voters) - core.alive))
+        if not core.cut:
+            return tuple(sorted(core.expected() - core.contributors()))
+        if core.leader == core.me and core.deciding:
+            voted = core.voted("commit") or core.voted("prepare")
+            return tuple(sorted(set(core.facts.voters) - voted))
+        return () if core.leader == core.me else (core.leader,)
+
+    def _contributions(self) -> Iterable[ContributionStatus]:
+        for id_, contribution in self._core.contributions.items():
+            verdict = self._core.verdicts.get(id_)
+            yield ContributionStatus(
+                peer=contribution.peer,
+                samples=contribution.samples,
+                blob=contribution.blob,
+                verdict=None if verdict is None else verdict.ok,
+                reason="" if verdict is None else verdict.reason,
+            )
+
+    def _peers(self, now: float) -> Iterable[PeerStatus]:
+        core, health = self._core, self._gossip.peers()
+        contributors = core.contributors()
+        prepared, committed = core.voted("prepare"), core.voted("commit")
+        for peer, member in self._members.items():
+            seen = health.get(peer)
+            hello = seen.hello if seen else None
+            address = next(iter(self._book.of(peer)), None)
+            yield PeerStatus(
+                id=peer,
+                name=self._name(member),
+                role=member.role,
+                me=peer == core.me,
+                state=seen.state.value if seen else "alive",
+                address=str(address) if address else "",
+                age_s=now - seen.heard if seen and seen.heard is not None else None,
+                rtt_ms=seen.rtt * 1000 if seen and seen.rtt is not None else None,
+                round=hello.round if hello else None,
+                contributed=peer in contributors,
+                prepared=peer in prepared,
+                committed=peer in committed,
+                status=hello.status if hello else {},
+            )
+
+    def _name(self, member: Member) -> str:
+        try:
+            return clean_text(member.name)
+        except ProtocolError:
+            return member.peer_id[:8]
+
+    def _history(self) -> tuple[CommitStatus, ...]:
+        records, progress = self._core.journal.commits, self._driver.progress
+        for record in records[len(self._commits) :]:
+            result, qc = read_commit(record.payload)
+            self._commits.append(
+                CommitStatus(
+                    round=record.round,
+                    value=record.value,
+                    commit_hash=record.commit_hash,
+                    result=result.result_blob,
+                    result_size=result.result_size,
+                    attempt=qc.attempt,
+                    aggregator=result.proposer,
+                    signers=tuple(entry.peer for entry in qc.signatures),
+                    inputs=tuple(CommitInput(i.peer, i.weight, i.blob) for i in result.inputs),
+                    excluded=tuple((e.peer, e.reason) for e in result.excluded),
+                    recomputed=progress.recomputed.get(record.round),
+                    seconds=progress.seconds.get(record.round),
+                )
+            )
+        return tuple(self._commits)
+
+
+def read_genesis(envelope: Envelope) -> Genesis:
+    """The genesis inside its envelope.
+
+    Raises:
+        ProtocolError: the payload is none.
+        TrustError: it is not signed by an admin it names.
+    """
+    envelope.json(max_nodes=32_768)
+    try:
+        genesis = Genesis.model_validate_json(envelope.payload)
+    except ValueError as error:
+        raise ProtocolError("a genesis is malformed") from error
+    if envelope.signer not in genesis.admins:
+        raise TrustError("a genesis is not signed by an admin of its room")
+    return genesis

@@ -1,0 +1,427 @@
+"""Carries out what the round state machine asks for: disk, network, timers and the workload.
+
+Events wait in one bounded queue and are fed to the core by one task; the effects of each are done
+in order, a Persist awaited before what follows it. What takes longer (fetching, checking,
+combining) runs beside it and comes back as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from p2p import clock
+from p2p.blobs import BlobClient, BlobRef, BlobStore
+from p2p.envelope import Envelope, open_envelope
+from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from p2p.messages import QC, Commit, NewAttempt, Prepared, Proposal, Result, parse, parse_result
+from p2p.rounds.core import OwnContribution, RoundCore
+from p2p.rounds.effects import (
+    UNAVAILABLE,
+    Broadcast,
+    Combine,
+    CommitRound,
+    Effect,
+    Elected,
+    FetchBlob,
+    FetchCommits,
+    Part,
+    Persist,
+    Rejected,
+    RoundOpened,
+    Send,
+    SetTimer,
+    TimerName,
+    Verify,
+)
+from p2p.rounds.ledger import Ledger
+from p2p.rounds.limits import (
+    APPLY_RETRY_DELAY,
+    BLOB_CHECK_RETRY_DELAY,
+    BLOB_CHECK_TRIES,
+    MAX_PARALLEL_CHECKS,
+    MAX_QUEUED_EVENTS,
+    MAX_QUEUED_EVENTS_PER_PEER,
+)
+from p2p.tasks import TaskOwner
+from p2p.workload import Input, Verdict, Workload
+
+_log = logging.getLogger(__name__)
+
+LARGE_KINDS: Final = frozenset({Proposal.kind, Prepared.kind, Commit.kind})
+"""Only these messages may exceed ``MAX_MESSAGE_BYTES``."""
+
+Event = Callable[[float], list[Effect]]
+
+
+class RoundClient(BlobClient, Protocol):
+    """What rounds need of :class:`p2p.client.PeerClient`."""
+
+    def send(self, peer_id: str, data: bytes, *, kind: str | None = None) -> None:
+        """Queues an envelope; a queued one of the same kind is replaced."""
+        ...
+
+    async def fetch_ledger(self, peer_id: str, from_round: int) -> list[bytes]:
+        """Ledger entries from a round on. Raises NetworkError, TrustError."""
+        ...
+
+
+class Emit(Protocol):
+    """Takes one event of the node's event stream; returns at once."""
+
+    def __call__(self, type: str, /, **fields: object) -> None: ...
+
+
+@dataclass
+class Progress:
+    """What this node saw of its rounds since it started, beside the ledger; for showing only."""
+
+    recomputed: dict[int, bool] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
+    note: str = ""
+    failure: P2PError | None = None
+
+
+class RoundDriver:
+    """Runs one room's rounds on this node.
+
+    ``reachable`` lists the members worth asking for bytes, best first. ``moved`` is called
+    whenever round, head or attempt may have changed.
+    """
+
+    def __init__(
+        self,
+        core: RoundCore,
+        ledger: Ledger,
+        blobs: BlobStore,
+        client: RoundClient,
+        workload: Workload,
+        *,
+        emit: Emit,
+        reachable: Callable[[], Iterable[str]],
+        moved: Callable[[], None],
+    ) -> None:
+        self.core = core
+        self.progress = Progress()
+        self._ledger = ledger
+        self._blobs = blobs
+        self._client = client
+        self._workload = workload
+        self._emit = emit
+        self._reachable = reachable
+        self._moved = moved
+        self._plan = core.genesis.plan
+        self._events: asyncio.Queue[tuple[str | None, Event]] = asyncio.Queue()
+        self._waiting: Counter[str] = Counter()
+        self._timers: dict[TimerName, asyncio.TimerHandle] = {}
+        self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
+        self._results: dict[tuple[tuple[Part, ...], str], asyncio.Task[BlobRef]] = {}
+        self._catching_up = False
+        self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
+        self._tasks = TaskOwner("rounds")
+
+    async def start(self) -> None:
+        """Goes on where the journal ends."""
+        applied = await asyncio.to_thread(self._ledger.applied)
+        for record in self.core.journal.commits[applied:]:
+            commit = read_commit(record.payload)
+            self._to_apply.put_nowait((record.round, *commit))
+        self._post(self.core.start)
+        self._tasks.spawn(self._run(), "events")
+        self._tasks.spawn(self._apply_forever(), "results")
+
+    async def stop(self) -> None:
+        """Ends everything; what was not persisted was not said."""
+        for timer in self._timers.values():
+            timer.cancel()
+        await self._tasks.cancel()
+
+    # --- events in -------------------------------------------------------------------------------
+    def on_message(self, sender: str, data: bytes) -> None:
+        """Verifies an envelope and queues it.
+
+        Raises:
+            ProtocolError: it is malformed or its signature does not fit.
+            LimitError: it is too large for its type, or too many are waiting.
+        """
+        if self._waiting[sender] >= MAX_QUEUED_EVENTS_PER_PEER:
+            raise LimitError("too many messages of this peer are waiting")
+        if self._events.qsize() >= MAX_QUEUED_EVENTS:
+            raise LimitError("too many messages are waiting")
+        envelope = open_envelope(data, self.core.room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
+        if len(data) > MAX_MESSAGE_BYTES and envelope.type not in LARGE_KINDS:
+            raise LimitError(f"a {envelope.type} has more than {MAX_MESSAGE_BYTES} bytes")
+        self._post(lambda now: self.core.on_message(sender, envelope, now), sender)
+
+    def on_peer_head(self, peer: str, round_number: int) -> None:
+        self._post(lambda now: self.core.on_peer_head(peer, round_number, now))
+
+    def on_alive(self, peers: Iterable[str]) -> None:
+        seen = frozenset(peers)
+        self._post(lambda now: self.core.on_alive(seen, now))
+
+    def on_contribution(self, own: OwnContribution) -> None:
+        self._post(lambda now: self.core.on_contribution(own, now))
+
+    def _post(self, event: Event, sender: str | None = None) -> None:
+        if sender is not None:
+            self._waiting[sender] += 1
+        self._events.put_nowait((sender, event))
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                sender, event = await self._events.get()
+                if sender is not None:
+                    self._waiting[sender] -= 1
+                await self._execute(event(clock.now()))
+                self._moved()
+        except StorageError as error:
+            # Without a disk no promise can be kept: silence is the only safe answer.
+            self.progress.failure = error
+            self._emit("node.failed", reason=str(error), remedy=error.remedy)
+            _log.error("rounds stop: %s", error)
+
+    # --- effects out -----------------------------------------------------------------------------
+    async def _execute(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Persist():
+                    await asyncio.to_thread(self._ledger.write, effect.record)
+                case Send():
+                    self._send(effect.to, effect.message)
+                case Broadcast():
+                    for peer in self.core.facts.members:
+                        if peer != self.core.me:
+                            self._send(peer, effect.message)
+                case SetTimer():
+                    self._set_timer(effect)
+                case FetchBlob():
+                    self._tasks.spawn(self._check(effect), "check")
+                case Combine():
+                    self._tasks.spawn(self._combine(effect), "combine")
+                case Verify():
+                    self._tasks.spawn(self._verify(effect), "verify")
+                case CommitRound():
+                    self._on_commit(effect)
+                case FetchCommits():
+                    self._catch_up(effect)
+                case RoundOpened():
+                    self._emit("round.started", round=effect.round, parent=effect.parent)
+                case Elected():
+                    self._emit(
+                        "aggregator.elected",
+                        round=effect.round,
+                        attempt=effect.attempt,
+                        peer=effect.peer,
+                    )
+                case Rejected():
+                    self.progress.note = effect.reason
+                    self._emit("message.refused", peer=effect.peer, reason=effect.reason)
+
+    def _send(self, to: str, message: Envelope) -> None:
+        # Of reports only the newest counts, and a repetition replaces what still waits.
+        kind = message.type if message.type == NewAttempt.kind else message.id
+        self._client.send(to, message.to_bytes(), kind=kind)
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        if timer := self._timers.pop(effect.name, None):
+            timer.cancel()
+        if effect.after is None:
+            return
+        name = effect.name
+
+        def fire() -> None:
+            handle = self._timers.get(name)
+            # A timer that was set anew while this firing waited in the queue is not this one.
+            self._post(lambda now: self._on_timer(name, handle, now))
+
+        self._timers[name] = asyncio.get_running_loop().call_later(effect.after, fire)
+
+    def _on_timer(
+        self, name: TimerName, handle: asyncio.TimerHandle | None, now: float
+    ) -> list[Effect]:
+        if handle is None or self._timers.get(name) is not handle:
+            return []
+        return self.core.on_timer(name, now)
+
+    # --- blobs and results -----------------------------------------------------------------------
+    def _sources(self, likely: Iterable[str]) -> list[str]:
+        """Whom to ask for a blob: those who should have it and are there, then everybody."""
+        there, likely = list(self._reachable()), list(likely)
+        ordered = [*(peer for peer in likely if peer in there), *there, *likely]
+        return [peer for peer in dict.fromkeys(ordered) if peer != self.core.me]
+
+    async def _check(self, effect: FetchBlob) -> None:
+        contribution = effect.contribution
+        async with self._checks:
+            verdict = await self._checked(effect)
+        self._emit(
+            "contribution.checked",
+            round=contribution.round,
+            peer=contribution.peer,
+            verdict="ok" if verdict.ok else "refused",
+            reason=verdict.reason,
+        )
+        self._post(lambda now: self.core.on_checked(effect.id, verdict, now))
+
+    async def _checked(self, effect: FetchBlob) -> Verdict:
+        contribution = effect.contribution
+        for attempt in range(BLOB_CHECK_TRIES):
+            if attempt:
+                await asyncio.sleep(BLOB_CHECK_RETRY_DELAY)
+            try:
+                path = await self._blobs.fetch(
+                    self._client,
+                    contribution.blob,
+                    contribution.size,
+                    self._sources([contribution.peer]),
+                )
+                return await self._workload.check(path, self._plan)
+            except NetworkError as error:
+                _log.info("contribution of %s: %s", contribution.peer[:8], error)
+            except Exception as error:  # The workload is foreign code; a verdict is owed.
+                _log.warning("contribution of %s: %s", contribution.peer[:8], error)
+                return UNAVAILABLE
+        return UNAVAILABLE
+
+    async def _combine(self, effect: Combine) -> None:
+        try:
+            ref = await self._result_of(effect.parts, effect.previous)
+        except Exception as error:  # Whatever the workload does: the next leader tries again.
+            self.progress.note = str(error)
+            self._emit("aggregation.failed", round=effect.round, reason=str(error))
+            return
+        self._post(
+            lambda now: self.core.on_combined(
+                effect.round, effect.attempt, ref.sha256, ref.size, now
+            )
+        )
+
+    async def _verify(self, effect: Verify) -> None:
+        try:
+            ref = await self._result_of(effect.parts, effect.previous)
+        except Exception as error:  # As above: a verdict is owed.
+            verdict = UNAVAILABLE
+            _log.warning("a result cannot be recomputed: %s", error)
+        else:
+            equal = ref == BlobRef(effect.result_blob, effect.result_size)
+            verdict = Verdict(equal, "" if equal else "the result is not what its inputs give")
+            self.progress.recomputed[effect.round] = equal
+            self._emit("result.recomputed", round=effect.round, equal=equal)
+        self._post(lambda now: self.core.on_verified(effect.value, verdict, now))
+
+    async def _result_of(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
+        """Combines, once for the same inputs however often they are proposed."""
+        key = (parts, previous)
+        task = self._results.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._tasks.spawn(self._compute(parts, previous), "compute")
+            self._results[key] = task
+        return await asyncio.shield(task)
+
+    async def _compute(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
+        before = await self.blob(previous, self.core.facts.previous_size)
+        inputs = [
+            Input(part.id, await self._blobs.open_verified(part.blob), part.weight)
+            for part in parts
+        ]
+        path = await self._workload.combine(inputs, self._plan, before)
+        return await self._blobs.put(path)
+
+    async def blob(self, sha256: str, size: int) -> Path:
+        """A blob of the room's history, from here or from whoever has it.
+
+        Raises:
+            BlobUnavailable: nobody reachable has it now.
+        """
+        return await self._blobs.fetch(self._client, sha256, size, self._sources(()))
+
+    # --- commits ---------------------------------------------------------------------------------
+    def _on_commit(self, effect: CommitRound) -> None:
+        record, result = effect.record, effect.result
+        self._results = {k: t for k, t in self._results.items() if not t.done()}
+        since = effect.last_contribution_at
+        waited = None if since is None else round(clock.now() - since, 3)
+        self.progress.note = ""
+        if waited is not None:
+            self.progress.seconds[record.round] = waited
+        self._emit(
+            "round.committed",
+            round=record.round,
+            value=record.value,
+            commit_hash=record.commit_hash,
+            attempt=effect.qc.attempt,
+            aggregator=result.proposer,
+            inputs=[
+                {"peer": item.peer, "samples": item.weight, "blob": item.blob}
+                for item in result.inputs
+            ],
+            excluded=[{"peer": item.peer, "reason": item.reason} for item in result.excluded],
+            seconds_after_last_contribution=waited,
+        )
+        self._to_apply.put_nowait((record.round, result, effect.qc))
+
+    async def _apply_forever(self) -> None:
+        while True:
+            round_number, result, qc = await self._to_apply.get()
+            signers = [entry.peer for entry in qc.signatures]
+            path = await self._result_path(result, signers)
+            if path is None:
+                continue
+            try:
+                await self._workload.apply(path, round_number)
+            except Exception as error:  # Foreign code; the ledger is right whatever it says.
+                self.progress.note = str(error)
+                _log.exception("the result of round %d could not be applied", round_number)
+                continue
+            await asyncio.to_thread(self._ledger.set_applied, round_number)
+            self._emit("adapter.applied", round=round_number, sha256=result.result_blob)
+
+    async def _result_path(self, result: Result, signers: list[str]) -> Path | None:
+        """The result of a commit; None when nobody has it any more and a newer one is there."""
+        while True:
+            try:
+                return await self._blobs.fetch(
+                    self._client, result.result_blob, result.result_size, self._sources(signers)
+                )
+            except BlobUnavailable as error:
+                if not self._to_apply.empty():
+                    return None
+                _log.info("the result of round %d: %s", result.round, error)
+            except P2PError as error:
+                self.progress.note = error.cause
+                _log.warning("the result of round %d: %s", result.round, error)
+            await asyncio.sleep(APPLY_RETRY_DELAY)
+
+    def _catch_up(self, effect: FetchCommits) -> None:
+        if not self._catching_up:
+            self._catching_up = True
+            self._tasks.spawn(self._fetch_commits(effect), "catch up")
+
+    async def _fetch_commits(self, effect: FetchCommits) -> None:
+        try:
+            entries = await self._client.fetch_ledger(effect.peer, effect.first)
+        except P2PError as error:
+            _log.info("the ledger of %s: %s", effect.peer[:8], error)
+            entries = []
+        for payload in entries:
+            self._post(lambda now, p=payload: self.core.on_commit(effect.peer, p, now))  # type: ignore[misc]
+        self._post(self._caught_up)
+
+    def _caught_up(self, _: float) -> list[Effect]:
+        self._catching_up = False
+        return []
+
+
+def read_commit(payload: bytes) -> tuple[Result, QC]:
+    """The result and the certificate inside a ledger entry of our own."""
+    commit = parse(Commit.kind, payload)
+    assert isinstance(commit, Commit)
+    return parse_result(commit.body), commit.qc

@@ -1,0 +1,224 @@
+"""The journal of one node in one room, on disk: commits for ever, votes for the current round.
+
+Every record is one transaction. A file that does not pass SQLite's check, or whose chain of
+commits does not add up, is moved away and the node starts silent (:attr:`Journal.amnesia`).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, cast
+
+from p2p.envelope import Envelope, open_envelope
+from p2p.errors import ProtocolError, StorageError
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES
+from p2p.messages import Commit, Phase, Prepared, chain_hash, parse, value_of
+from p2p.rounds.effects import (
+    Accused,
+    AttemptMoved,
+    Committed,
+    Contributed,
+    Journal,
+    Lock,
+    ProposalMade,
+    Record,
+    Remembered,
+    VoteCast,
+)
+from p2p.store import open_database, quarantine, translated
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME: Final = "ledger.sqlite"
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS commits (
+    round INTEGER PRIMARY KEY, value TEXT NOT NULL, commit_hash TEXT NOT NULL,
+    payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS votes (
+    round INTEGER, attempt INTEGER, phase TEXT, value TEXT NOT NULL,
+    PRIMARY KEY (round, attempt, phase));
+CREATE TABLE IF NOT EXISTS proposals (
+    round INTEGER, attempt INTEGER, envelope BLOB NOT NULL, PRIMARY KEY (round, attempt));
+CREATE TABLE IF NOT EXISTS locks (
+    round INTEGER PRIMARY KEY, prepared BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS contributions (
+    round INTEGER PRIMARY KEY, envelope BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS evidence (
+    round INTEGER, offence TEXT, accused TEXT, payload BLOB NOT NULL,
+    PRIMARY KEY (round, offence, accused));
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+
+
+class Ledger:
+    """Opens the journal in ``directory``; calls are made by one thread at a time.
+
+    ``room_id`` begins the chain. :attr:`quarantined` names a damaged file that was moved away.
+    """
+
+    def __init__(self, directory: Path, room_id: str) -> None:
+        self._path = directory / FILE_NAME
+        self._room_id = room_id
+        self.quarantined: Path | None = None
+        with translated(self._path):
+            try:
+                self._database = self._open_checked()
+            except (sqlite3.DatabaseError, ProtocolError) as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                self.quarantined = quarantine(self._path)
+                _log.error("the ledger was damaged (%s); kept as %s", error, self.quarantined)
+                self._database = open_database(self._path, _SCHEMA)
+                self._set("amnesia", 1)
+            self._reader = sqlite3.connect(self._path, check_same_thread=False)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._database.close()
+
+    # --- reading ---------------------------------------------------------------------------------
+    def journal(self) -> Journal:
+        """What this node must still know.
+
+        Raises:
+            StorageError: a record of the current round cannot be read.
+        """
+        with translated(self._path):
+            journal = Journal(
+                commits=list(_commits(self._database)), amnesia=bool(self._get("amnesia"))
+            )
+            here = (journal.round,)
+            query = self._database.execute
+            journal.attempt = self._get("attempt") if self._get("round") == journal.round else 0
+            for attempt, phase, value in query(
+                "SELECT attempt, phase, value FROM votes WHERE round=?", here
+            ):
+                journal.votes[attempt, cast(Phase, phase)] = value
+            for attempt, data in query(
+                "SELECT attempt, envelope FROM proposals WHERE round=?", here
+            ):
+                journal.proposals[attempt] = self._envelope(data)
+            for (data,) in query("SELECT envelope FROM contributions WHERE round=?", here):
+                journal.contribution = self._envelope(data)
+            for (data,) in query("SELECT prepared FROM locks WHERE round=?", here):
+                journal.lock = _read_lock(data)
+        return journal
+
+    def entries(self, first_round: int) -> Iterator[bytes]:
+        """Verbatim commits from a round on, as they are on disk; for any thread."""
+        with translated(self._path):
+            for (payload,) in self._reader.execute(
+                "SELECT payload FROM commits WHERE round>=? ORDER BY round", (first_round,)
+            ):
+                yield payload
+
+    def applied(self) -> int:
+        """The last round whose result the workload has taken into use."""
+        with translated(self._path):
+            return self._get("applied")
+
+    # --- writing ---------------------------------------------------------------------------------
+    def write(self, record: Record) -> None:
+        """Makes one record durable.
+
+        Raises:
+            StorageError: the disk refused; nothing of the record was kept.
+        """
+        with translated(self._path), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._insert(record)
+
+    def set_applied(self, round_number: int) -> None:
+        with translated(self._path):
+            self._set("applied", round_number)
+
+    def next_incarnation(self) -> int:
+        """A number greater than at any earlier start."""
+        with translated(self._path):
+            incarnation = self._get("incarnation") + 1
+            self._set("incarnation", incarnation)
+        return incarnation
+
+    # --- inside ----------------------------------------------------------------------------------
+    def _insert(self, record: Record) -> None:
+        run = self._database.execute
+        match record:
+            case AttemptMoved():
+                self._reach(record.round, record.attempt)
+            case VoteCast():
+                self._reach(record.round, record.attempt)
+                vote = (record.round, record.attempt, record.phase, record.value)
+                run("INSERT INTO votes VALUES (?,?,?,?)", vote)
+                if record.lock is not None:
+                    prepared = Prepared(body=record.lock.body, qc=record.lock.qc).to_bytes()
+                    run("INSERT OR REPLACE INTO locks VALUES (?,?)", (record.round, prepared))
+            case ProposalMade():
+                row = (record.round, record.attempt, record.envelope.to_bytes())
+                run("INSERT INTO proposals VALUES (?,?,?)", row)
+            case Contributed():
+                data = record.envelope.to_bytes()
+                run("INSERT INTO contributions VALUES (?,?)", (record.round, data))
+            case Committed():
+                entry = (record.round, record.value, record.commit_hash, record.payload)
+                run("INSERT INTO commits VALUES (?,?,?,?)", entry)
+                for table in ("votes", "proposals", "locks", "contributions"):
+                    run(f"DELETE FROM {table} WHERE round<=?", (record.round,))
+            case Accused():
+                evidence = record.evidence
+                who = (record.round, evidence.offence, evidence.accused, evidence.to_bytes())
+                run("INSERT OR IGNORE INTO evidence VALUES (?,?,?,?)", who)
+            case Remembered():
+                self._set("amnesia", 0)
+
+    def _reach(self, round_number: int, attempt: int) -> None:
+        if self._get("round") == round_number:
+            attempt = max(attempt, self._get("attempt"))
+        self._set("round", round_number)
+        self._set("attempt", attempt)
+
+    def _get(self, name: str) -> int:
+        row = self._database.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _set(self, name: str, value: int) -> None:
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, value))
+
+    def _open_checked(self) -> sqlite3.Connection:
+        database = open_database(self._path, _SCHEMA)
+        try:
+            _check_chain(_commits(database), self._room_id)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _envelope(self, data: bytes) -> Envelope:
+        try:
+            return open_envelope(data, self._room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
+        except ProtocolError as error:
+            raise StorageError(f"{self._path} holds a damaged envelope") from error
+
+
+def _read_lock(data: bytes) -> Lock:
+    prepared = parse(Prepared.kind, data)
+    assert isinstance(prepared, Prepared)
+    return Lock(prepared.qc.attempt, prepared.qc.value, prepared.body, prepared.qc)
+
+
+def _commits(database: sqlite3.Connection) -> Iterator[Committed]:
+    rows = database.execute("SELECT round, value, commit_hash, payload FROM commits ORDER BY round")
+    return (Committed(*row) for row in rows)
+
+
+def _check_chain(commits: Iterator[Committed], room_id: str) -> None:
+    """Raises :class:`ProtocolError` where a commit does not follow from the one before."""
+    head = room_id
+    for expected, record in enumerate(commits, start=1):
+        commit = parse(Commit.kind, record.payload)
+        assert isinstance(commit, Commit)
+        head = chain_hash(head, value_of(commit.body))
+        if record.round != expected or record.commit_hash != head:
+            raise ProtocolError(f"the chain breaks at round {expected}")

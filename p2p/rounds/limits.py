@@ -1,0 +1,17 @@
+"""Sizes and durations of the round driver; seconds and counts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_QUEUED_EVENTS: Final = 4096
+MAX_QUEUED_EVENTS_PER_PEER: Final = 256
+MAX_PARALLEL_CHECKS: Final = 4
+BLOB_CHECK_TRIES: Final = 3
+BLOB_CHECK_RETRY_DELAY: Final = 1.0
+APPLY_RETRY_DELAY: Final = 1.0
+ALIVE_INTERVAL: Final = 0.5
+"""How often the state machine is told who is there."""
+DISCOVERY_GRACE: Final = 15.0
+"""After a start, members not heard of yet count as present for this long: a room whose members
+start together must not begin without those that mDNS finds a second later."""

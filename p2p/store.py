@@ -1,0 +1,98 @@
+"""SQLite as a journal that survives kill -9 and power cuts, and one process per directory."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from p2p.errors import StorageError
+
+BUSY_TIMEOUT_S: Final = 5.0
+_SIDE_FILES: Final = ("", "-wal", "-shm")
+
+
+class DirectoryLock:
+    """Keeps a second process out of a directory; released when the process ends, however."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises :class:`StorageError` when another process holds the lock."""
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = directory / "lock"
+        try:
+            self._file: BinaryIO = path.open("a+b")
+        except OSError as error:
+            raise StorageError(f"{path} cannot be opened: {error}") from error
+        try:
+            _lock(self._file)
+        except OSError as error:
+            self._file.close()
+            raise StorageError(
+                f"another fedtui is already running in {directory}",
+                remedy="Stop it first, or set FEDTUI_HOME to use another profile.",
+            ) from error
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def _lock(file: BinaryIO) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turns errors of SQLite and of the file system into :class:`StorageError`."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"{path} cannot be used: {error}") from error
+
+
+def open_database(path: Path, schema: str) -> sqlite3.Connection:
+    """Opens or creates a database whose committed transactions are on the disk.
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged.
+        OSError: it cannot be opened.
+    """
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        # Without it macOS acknowledges writes that are still in the drive's cache.
+        connection.execute("PRAGMA fullfsync=ON")
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        connection.executescript(schema)
+    except BaseException:
+        connection.close()
+        raise
+    if os.name == "posix":
+        path.chmod(0o600)
+    return connection
+
+
+def quarantine(path: Path) -> Path:
+    """Moves a damaged database and its side files away; returns where to."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    target = path.with_name(f"{path.name}.corrupt-{stamp}")
+    for suffix in _SIDE_FILES:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(target.with_name(target.name + suffix))
+    return target
