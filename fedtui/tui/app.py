@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TERMINATED = 143
 HUNG_UP = 129
+WIDTHS = [(0, "-tiny"), (MIN_COLUMNS, "-narrow"), (100, "-wide"), (160, "-xwide")]
+HEIGHTS = [(0, "-flat"), (MIN_LINES, "-low"), (20, "-short"), (34, "-tall"), (52, "-xtall")]
 
 
 class FedtuiApp(App[None]):
@@ -47,19 +49,8 @@ class FedtuiApp(App[None]):
         "styles/dialogs.tcss",
     ]
     BINDINGS = GLOBAL_KEYS
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
-        (0, "-tiny"),
-        (MIN_COLUMNS, "-narrow"),
-        (100, "-wide"),
-        (160, "-xwide"),
-    ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [
-        (0, "-flat"),
-        (MIN_LINES, "-low"),
-        (20, "-short"),
-        (34, "-tall"),
-        (52, "-xtall"),
-    ]
+    HORIZONTAL_BREAKPOINTS = WIDTHS
+    VERTICAL_BREAKPOINTS = HEIGHTS
 
     def __init__(
         self,

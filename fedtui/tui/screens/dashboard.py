@@ -40,6 +40,10 @@ FRAME = 4
 class Workspace(Container):
     """The loss and the pictures, side by side; the pictures get what they can use."""
 
+    def __init__(self, loss: LossPlot, pictures: PictureRow) -> None:
+        super().__init__(loss, pictures, id="work")
+        self._pictures = pictures
+
     def on_resize(self) -> None:
         """Chooses the way in which the pictures become larger."""
         self.fit()
@@ -53,7 +57,7 @@ class Workspace(Container):
         stacked = rows_below > rows
         self.set_class(stacked, "-stacked")
         needed = count * 2 * rows + GAP * (count - 1) + FRAME
-        self.query_one(PictureRow).styles.width = "1fr" if stacked else needed
+        self._pictures.styles.width = "1fr" if stacked else needed
 
 
 class DashboardScreen(LiveScreen):
@@ -65,7 +69,10 @@ class DashboardScreen(LiveScreen):
     def __init__(self, mode: Mode | None, marker: Marker) -> None:
         super().__init__()
         self._mode: Mode | None = mode
-        self._marker: Marker = marker
+        self.table = PeerTable(id="peers")
+        self.loss = LossPlot(marker, id="loss")
+        self.pictures = PictureRow(mode, id="pictures")
+        self.workspace = Workspace(self.loss, self.pictures)
         self._could: tuple[bool, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -74,23 +81,16 @@ class DashboardScreen(LiveScreen):
         yield SizePlate()
         yield StatusLine().data_bind(feed)
         yield Banner().data_bind(feed)
-        yield PeerTable(id="peers").data_bind(feed)
+        yield self.table.data_bind(feed)
         yield RoundStepper(id="round").data_bind(feed)
-        with Workspace(id="work"):
-            yield LossPlot(self._marker, id="loss").data_bind(feed)
-            yield PictureRow(self._mode, id="pictures").data_bind(feed)
+        self.loss.data_bind(feed)
+        self.pictures.data_bind(feed)
+        yield self.workspace
         yield EventList(id="events").data_bind(feed)
         yield Footer(show_command_palette=False)
 
-    @property
-    def pictures(self) -> PictureRow:
-        """The pictures' panel."""
-        return self.query_one(PictureRow)
-
     def watch_feed(self) -> None:
         """Keeps the table as high as its rows and the footer true to what is possible."""
-        if not self.is_mounted:
-            return
         self.set_class(bool(self.feed.lost), "-stale")
         self._fit()
         could = (bool(self.pictures.recipes), len(self.pictures.recipes) > 1)
@@ -108,14 +108,14 @@ class DashboardScreen(LiveScreen):
         height = self.size.height
         room = next((rows for below, rows in PEER_ROWS if height < below), PEER_ROWS_MOST)
         members = len(self.feed.view.peers) if self.feed.view else 0
-        self.query_one(PeerTable).styles.height = 3 + min(room, max(members, 2))
+        self.table.styles.height = 3 + min(room, max(members, 2))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Greys out what has no object yet."""
         if action in ("enlarge", "outside"):
-            return True if self.is_mounted and self.pictures.recipes else None
+            return True if self.pictures.recipes else None
         if action == "prompt":
-            return True if self.is_mounted and len(self.pictures.recipes) > 1 else None
+            return True if len(self.pictures.recipes) > 1 else None
         return super().check_action(action, parameters)
 
     def action_enlarge(self) -> None:
@@ -156,7 +156,7 @@ class DashboardScreen(LiveScreen):
             self.maximized.styles.clear_rule("height")
         super().minimize()
         self._fit()
-        self.query_one(Workspace).fit()
+        self.workspace.fit()
 
     def action_events(self) -> None:
         """Shows all events."""

@@ -78,13 +78,15 @@ class LargeScreen(Screen[int]):
         self._prompt = prompt
         self._round = number
         self._before: int | None = None
-        self._mode = mode
+        self._picture = Picture(mode)
+        self._heading = Heading()
+        self._rounds = Rounds()
 
     def compose(self) -> ComposeResult:
         """Heading, picture, rounds, keys."""
-        yield Heading()
-        yield Picture(self._mode)
-        yield Rounds()
+        yield self._heading
+        yield self._picture
+        yield self._rounds
         yield Footer(show_command_palette=False)
 
     @property
@@ -117,17 +119,17 @@ class LargeScreen(Screen[int]):
 
     def _show(self) -> None:
         recipe, preview = self.recipe, self.preview
-        if not self.is_mounted or recipe is None or preview is None:
+        if recipe is None or preview is None:
             return
-        self.query_one(Picture).show(preview.path)
+        self._picture.show(preview.path)
         prompts = len(recipes(self._feed.view)) if self._feed.view else 0
         at = f"   prompt {self._prompt % prompts + 1}/{prompts}" if prompts > 1 else ""
         what = "base model" if preview.round == 0 else f"after round {preview.round}"
-        self.query_one(Heading).show(
+        self._heading.show(
             ((recipe.prompt, "strong"), (f"   seed {recipe.seed}{at}", "muted")),
             ((what, "accent" if preview.round else "text"),),
         )
-        self.query_one(Rounds).show(tuple(p.round for p in recipe.pictures), preview.round)
+        self._rounds.show(tuple(p.round for p in recipe.pictures), preview.round)
 
     def action_back(self) -> None:
         """Returns, and lets the dashboard show the same prompt."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -118,6 +118,11 @@ class DrawnList(ScrollView, Titled, can_focus=True):
     """
 
     feed: reactive[Feed] = reactive(Feed, repaint=False, init=False)
+
+    @property
+    def room(self) -> Size:
+        """Cells for lines: without borders, padding, and the scrollbar's column."""
+        return self.scrollable_content_region.size
 
 
 def inked(widget: Widget, line: Line, width: int) -> Strip:

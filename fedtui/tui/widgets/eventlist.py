@@ -7,6 +7,7 @@ import time
 from textual.geometry import Size
 from textual.strip import Strip
 
+from fedtui.tui.keymap import SCROLL_KEYS
 from fedtui.tui.lines import Line, crop, plain
 from fedtui.tui.widgets.drawn import DrawnList, inked, notice
 from fedtui.tui.wording import LEVEL_SIGNS, Sign
@@ -19,6 +20,7 @@ EMPTY_LONG = "Quiet so far. What members do appears here, a line each."
 class EventList(DrawnList):
     """Follows the newest event until somebody scrolls up."""
 
+    BINDINGS = SCROLL_KEYS
     _events: tuple[EventView, ...] = ()
 
     def watch_feed(self) -> None:
@@ -40,11 +42,11 @@ class EventList(DrawnList):
         self._measure()
 
     def _measure(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self._events))
+        self.virtual_size = Size(self.room.width, len(self._events))
 
     def render_line(self, y: int) -> Strip:
         """One event, or the empty state."""
-        width, height = self.size
+        width, height = self.room
         if not self._events:
             lines = notice(EMPTY_LONG if height > 1 else EMPTY, width, height)
             return inked(self, lines[y] if y < len(lines) else (), width)
@@ -56,7 +58,7 @@ class EventList(DrawnList):
         """The newest event in view."""
         if not self._events:
             return None
-        last = min(len(self._events), self.scroll_offset.y + self.size.height) - 1
+        last = min(len(self._events), self.scroll_offset.y + self.room.height) - 1
         return "the event", plain(self._events[last].text)
 
 

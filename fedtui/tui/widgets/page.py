@@ -24,7 +24,7 @@ class Page(DrawnList):
 
     def on_resize(self) -> None:
         """Breaks the lines anew."""
-        width = self.size.width
+        width = self.room.width
         self._lines = self._text(width)
         self.virtual_size = Size(width, len(self._lines))
         self.refresh()
@@ -33,4 +33,4 @@ class Page(DrawnList):
         """One line of the text."""
         row = y + self.scroll_offset.y
         line = self._lines[row] if row < len(self._lines) else ()
-        return inked(self, crop(line, self.size.width), self.size.width)
+        return inked(self, crop(line, self.room.width), self.room.width)

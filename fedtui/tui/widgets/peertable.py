@@ -187,7 +187,7 @@ class PeerTable(DrawnList):
         return tuple(words)
 
     def _measure(self) -> None:
-        width, height = self.size
+        width, height = self.room
         self._columns = fitted(width)
         self.virtual_size = Size(width, len(self._peers) + 1 if self._peers else height)
 
@@ -198,13 +198,13 @@ class PeerTable(DrawnList):
 
     def _visible(self) -> range:
         first = self.scroll_offset.y
-        return range(first, min(len(self._peers), first + max(0, self.size.height - 1)))
+        return range(first, min(len(self._peers), first + max(0, self.room.height - 1)))
 
     def _refresh_changed(self) -> None:
         changed = [row for row in self._visible() if self._drawn.get(row) != self._line(row)]
         top = 1 - self.scroll_offset.y
         if changed:
-            self.refresh(*(Region(0, row + top, self.size.width, 1) for row in changed))
+            self.refresh(*(Region(0, row + top, self.room.width, 1) for row in changed))
 
     def _line(self, row: int) -> Line:
         spans: list[Span] = []
@@ -216,7 +216,7 @@ class PeerTable(DrawnList):
 
     def render_line(self, y: int) -> Strip:
         """The header stays; below it the rows that the scroll position shows."""
-        width, height = self.size
+        width, height = self.room
         if not self._peers:
             lines = notice(self._message, width, height)
             return inked(self, lines[y] if y < len(lines) else (), width)
@@ -234,7 +234,7 @@ class PeerTable(DrawnList):
     def action_move(self, rows: int) -> None:
         """Moves the cursor; a step beyond an end stays at the end."""
         self._cursor = max(0, min(len(self._peers) - 1, self._cursor + rows))
-        page = max(1, self.size.height - 1)
+        page = max(1, self.room.height - 1)
         top = self.scroll_offset.y
         if self._cursor < top:
             self.scroll_to(y=self._cursor, animate=False, immediate=True)
@@ -244,7 +244,7 @@ class PeerTable(DrawnList):
 
     def action_page(self, pages: int) -> None:
         """Moves the cursor by as many rows as are in view."""
-        self.action_move(pages * max(1, self.size.height - 1))
+        self.action_move(pages * max(1, self.room.height - 1))
 
     def on_focus(self) -> None:
         """Shows the cursor."""

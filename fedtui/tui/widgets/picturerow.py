@@ -26,7 +26,9 @@ MOST = 6
 SMALLEST_ROWS = 8
 """More than two pictures only while each is at least this high."""
 WORTH = 0.68
-"""An extra picture may shrink the others to this share of what two would be."""
+"""An extra picture may shrink the others to this share of what two would be,"""
+ENOUGH_ROWS = 16
+"""or to this height, at which a picture of 64 pixels loses nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def arrangement(available: int, width: int, height: int) -> tuple[int, int]:
 
     count = min(available, 2)
     for n in range(3, min(available, MOST) + 1):
-        if rows(n) >= max(SMALLEST_ROWS, WORTH * rows(2)):
+        if rows(n) >= max(SMALLEST_ROWS, min(WORTH * rows(2), ENOUGH_ROWS)):
             count = n
     return count, max(1, rows(max(count, 2)))
 

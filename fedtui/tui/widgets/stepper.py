@@ -111,19 +111,19 @@ def people_line(view: NodeView, width: int) -> Line:
         parts.append((("✗ FAILED", "error"),))
     if now.aggregator:
         parts.append(((f"{CROWN} {name(now.aggregator)}", "strong"), (" leads", "muted")))
-        upcoming = [name(peer) for peer in now.order[now.attempt + 1 : now.attempt + 3]]
-        if upcoming:
-            parts.append((("then ", "muted"), (", ".join(upcoming), "text")))
     if now.attempt:
         parts.append(((f"attempt {now.attempt}", "warning"),))
     if now.waiting_for and now.phase != "PAUSED":
         parts.append((("waiting for ", "muted"), (listed(map(name, now.waiting_for)), "text")))
+    upcoming = [name(peer) for peer in now.order[now.attempt + 1 : now.attempt + 3]]
+    if now.aggregator and upcoming:
+        parts.append((("next ", "muted"), (listed(upcoming), "text")))
     if now.note:
         parts.append(((plain(now.note), "muted"),))
     if not parts:
         parts.append(((resting(view), "muted"),))
     while len(parts) > 1 and width_of(joined(parts)) > width:
-        parts.pop(1 if parts[0][0][1] in ("warning", "error") else -1)
+        parts.pop()
     took: Line = ()
     if now.phase not in ("IDLE", "DONE", "FAILED") and now.deadline_in_s is not None:
         took = ((f"{clock(now.elapsed_s)} so far", "muted"),)
@@ -133,7 +133,7 @@ def people_line(view: NodeView, width: int) -> Line:
 def resting(view: NodeView) -> str:
     """What a room without a round in progress is about to do."""
     if not view.room_id:
-        return "No room yet: `fedtui room create NAME` or `fedtui room join CODE` makes it so."
+        return "No room yet. Make one: fedtui room create NAME. Join: fedtui room join CODE."
     if view.round.phase == "DONE":
         return f"All {view.round.rounds} rounds are done." if view.round.rounds else "All done."
     if view.trainer.state == "loading":
