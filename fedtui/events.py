@@ -146,6 +146,9 @@ def _trained(e: Mapping[str, Any]) -> tuple[str, Level]:
 
 
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
+    "node.failed": lambda e: (f"this node takes no part any more: {e.get('reason')}", "error"),
+    "message.refused": lambda e: (f"message of {e.get('who')} refused: {e.get('reason')}", "info"),
+    "aggregation.failed": lambda e: (f"combining failed: {e.get('reason')}", "error"),
     "node.ready": lambda e: ("node ready", "info"),
     "peer.found": lambda e: (f"found {e.get('who')}", "info"),
     "peer.state": lambda e: (f"{e.get('who')} is {e.get('state')}", "info"),

@@ -21,6 +21,8 @@ TRAINER_LAST_WORDS: Final = 12
 # --- the node ---------------------------------------------------------------------------------
 VIEW_INTERVAL_S: Final = 0.25
 STATUS_INTERVAL_S: Final = 1.0
+STATE_RETRY_S: Final = 2.0
+"""Between two tries to get the adapter that a round starts from."""
 TRAIN_RETRIES: Final = 3
 """Times a round's training is tried again after the trainer failed, before the round is left."""
 TRAIN_RETRY_WAIT_S: Final = 2.0

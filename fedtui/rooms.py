@@ -60,17 +60,11 @@ def load(profile: Profile, room_id: str) -> Room:
     return Room(room_id, envelope, genesis, read_task(genesis.plan.task), paths)
 
 
-def enter(profile: Profile, envelope: Envelope, initial: Path) -> Room:
-    """Writes a room into a profile and makes it the current one.
-
-    ``initial`` is the adapter that the genesis names; it is copied.
-    """
-    import shutil
-
+def enter(profile: Profile, envelope: Envelope) -> Room:
+    """Writes a room into a profile and makes it the current one."""
     paths = profile.room(envelope.id)
     paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.genesis.write_bytes(envelope.to_bytes())
-    shutil.copyfile(initial, paths.initial)
     write_state(profile, room=envelope.id)
     return load(profile, envelope.id)
 

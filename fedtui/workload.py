@@ -15,12 +15,16 @@ from pathlib import Path
 from fedtui.errors import FedtuiError, TrainerDied
 from fedtui.task import read_task
 from fedtui.training import TrainerProcess
+from p2p.errors import P2PError
 from p2p.room import Plan
 from p2p.workload import Input, Verdict
 from trainer.protocol import CheckBlob, WeightedFile
 from trainer.protocol import Combine as CombineFiles
 
 log = logging.getLogger("fedtui.workload")
+
+CHECK_TRIES = 2
+"""The system may have ended the first worker for reasons of its own, such as memory."""
 
 OnApplied = Callable[[Path, int], Awaitable[None]]
 
@@ -40,33 +44,40 @@ class AdapterWorkload:
         work.mkdir(parents=True, mode=0o700)
 
     async def check(self, path: Path, plan: Plan) -> Verdict:
-        """Whether a file may enter a round. A worker that dies over a file refuses that file."""
-        try:
-            task = read_task(plan.task)
-            result = await self._arithmetic.request(
-                CheckBlob(str(path), task.model, task.adapter.spec, self._max_blob)
-            )
-        except TrainerDied as error:
-            if error.cancelled:
-                raise
-            return Verdict(False, "reading it ended the checking process")
-        except FedtuiError as error:
-            log.warning("%s", error.render())
-            return Verdict(False, error.title)
-        return Verdict(bool(result["ok"]), str(result["reason"]))
+        """Whether a file may enter a round. A file that ends the worker each time may not.
+
+        Raises :class:`P2PError` when that cannot be told here, which is no word about the file.
+        """
+        task = read_task(plan.task)
+        request = CheckBlob(str(path), task.model, task.adapter.spec, self._max_blob)
+        for _ in range(CHECK_TRIES):
+            try:
+                result = await self._arithmetic.request(request)
+                return Verdict(bool(result["ok"]), str(result["reason"]))
+            except TrainerDied as error:
+                if error.cancelled:
+                    raise P2PError("this node is stopping") from error
+                log.warning("%s", error.render())
+            except FedtuiError as error:
+                raise _translated(error) from error
+        return Verdict(False, "reading it ended the checking process")
 
     async def combine(self, inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:
-        """The round's result. Raises :class:`FedtuiError` when it cannot be computed here."""
+        """The round's result. Raises :class:`P2PError` when it cannot be computed here."""
         out = self._work / f"result-{next(self._numbers)}.safetensors"
-        await self._arithmetic.request(
-            CombineFiles(
-                tuple(WeightedFile(i.id, str(i.path), i.weight) for i in inputs),
-                plan.algorithm,
-                str(previous),
-                str(out),
-            )
-        )
+        files = tuple(WeightedFile(each.id, str(each.path), each.weight) for each in inputs)
+        request = CombineFiles(files, plan.algorithm, str(previous), str(out))
+        try:
+            await self._arithmetic.request(request)
+        except FedtuiError as error:
+            raise _translated(error) from error
         return out
 
     async def apply(self, path: Path, round_number: int) -> None:
+        """Hands a committed result on."""
         await self._on_applied(path, round_number)
+
+
+def _translated(error: FedtuiError) -> P2PError:
+    cause = f"{error.title}: {error.cause}" if error.cause else error.title
+    return P2PError(cause, remedy=error.remedy or None)

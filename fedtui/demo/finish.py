@@ -20,7 +20,7 @@ from trainer.protocol import (
     Train,
 )
 
-EVALUATION_DRAWS = 8
+EVALUATION_DRAWS = 4
 BASE = ""
 """Stands for the base model among the adapters to evaluate."""
 

@@ -32,7 +32,7 @@ NAMES = (
 SHARES = (20, 40, 60, 40, 40)
 """Pictures per participant, as in the FedFlow paper; repeated for further participants."""
 STYLE = "van_gogh"
-HOLDOUT = 40
+HOLDOUT = 24
 """Held-out pictures of the built-in experiment; of a user's folder a fifth, at most as many."""
 PREVIEW_PROMPTS = 4
 PREVIEW_STEPS = 20
@@ -95,7 +95,7 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         InitAdapter(MODEL, task.adapter.spec, options.seed, str(paths.initial))
     )
     envelope = _genesis(options, participants, task, initial)
-    entered = [_write_profile(each, envelope, paths.initial) for each in participants]
+    entered = [_write_profile(each, envelope) for each in participants]
     return Founded(paths, entered[0], participants)
 
 
@@ -177,7 +177,7 @@ def _genesis(
     return seal_genesis(founder, genesis.to_bytes())
 
 
-def _write_profile(each: Participant, envelope: Envelope, initial: Path) -> rooms.Room:
+def _write_profile(each: Participant, envelope: Envelope) -> rooms.Room:
     make_private(each.profile.root)
     descriptor = os.open(each.profile.identity, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -193,7 +193,7 @@ def _write_profile(each: Participant, envelope: Envelope, initial: Path) -> room
     }
     lines = [f"{key} = {value}" for key, value in settings.items()]
     each.profile.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return rooms.enter(each.profile, envelope, initial)
+    return rooms.enter(each.profile, envelope)
 
 
 def _identity(seed: int, index: int) -> Identity:

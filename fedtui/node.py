@@ -1,0 +1,319 @@
+"""One participant: a peer of its room, a trainer, and the view and the events of both."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fedtui import __version__, viewing
+from fedtui.errors import FedtuiError, TrustError
+from fedtui.events import QUIET, Event, EventStream, sentence, view_of
+from fedtui.learner import Goal, Learner, Trained
+from fedtui.limits import (
+    STATE_RETRY_S,
+    STATUS_INTERVAL_S,
+    VIEW_COMMITS,
+    VIEW_EVENTS,
+    VIEW_INTERVAL_S,
+)
+from fedtui.paths import Profile
+from fedtui.rooms import Room
+from fedtui.settings import Settings
+from fedtui.training import ProcessState, TrainerProcess
+from fedtui.view import NodeView
+from fedtui.workload import AdapterWorkload
+from p2p.errors import P2PError
+from p2p.identity import Identity
+from p2p.peer import Peer
+from p2p.tasks import TaskOwner
+from trainer.protocol import CheckData, InitAdapter
+
+log = logging.getLogger("fedtui.node")
+
+STEERING = frozenset({"round.started", "round.committed", "adapter.applied"})
+"""Events after which there may be something else to train or to draw."""
+LEVELS = {"warning": logging.WARNING, "error": logging.ERROR}
+
+
+class Node:
+    """A node of one profile in one room, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, profile: Profile, settings: Settings, room: Room) -> None:
+        self.profile = profile
+        self._settings = settings
+        self._room = room
+        self._identity = Identity.load_or_create(profile.identity)
+        members = {member.peer_id: member for member in room.genesis.members}
+        if self._identity.peer_id not in members:
+            raise TrustError(
+                f"this machine is no member of the room {room.genesis.room_name!r}",
+                f"its identity {self._identity.peer_id[:8]}… is not among {len(members)} members",
+                "was the identity key replaced? restore it, or join again",
+            )
+        self._me = members[self._identity.peer_id]
+        self._names = {peer: member.name for peer, member in members.items()}
+        self._stream = EventStream(self._identity.peer_id, profile.events)
+        self._trainer = TrainerProcess(
+            log=profile.trainer_log, threads=settings.threads, on_state=self._on_trainer
+        )
+        self._arithmetic = TrainerProcess("arithmetic", log=profile.arithmetic_log)
+        workload = AdapterWorkload(
+            self._arithmetic,
+            room.paths.work,
+            max_blob=room.genesis.policy.max_blob,
+            on_applied=self._keep_adapter,
+        )
+        self._peer = Peer(
+            room.paths.root,
+            self._identity,
+            room.envelope,
+            workload,
+            host=settings.host,
+            port=settings.port,
+            interfaces=settings.interfaces or None,
+            emit=self.emit,
+        )
+        self._learner = Learner(
+            room,
+            self._trainer,
+            self,
+            node=self._identity.peer_id,
+            folder=settings.data if self._me.trains else "",
+            cache=profile.cache(settings.data),
+            previews=settings.previews,
+        )
+        self._tasks = TaskOwner("node")
+        self._steered = asyncio.Event()
+        self._stop_asked = asyncio.Event()
+        self._started_at = self._trainer_since = time.monotonic()
+        self._dataset_note = ""
+        self._adapter: str | None = None
+        self._view: NodeView | None = None
+        self._view_at = 0.0
+
+    # --- life ------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Joins the room. Raises :class:`FedtuiError` or an error of the peer when it cannot."""
+        await self._make_initial_adapter()
+        await self._peer.start()
+        if self._room.paths.initial.is_file():
+            await self._peer.provide(self._room.paths.initial)
+        self._tasks.spawn(self._learner.run(), "learner")
+        self._tasks.spawn(self._steer(), "steering")
+        self._tasks.spawn(self._tell_status(), "status")
+        self._tasks.spawn(self._look_at_data(), "data")
+        self._steered.set()
+
+    def announce_ready(self) -> None:
+        """Says that the node answers."""
+        self.emit("node.ready", name=self._name, port=self._peer.port, pid=os.getpid())
+
+    def request_stop(self) -> None:
+        self._stop_asked.set()
+
+    async def wait_stopped(self) -> None:
+        """Returns when somebody asked the node to stop."""
+        await self._stop_asked.wait()
+
+    async def stop(self) -> None:
+        """Leaves the room and ends both trainers. Everything that matters is on disk already."""
+        ending = asyncio.create_task(self._tasks.cancel())
+        # The trainer first: a cancelled training would wait for its next step.
+        await asyncio.gather(self._trainer.stop(), self._peer.stop())
+        await self._arithmetic.stop()
+        await ending
+        self._stream.close()
+
+    # --- what the control API asks ---------------------------------------------------------------
+    def view(self) -> NodeView:
+        """Everything to show, made at most four times a second."""
+        now = time.monotonic()
+        if self._view is None or now - self._view_at >= VIEW_INTERVAL_S:
+            self._view, self._view_at = self._make_view(now), now
+        return self._view
+
+    def past_events(self, since: int) -> list[Event]:
+        return self._stream.since(since)
+
+    def follow_events(self, since: int) -> AsyncIterator[Event]:
+        return self._stream.follow(since)
+
+    # --- what the peer and the learner say -------------------------------------------------------
+    def emit(self, type_: str, /, **fields: Any) -> None:
+        """Adds an event to the stream and to the log."""
+        if type_ == "room.joined":
+            fields["name"] = self._room.genesis.room_name
+        event = self._stream.emit(type_, **fields)
+        text, level = sentence(event, self._name_of)
+        severity = logging.DEBUG if type_ in QUIET else LEVELS.get(level, logging.INFO)
+        log.log(severity, "%s", text)
+        if type_ in STEERING:
+            self._steered.set()
+
+    async def contribute(self, path: Path, trained: Trained) -> None:
+        """Hands in what the learner trained. Raises :class:`FedtuiError` when the disk refuses."""
+        try:
+            await self._peer.contribute(
+                path,
+                round_number=trained.round,
+                samples=trained.samples,
+                steps=trained.steps,
+                loss_milli=trained.loss_milli,
+            )
+        except P2PError as error:
+            raise FedtuiError(error.title, error.cause, error.remedy) from error
+
+    # --- steering --------------------------------------------------------------------------------
+    async def _steer(self) -> None:
+        """Tells the learner where the room stands, whenever that may have changed."""
+        while True:
+            await self._steered.wait()
+            self._steered.clear()
+            try:
+                self._learner.aim(await self._goal())
+            except P2PError as error:
+                log.info("the state to train from: %s", error)
+                await asyncio.sleep(STATE_RETRY_S)
+                self._steered.set()
+
+    async def _goal(self) -> Goal:
+        """The open round and the adapter it starts from."""
+        number = self._peer.round
+        blob = await self._peer.previous()
+        if number != self._peer.round:
+            self._steered.set()
+        adapter = await asyncio.to_thread(self._named_copy, blob, number - 1)
+        self._adapter = str(adapter) if number > 1 else None
+        train = self._me.trains and not self._peer.done and not self._peer.contributed(number)
+        return Goal(number, adapter, await asyncio.to_thread(_sha256, adapter), train)
+
+    def _named_copy(self, blob: Path, round_number: int) -> Path:
+        """A committed adapter under a name that says what it is; blobs are pruned, this is not."""
+        paths = self._room.paths
+        target = paths.adapter(round_number) if round_number else paths.initial
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # The steering and the workload may both be first; each has its own draft.
+            draft = target.with_suffix(f".draft-{threading.get_ident()}")
+            shutil.copyfile(blob, draft)
+            draft.replace(target)
+        return target
+
+    async def _keep_adapter(self, blob: Path, round_number: int) -> None:
+        """The workload's ``apply``: a failing disk must not stop the rounds."""
+        try:
+            target = await asyncio.to_thread(self._named_copy, blob, round_number)
+        except OSError as error:
+            self.emit(
+                "notice", text=f"the adapter of round {round_number} is not kept: {error}",
+                level="error",
+            )  # fmt: skip
+            return
+        self._adapter = str(target)
+
+    async def _make_initial_adapter(self) -> None:
+        """Derives the room's first adapter from the plan's seed and compares it with the genesis.
+
+        Everybody can, so a founder cannot slip in another one unnoticed. Where the arithmetic of
+        this machine differs, the adapter comes from the others, and a notice says so.
+        """
+        paths, task, genesis = self._room.paths, self._room.task, self._room.genesis
+        if paths.initial.is_file() and _sha256(paths.initial) == genesis.initial_blob:
+            return
+        out = paths.work / "initial.safetensors"
+        try:
+            made = await self._arithmetic.request(
+                InitAdapter(task.model, task.adapter.spec, task.seed, str(out))
+            )
+        except FedtuiError as error:
+            log.error("%s", error.render())
+            self.emit("notice", text=f"the first adapter: {error.title}", level="warning")
+            return
+        if made["sha256"] == genesis.initial_blob:
+            out.replace(paths.initial)
+        else:
+            self.emit(
+                "notice", text="the room's first adapter is not what its seed gives here",
+                level="warning",
+            )  # fmt: skip
+
+    # --- telling ---------------------------------------------------------------------------------
+    async def _tell_status(self) -> None:
+        while True:
+            self._peer.set_status(viewing.status_of(self._own_work(), self._contributed()))
+            await asyncio.sleep(STATUS_INTERVAL_S)
+
+    async def _look_at_data(self) -> None:
+        if not self._settings.data:
+            self._dataset_note = "no folder of pictures is set: this node only watches"
+            return
+        try:
+            report = await self._arithmetic.request(
+                CheckData(self._settings.data, self._room.task.resolution or 64)
+            )
+        except FedtuiError as error:
+            self._dataset_note = error.title
+            return
+        problems = len(report.get("problems") or ())
+        self._dataset_note = f"{report['usable']} pictures"
+        if problems:
+            self._dataset_note += f", {problems} problems"
+
+    def _make_view(self, now: float) -> NodeView:
+        snapshot, learner = self._peer.snapshot(), self._learner.state
+        own = viewing.status_of(self._own_work(), self._contributed())
+        shown = [event for event in self._stream.since() if event["type"] not in QUIET]
+        return NodeView(
+            id=snapshot.id,
+            name=self._name,
+            version=__version__,
+            role=self._me.role,
+            uptime_s=now - self._started_at,
+            room_id=snapshot.room_id,
+            room_name=self._room.genesis.room_name,
+            model=self._room.task.model,
+            algorithm=self._room.genesis.plan.algorithm,
+            dataset=self._settings.data,
+            dataset_note=self._dataset_note,
+            head=snapshot.head,
+            adapter=self._adapter,
+            round=viewing.round_view(snapshot, learner),
+            trainer=viewing.trainer_view(self._trainer.state, learner, now - self._trainer_since),
+            peers=tuple(viewing.peer_view(peer, snapshot, own) for peer in snapshot.peers),
+            losses=self._learner.losses,
+            previews=self._learner.previews,
+            commits=tuple(map(viewing.commit_view, snapshot.commits[-VIEW_COMMITS:])),
+            events=tuple(view_of(event, self._name_of) for event in shown[-VIEW_EVENTS:]),
+            notice=learner.blocked,
+        )
+
+    def _own_work(self) -> viewing.OwnWork:
+        trains = self._me.trains and bool(self._settings.data) and not self._learner.state.blocked
+        return viewing.OwnWork(self._learner.state, self._trainer.state, trains, self._peer.done)
+
+    def _contributed(self) -> bool:
+        return self._peer.contributed(self._peer.round)
+
+    def _on_trainer(self, state: ProcessState) -> None:
+        self._trainer_since = time.monotonic()
+        log.info("trainer %s %s", state.kind, state.detail)
+
+    @property
+    def _name(self) -> str:
+        return self._settings.name or self._me.name
+
+    def _name_of(self, peer: str) -> str:
+        return self._names.get(peer, peer[:8])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
