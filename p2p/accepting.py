@@ -7,6 +7,7 @@ them, so connections are accepted here and handed to the HTTP protocol once TLS 
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import socket
@@ -14,6 +15,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from p2p.errors import NetworkError
 from p2p.limits import (
@@ -25,6 +27,10 @@ from p2p.limits import (
     TLS_SHUTDOWN_TIMEOUT,
 )
 from p2p.tasks import TaskOwner
+
+ANY_IPV4: Final = "0.0.0.0"
+ANY_IPV6: Final = "::"
+_NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 _log = logging.getLogger(__name__)
 
@@ -86,19 +92,22 @@ class Acceptor:
         """Opens the port on every host; returns it (chosen by the system when 0 was asked).
 
         Raises:
-            NetworkError: the port is taken or a host is not ours.
+            NetworkError: the port is taken or a host is not ours. That this machine has no IPv6
+                is no error when another host was opened before.
         """
-        try:
-            for host in hosts:
+        for host in hosts:
+            try:
                 listener = _listen(host, port)
-                self._sockets.append(listener)
-                port = listener.getsockname()[1]
-        except OSError as error:
-            self._close_sockets()
-            raise NetworkError(
-                f"port {port} on {host} cannot be opened: {error.strerror or error}",
-                remedy="Stop the program that uses the port, or choose another port.",
-            ) from error
+            except OSError as error:
+                if host == ANY_IPV6 and error.errno in _NO_IPV6 and self._sockets:
+                    continue
+                self._close_sockets()
+                raise NetworkError(
+                    f"port {port} on {host} cannot be opened: {error.strerror or error}",
+                    remedy="Stop the program that uses the port, or choose another port.",
+                ) from error
+            self._sockets.append(listener)
+            port = listener.getsockname()[1]
         for listener in self._sockets:
             self._tasks.spawn(self._accept_forever(listener), "accept")
         return port

@@ -131,9 +131,9 @@ class PeerClient:
         """Drops what is queued and closes every connection."""
         await self._tasks.cancel()
         self._outboxes.clear()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     # --- messages ---------------------------------------------------------------------------
     def send(self, peer_id: str, data: bytes, *, kind: str | None = None) -> None:

@@ -26,7 +26,7 @@ from typing import Final, Protocol, TypeVar, cast
 from aiohttp import http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from p2p.accepting import Acceptor, HandshakeLimits
+from p2p.accepting import ANY_IPV4, ANY_IPV6, Acceptor, HandshakeLimits
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
 from p2p.limits import (
     FIRST_REQUEST_TIMEOUT,
@@ -145,7 +145,7 @@ class MemberServer:
         """The TCP port we listen on; 0 before :meth:`start`."""
         return self._port
 
-    async def start(self, hosts: Sequence[str] = ("0.0.0.0",), port: int = 0) -> None:
+    async def start(self, hosts: Sequence[str] = (ANY_IPV4, ANY_IPV6), port: int = 0) -> None:
         """Opens the member port on every host.
 
         Raises:

@@ -29,9 +29,9 @@ class TaskOwner:
 
     async def cancel(self) -> None:
         """Cancels everything still running and waits until it has ended."""
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
+        while self._tasks:  # Again for tasks that others started while they ended.
+            for task in self._tasks:
+                task.cancel()
             await asyncio.wait(self._tasks)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from p2p import clock
 from p2p.addresses import Address, AddressBook
@@ -27,7 +28,9 @@ from p2p.identity import Identity
 from p2p.limits import LEAVE_TIMEOUT, PROBE_INTERVAL
 from p2p.tasks import TaskOwner
 
-_TICKS_PER_INTERVAL = 4
+_log = logging.getLogger(__name__)
+
+_TICKS_PER_INTERVAL: Final = 4
 
 
 class HelloClient(Protocol):
@@ -172,14 +175,19 @@ class Gossip:
 
     async def _probe(self, peer_id: str) -> None:
         started = self._clock()
+        hello = None
         try:
             hello = self._opened(peer_id, await self._client.hello(peer_id, self._sealed()))
-        except P2PError:
-            self._act(self._core.on_failure(peer_id, self._clock()))
-            return
-        now = self._clock()
-        self._client.wake(peer_id)
-        self._act(self._core.on_hello(peer_id, hello, now, rtt=now - started))
+        except P2PError as error:
+            _log.debug("no answer from %s: %s", peer_id, error)
+        finally:
+            # However it ended, the core must hear of it, or it would never probe this peer again.
+            if hello is None:
+                self._act(self._core.on_failure(peer_id, self._clock()))
+        if hello is not None:
+            now = self._clock()
+            self._client.wake(peer_id)
+            self._act(self._core.on_hello(peer_id, hello, now, rtt=now - started))
 
     def _opened(self, sender: str, data: bytes) -> Hello:
         envelope = open_envelope(data, self._room_id, type_=HELLO_TYPE)

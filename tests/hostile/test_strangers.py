@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
 import socket
 import ssl
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web_protocol
+from aiohttp import http_parser, web_protocol
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from member_rig import LOOPBACK, Member, RawConnection, Room, eventually, identity, request
 
+from p2p import accepting
 from p2p.accepting import HandshakeLimits
 from p2p.errors import NetworkError, P2PError, TrustError
 from p2p.server import MemberServer, ServerLimits
@@ -350,11 +352,29 @@ async def test_a_port_in_use_is_a_clear_error(room: Room) -> None:
     await second.stop()
 
 
+async def test_a_machine_without_ipv6_can_start(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_listen = accepting._listen
+
+    def listen(host: str, port: int) -> socket.socket:
+        if ":" in host:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+        return real_listen(LOOPBACK, port)
+
+    monkeypatch.setattr(accepting, "_listen", listen)
+    ada = await room.add()
+    server = MemberServer(ada.tls, ada.handler, ada.store)
+    await server.start()
+    assert server.port
+    await server.stop()
+    with pytest.raises(NetworkError):
+        await server.start(["::1"])
+
+
 async def test_the_pure_python_parser_is_refused(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aiohttp import http_parser
-
     ada = await room.add()
     monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
     with pytest.raises(NetworkError, match="C extension"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -301,8 +302,6 @@ def test_texts_in_a_status_are_cleaned() -> None:
     ],
 )
 def test_a_status_that_is_not_small_and_flat_is_refused(status: dict[str, Any]) -> None:
-    import json
-
     payload = json.loads(hello(1).to_bytes()) | {"status": status}
     with pytest.raises(ProtocolError):
         parse_hello(sealed(json.dumps(payload).encode()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -151,8 +152,6 @@ async def test_waking_up_resets_connections_and_is_told(nodes: Nodes) -> None:
     offset = 0.0
 
     def clock() -> float:
-        import time
-
         return time.monotonic() + offset
 
     ada, bob = await nodes.add(clock=clock), await nodes.add()
