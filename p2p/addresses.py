@@ -60,11 +60,13 @@ class Address:
 class AddressBook:
     """Per peer the last addresses that worked or were hinted, best first.
 
-    At most 8 per peer and 512 peers; the peer heard of longest ago makes room.
+    At most 8 per peer and 512 peers. The peer heard of longest ago makes room, but those that we
+    reached before go last: anybody on the network can invent peers.
     """
 
     def __init__(self) -> None:
         self._peers: OrderedDict[str, list[Address]] = OrderedDict()
+        self._reached: set[str] = set()
 
     def hint(self, peer_id: str, addresses: Iterable[Address]) -> None:
         """Adds addresses that might work, behind those that did."""
@@ -79,6 +81,7 @@ class AddressBook:
 
     def worked(self, peer_id: str, address: Address) -> None:
         """Remembers that the peer itself (checked by TLS) answered at ``address``."""
+        self._reached.add(peer_id)
         known = self._touch(peer_id)
         if address in known:
             known.remove(address)
@@ -87,6 +90,7 @@ class AddressBook:
 
     def forget(self, peer_id: str) -> None:
         self._peers.pop(peer_id, None)
+        self._reached.discard(peer_id)
 
     def of(self, peer_id: str) -> tuple[Address, ...]:
         """Addresses in the order in which to try them."""
@@ -95,6 +99,9 @@ class AddressBook:
     def _touch(self, peer_id: str) -> list[Address]:
         known = self._peers.setdefault(peer_id, [])
         self._peers.move_to_end(peer_id)
-        while len(self._peers) > MAX_HINTED_PEERS:
-            self._peers.popitem(last=False)
+        if len(self._peers) > MAX_HINTED_PEERS:
+            others = (peer for peer in self._peers if peer != peer_id)
+            oldest = next(others)
+            hinted = (peer for peer in self._peers if peer not in {peer_id, *self._reached})
+            self.forget(next(hinted, oldest))
         return known

@@ -70,6 +70,18 @@ def test_the_book_forgets_the_peer_heard_of_longest_ago() -> None:
     assert book.of("peer1")
 
 
+def test_invented_peers_do_not_crowd_out_those_that_were_reached() -> None:
+    book = AddressBook()
+    book.worked("ada", address(0))
+    for number in range(2 * MAX_HINTED_PEERS):
+        book.hint(f"peer{number}", [address(number)])
+    assert book.of("ada") == (address(0),)
+    for number in range(2 * MAX_HINTED_PEERS):
+        book.worked(f"member{number}", address(number))
+    assert book.of("ada") == (), "the table stays bounded all the same"
+    assert len(book._peers) == len(book._reached) == MAX_HINTED_PEERS
+
+
 # --- handshakes -----------------------------------------------------------------------------
 def test_one_host_cannot_use_up_the_handshakes() -> None:
     gate = HandshakeGate(HandshakeLimits(total=4, per_host=2))
