@@ -100,8 +100,7 @@ class AddressBook:
         known = self._peers.setdefault(peer_id, [])
         self._peers.move_to_end(peer_id)
         if len(self._peers) > MAX_HINTED_PEERS:
-            others = (peer for peer in self._peers if peer != peer_id)
-            oldest = next(others)
-            hinted = (peer for peer in self._peers if peer not in {peer_id, *self._reached})
-            self.forget(next(hinted, oldest))
+            others = [peer for peer in self._peers if peer != peer_id]
+            invented = (peer for peer in others if peer not in self._reached)
+            self.forget(next(invented, others[0]))
         return known
