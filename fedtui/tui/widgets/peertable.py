@@ -84,20 +84,20 @@ def tick(yes: bool, width: int) -> Line:
 
 COLUMNS = (
     Column("  name", 0, 14, 30, name_cell),
-    Column("state", 0, 9, 9, state_cell),
-    Column("progress", 1, 12, 25, progress_cell),
-    Column("loss", 2, 6, 6, lambda p, w: number(loss(p.loss), w), True),
-    Column("samples", 4, 7, 7, lambda p, w: number(count_of(p), w), True),
-    Column("sent", 7, 4, 4, lambda p, w: tick(p.contributed, w)),
-    Column("voted", 8, 5, 5, lambda p, w: tick(p.voted, w)),
-    Column("seen", 3, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True),
-    Column("rtt", 6, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True),
+    Column("state", 1, 9, 9, state_cell),
+    Column("progress", 2, 12, 25, progress_cell),
+    Column("loss", 3, 6, 6, lambda p, w: number(loss(p.loss), w), True),
+    Column("samples", 5, 7, 7, lambda p, w: number(count_of(p), w), True),
+    Column("sent", 8, 4, 4, lambda p, w: tick(p.contributed, w)),
+    Column("voted", 9, 5, 5, lambda p, w: tick(p.voted, w)),
+    Column("seen", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True),
+    Column("rtt", 7, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True),
     Column(
-        "device", 5, 10, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")
+        "device", 6, 10, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")
     ),
-    Column("role", 9, 11, 11, lambda p, w: one(p.role, w, "muted")),
-    Column("id", 10, 9, 9, lambda p, w: one(p.short, w, "muted")),
-    Column("address", 11, 21, 27, lambda p, w: one(p.address or NOTHING, w, "muted")),
+    Column("role", 10, 11, 11, lambda p, w: one(p.role, w, "muted")),
+    Column("id", 11, 9, 9, lambda p, w: one(p.short, w, "muted")),
+    Column("address", 12, 21, 27, lambda p, w: one(p.address or NOTHING, w, "muted")),
 )
 
 

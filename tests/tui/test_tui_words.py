@@ -1,0 +1,208 @@
+"""What the pieces of the dashboard say, without a screen."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from tui_scenarios import NAMES, loading, losses, paused, peers, training, verifying
+
+from fedtui.tui.feed import Feed
+from fedtui.tui.lines import Line, width_of
+from fedtui.tui.outside import opener
+from fedtui.tui.widgets.banner import banner
+from fedtui.tui.widgets.lossplot import boundaries, plot
+from fedtui.tui.widgets.peertable import COLUMNS, fitted, needed
+from fedtui.tui.widgets.picturerow import arrangement, chosen, recipes
+from fedtui.tui.widgets.statusline import status
+from fedtui.tui.widgets.stepper import people_line, steps, steps_line
+from fedtui.tui.wording import PEER_SIGNS, PHASE_SIGNS, ago, clock, loss, rtt
+from fedtui.view import LossPoint, PeerState, Phase, PreviewView
+
+
+def words(line: Line) -> str:
+    return "".join(text for text, _ in line)
+
+
+@pytest.mark.parametrize("width", range(20, 200, 7))
+def test_the_status_line_drops_whole_words(tmp_path: Path, width: int) -> None:
+    feed = Feed(training(tmp_path))
+    full = set(words(status(feed, 200)).split())
+    line = status(feed, width)
+    assert width_of(line) <= width
+    assert set(words(line).split()) <= full | {"·"}
+    assert "TRAIN" in words(line)
+
+
+def test_the_status_line_keeps_the_room_longer_than_the_rest(tmp_path: Path) -> None:
+    feed = Feed(training(tmp_path))
+    assert words(status(feed, 38)).split() == ["sunflower-42", "round", "3/8", "▶", "TRAIN"]
+    assert words(status(feed, 24)).split() == ["sunflower-42", "▶", "TRAIN"]
+
+
+def test_every_state_has_a_word_and_a_glyph() -> None:
+    assert set(PEER_SIGNS) == set(get_args(PeerState))
+    assert set(PHASE_SIGNS) == set(get_args(Phase))
+    for sign in (*PEER_SIGNS.values(), *PHASE_SIGNS.values()):
+        assert sign.glyph
+        assert sign.word
+
+
+@pytest.mark.parametrize("width", range(56, 200, 9))
+def test_lines_of_the_stepper_fit(tmp_path: Path, width: int) -> None:
+    for view in (training(tmp_path), verifying(tmp_path), paused(tmp_path), loading()):
+        assert width_of(steps_line(view, width)) <= width
+        assert width_of(people_line(view, width)) <= width
+
+
+def test_only_what_is_known_is_marked_done(tmp_path: Path) -> None:
+    now = verifying(tmp_path).round
+    assert [s.glyph for s in steps(now, made=0)] == ["✓", "✓", "▶", "○", "○"]
+    assert [s.glyph for s in steps(replace(now, phase="PAUSED"), made=0)] == ["○"] * 5
+    assert [s.glyph for s in steps(replace(now, phase="FAILED"), made=0)] == ["○"] * 5
+    assert [s.glyph for s in steps(replace(now, phase="DONE"), made=0)] == ["✓"] * 5
+
+
+def test_the_most_urgent_thing_is_said_first(tmp_path: Path) -> None:
+    view = replace(paused(tmp_path), notice="disk is low")
+    assert "does not answer" in words(banner(Feed(view, "refused", 3), 120))
+    assert "Paused" in words(banner(Feed(view), 120))
+    calm = replace(view, round=replace(view.round, phase="TRAIN"))
+    assert "disk is low" in words(banner(Feed(calm), 120))
+    assert banner(Feed(replace(calm, notice="")), 120) == ()
+
+
+def test_columns_never_exceed_the_table() -> None:
+    for width in range(1, 260):
+        columns = fitted(width)
+        assert columns[0][0] is COLUMNS[0]
+        assert sum(w for _, w in columns) + 2 * (len(columns) - 1) <= max(width, 4)
+        for peer in peers(8):
+            for column, cells in columns:
+                assert width < 14 or width_of(column.cell(peer, cells)) == cells
+
+
+def test_a_wide_table_shows_everything() -> None:
+    assert len(fitted(needed(list(COLUMNS)))) == len(COLUMNS)
+
+
+@pytest.mark.parametrize("marker", ["braille", "block"])
+@pytest.mark.parametrize("size", [(20, 2), (30, 5), (42, 9), (90, 30)])
+def test_the_loss_plot_fits_and_tells_the_extremes(marker: str, size: tuple[int, int]) -> None:
+    points = losses(3)
+    lines = plot(points, *size, marker)  # type: ignore[arg-type]
+    assert len(lines) == size[1]
+    assert all(width_of(line) <= size[0] for line in lines)
+    assert words(lines[0]).startswith(f"{max(p.loss for p in points):.4f}")
+
+
+def test_a_falling_loss_goes_from_the_upper_left_to_the_lower_right() -> None:
+    points = [LossPoint(1, i, 1 - i / 100) for i in range(100)]
+    rows = [words(line)[7:] for line in plot(points, 47, 10, "braille")][:9]
+    assert rows[0][0] != " "
+    assert rows[-1].rstrip()[-1] != " "
+    assert rows[0].strip()
+    assert rows[0][-1:] in ("", " ")
+    assert not rows[-1][0].strip()
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5], [0.0, 1e9], [-1.0, 1.0]])
+def test_odd_losses_are_drawn_too(values: list[float]) -> None:
+    points = [LossPoint(1, i, value) for i, value in enumerate(values)]
+    assert plot(points, 40, 8, "braille")
+
+
+def test_rounds_are_parted_where_they_start() -> None:
+    points = [LossPoint(r, s, 1.0) for r in (1, 2) for s in range(10)]
+    xs = [i * 2 for i in range(20)]
+    assert boundaries(points, xs, 2) == [(0, 1), (10, 2)]
+
+
+def preview(number: int, prompt: str = "p", seed: int = 1) -> PreviewView:
+    return PreviewView(number, prompt, seed, f"{prompt}{number}.png")
+
+
+def test_before_and_after_are_always_among_the_chosen() -> None:
+    every = tuple(preview(i) for i in range(9))
+    for room in range(2, 7):
+        picked = [p.round for p in chosen(every, room)]
+        assert picked[0] == 0
+        assert picked[-1] == 8
+        assert picked == sorted(set(picked))
+        assert len(picked) == room
+    assert [p.round for p in chosen(every, 1)] == [8]
+    assert chosen(every[:2], 5) == every[:2]
+
+
+@pytest.mark.parametrize("width", range(10, 200, 13))
+@pytest.mark.parametrize("height", range(3, 60, 9))
+def test_pictures_fit_their_panel(width: int, height: int) -> None:
+    for available in range(1, 9):
+        count, rows = arrangement(available, width, height)
+        assert 1 <= count <= max(1, available)
+        assert rows + 1 <= max(2, height)
+        if rows > 1:
+            assert count * 2 * rows + 2 * (count - 1) <= width
+
+
+def test_pictures_are_grouped_by_prompt_and_seed(tmp_path: Path) -> None:
+    view = replace(
+        training(tmp_path),
+        previews=(preview(1), preview(0), preview(0, "q"), preview(0, "p", 2), preview(1)),
+    )
+    assert [(r.prompt, r.seed, [p.round for p in r.pictures]) for r in recipes(view)] == [
+        ("p", 1, [0, 1]),
+        ("q", 1, [0]),
+        ("p", 2, [0]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, "–"), (0.4, "now"), (31, "31 s"), (120, "2 min"), (7200, "2 h"), (260_000, "3 d")],
+)
+def test_ages_are_told_in_one_unit(seconds: float | None, said: str) -> None:
+    assert ago(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-3, "0:00"), (7.9, "0:07"), (72, "1:12"), (3723, "1:02:03")]
+)
+def test_durations_read_like_a_clock(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
+
+
+@pytest.mark.parametrize("value", [0.1042, 12.5, 999.0, 12345.0, -1.0, math.nan, math.inf, 1e-9])
+def test_a_loss_takes_at_most_seven_characters(value: float) -> None:
+    assert 0 < len(loss(value)) <= 7
+
+
+def test_round_trips_are_short() -> None:
+    assert [rtt(v) for v in (None, 0.2, 2.4, 150)] == ["–", "<1 ms", "2 ms", "150 ms"]
+
+
+def test_a_desktop_is_only_used_where_there_is_one() -> None:
+    assert opener({"SSH_CONNECTION": "a", "DISPLAY": ":0"}, "linux") is None
+    assert opener({}, "linux") is None
+    assert opener({}, "darwin") == ("open",)
+
+
+def test_the_interface_starts_without_learning_libraries() -> None:
+    program = (
+        "import sys, fedtui.tui.app; "
+        "print([m for m in ('torch', 'numpy', 'diffusers', 'PIL', 'aiohttp') if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_names_of_the_scenarios_are_distinct() -> None:
+    assert len(set(NAMES)) == len(NAMES)
