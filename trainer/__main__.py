@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import BinaryIO
 
-from trainer.config import ARITHMETIC_ADDRESS_SPACE
+from trainer.config import ARITHMETIC_ADDRESS_SPACE, NICENESS
 
 
 def main() -> int:
@@ -26,6 +26,9 @@ def main() -> int:
     if role == "arithmetic":
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         limit_memory()
+    else:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        yield_to_others()
     # After the environment and the limit are set: numpy and torch read both when imported.
     from trainer.protocol import Ready
     from trainer.worker import Worker
@@ -51,6 +54,12 @@ def private_stdout() -> BinaryIO:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return sink
+
+
+def yield_to_others() -> None:
+    """Training takes what is left over: the node and the screen on this machine go first."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
 
 
 def limit_memory() -> None:

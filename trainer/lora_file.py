@@ -152,6 +152,9 @@ _Parts = dict[tuple[str, str], dict[Part, FloatArray]]
 
 
 def _by_layer(arrays: Mapping[str, Any], names: _Names) -> tuple[_Parts, Dialect]:
+    for marks, reason in _UNREADABLE:
+        if any(mark in key for key in arrays for mark in marks):
+            raise FormatError(reason)
     found: _Parts = {}
     dialects: set[Dialect] = set()
     for key, array in arrays.items():
@@ -176,9 +179,6 @@ def _by_layer(arrays: Mapping[str, Any], names: _Names) -> tuple[_Parts, Dialect
 
 
 def _understood(key: str, names: _Names) -> tuple[Dialect, tuple[str, str], Part]:
-    for marks, reason in _UNREADABLE:
-        if any(mark in key for mark in marks):
-            raise FormatError(reason)
     processor = _PROCESSOR.fullmatch(key)
     if processor is not None:
         module, projection, direction = processor.groups()

@@ -60,6 +60,7 @@ class Worker:
         self._pending: set[int] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._parent = os.getppid()  # before the parent hears of us, and may die
 
     def run(self) -> None:
         """Returns when the conversation is over."""
@@ -131,9 +132,8 @@ class Worker:
 
     def _watch_parent(self) -> None:
         """The end of the input says it too, unless a sibling process holds the pipe open."""
-        parent = os.getppid()
         while not self._stopping.wait(PARENT_POLL_INTERVAL):
-            if os.getppid() != parent:
+            if os.getppid() != self._parent:
                 log.error("the parent is gone")
                 self.stop()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from trainer_rig import MakePictures, picture, write_random_model
+
+# More threads than free cores wait for one another: a tiny step takes ten times as long.
+os.environ.setdefault("FEDTUI_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,249 @@
+"""Training is repeatable, resumable and stoppable, and leaves the base model alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from trainer_rig import MakePictures
+
+from trainer import loop, models
+from trainer.config import CHECKPOINT_STEPS
+from trainer.errors import Cancelled, TrainerError
+from trainer.job import Job
+from trainer.models.base import Drawing
+from trainer.protocol import AdapterSpec, Evaluate, Generate, InitAdapter, Load, LoraFile, Train
+from trainer.studio import Studio
+
+SPEC = AdapterSpec(rank=2, alpha=2)
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio()
+
+
+@pytest.fixture
+def request_to_train(tiny_model: Path, make_pictures: MakePictures, tmp_path: Path) -> Train:
+    folder = make_pictures(count=5)
+    return Train(
+        str(tiny_model), str(folder), str(tmp_path / "out"), SPEC, steps=14, batch=2, seed=3
+    )
+
+
+def train(studio: Studio, request: Train, job: Job | None = None) -> str:
+    return str(studio.train(request, job or Job())["sha256"])
+
+
+def base_hash(studio: Studio, model: Path) -> str:
+    loaded = studio._use(str(model), Job())
+    digest = hashlib.sha256()
+    for component in loaded.model.components.values():
+        for name, value in sorted(component.state_dict().items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cancel_at(step: int) -> Job:
+    seen = {"step": 0}
+
+    def report(data: dict[str, object]) -> None:
+        if data.get("stage") == "train":
+            seen["step"] = int(str(data["step"]))
+
+    return Job(lambda: seen["step"] >= step, report)
+
+
+def test_the_same_request_gives_the_same_bytes(studio: Studio, request_to_train: Train) -> None:
+    assert train(studio, request_to_train) == train(studio, request_to_train)
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"round": 1}, {"node": "b"}, {"min_snr": 5.0}])
+def test_seed_round_node_and_weighting_each_change_the_course(
+    studio: Studio, request_to_train: Train, change: dict[str, int]
+) -> None:
+    other = replace(request_to_train, **change)  # type: ignore[arg-type]
+    assert train(studio, request_to_train) != train(studio, other)
+
+
+def test_the_loss_falls(studio: Studio, request_to_train: Train, tmp_path: Path) -> None:
+    long = replace(request_to_train, steps=60, batch=4, learning_rate=5e-3)
+    studio.train(long, Job())
+    result = studio.evaluate(Evaluate(long.model, long.folder, ("", long.out), draws=4), Job())
+    assert result["losses"][long.out] < 0.97 * result["losses"][""]
+
+
+def test_a_cancelled_run_resumes_to_the_same_bytes(
+    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0.0)
+    saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
+    with pytest.raises(Cancelled):
+        train(studio, saved, cancel_at(5))
+    assert (tmp_path / "ck").is_file()
+    steps: list[int] = []
+    job = Job(report=lambda d: steps.append(d["step"]) if d["stage"] == "train" else None)
+    resumed = train(studio, saved, job)
+    assert min(steps) > 5
+    assert resumed == train(studio, request_to_train)
+    assert not (tmp_path / "ck").exists()
+
+
+def test_a_checkpoint_at_an_interval_resumes_with_the_same_mean_loss(
+    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(loop.checkpoint, "restore", lambda *_: loop.Place())
+    saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
+    kept = {}
+
+    def keep(data: dict[str, object]) -> None:
+        if data.get("step") == CHECKPOINT_STEPS + 1:
+            kept["bytes"] = (tmp_path / "ck").read_bytes()
+
+    whole = studio.train(saved, Job(report=keep))
+    monkeypatch.undo()
+    (tmp_path / "ck").write_bytes(kept["bytes"])
+    resumed = studio.train(saved, Job())
+    assert (resumed["sha256"], resumed["loss"]) == (whole["sha256"], whole["loss"])
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_or_foreign_checkpoint_starts_anew(
+    studio: Studio, request_to_train: Train, tmp_path: Path, damage: bytes | None
+) -> None:
+    saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
+    if damage is None:
+        with pytest.raises(Cancelled):
+            train(studio, replace(saved, learning_rate=0.5), cancel_at(4))
+        assert (tmp_path / "ck").is_file()
+    else:
+        (tmp_path / "ck").write_bytes(damage)
+    assert train(studio, saved) == train(studio, request_to_train)
+
+
+def test_divergence_stops_with_the_step_and_a_remedy(
+    studio: Studio, request_to_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[..., torch.Tensor] = loop.step_loss
+
+    def poisoned(*arguments: object) -> torch.Tensor:
+        value = real(*arguments)
+        return value * float("nan") if arguments[-1] == 6 else value
+
+    monkeypatch.setattr(loop, "step_loss", poisoned)
+    with pytest.raises(TrainerError) as caught:
+        train(studio, request_to_train)
+    assert "step 7" in caught.value.cause
+    assert "learning rate" in caught.value.remedy
+    assert not Path(request_to_train.out).exists()
+
+
+def test_the_base_is_untouched_by_training_failure_and_drawing(
+    studio: Studio, request_to_train: Train, tiny_model: Path, tmp_path: Path
+) -> None:
+    before = base_hash(studio, tiny_model)
+    loaded = studio._use(str(tiny_model), Job())
+    drawing = Drawing("a house", "", 1, 3, 2.0, 32, 32)
+    plain = loaded.model.draw(drawing, lambda step: None).tobytes()
+    train(studio, replace(request_to_train, learning_rate=0.05))
+    with pytest.raises(Cancelled):
+        train(studio, request_to_train, cancel_at(1))
+    lora = (LoraFile(request_to_train.out, 1.0),)
+    generate = Generate(
+        str(tiny_model), ("a house",), (1,), str(tmp_path / "x.png"), lora, "", 3, 2.0
+    )
+    studio.generate(generate, Job())
+    assert base_hash(studio, tiny_model) == before
+    again = loaded.model.draw(drawing, lambda step: None).tobytes()
+    assert again == plain
+    from PIL import Image
+
+    assert Image.open(tmp_path / "x.png").tobytes() != plain
+
+
+def test_the_first_loss_is_that_of_the_given_adapter(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    """O15: a peer that starts a round computes what the room's adapter computes."""
+    trained = replace(request_to_train, steps=8, learning_rate=0.05)
+    train(studio, trained)
+    one_step = replace(
+        request_to_train, steps=1, initial=trained.out, out=str(tmp_path / "next"), round=1
+    )
+    first = studio.train(one_step, Job())["loss"]
+    base = replace(one_step, initial="")
+    assert studio.train(base, Job())["loss"] != first
+    frozen = replace(one_step, learning_rate=1e-12)
+    assert studio.train(frozen, Job())["loss"] == first
+
+
+def test_alpha_is_folded_into_what_leaves_the_trainer(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    strong = replace(request_to_train, spec=AdapterSpec(rank=2, alpha=8), learning_rate=1e-12)
+    train(studio, replace(request_to_train, learning_rate=0.05, out=str(tmp_path / "start")))
+    start = (tmp_path / "start").read_bytes()
+    train(studio, replace(strong, steps=1, initial=str(tmp_path / "start")))
+    result = Path(strong.out).read_bytes()
+    assert len(result) == len(start)
+    import numpy as np
+
+    offset = 8 + int.from_bytes(start[:8], "little")
+    one, two = (np.frombuffer(b[offset:], "<f4") for b in (start, result))
+    assert np.allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"resolution": 33}, {"min_snr": -1.0}],
+)
+def test_impossible_settings_are_refused(
+    studio: Studio, request_to_train: Train, change: dict[str, int]
+) -> None:
+    with pytest.raises(TrainerError) as caught:
+        train(studio, replace(request_to_train, **change))  # type: ignore[arg-type]
+    assert caught.value.code == 2
+
+
+def test_an_initial_adapter_of_another_rank_is_refused(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    from trainer.arithmetic import init_adapter
+
+    other = InitAdapter(request_to_train.model, AdapterSpec(rank=3), 0, str(tmp_path / "a0"))
+    init_adapter(other, Job())
+    with pytest.raises(TrainerError) as caught:
+        train(studio, replace(request_to_train, initial=str(tmp_path / "a0")))
+    assert "0 of" in caught.value.cause
+
+
+def test_every_pass_uses_each_example_once() -> None:
+    recipe = loop.Recipe(0, 3, 0, 0, 1, 1, "n", "")
+    chosen = torch.cat([loop.picked(7, recipe, step) for step in range(14)]).view(6, 7)
+    assert all(sorted(row.tolist()) == list(range(7)) for row in chosen)
+    assert len({tuple(row.tolist()) for row in chosen}) > 1
+    big = loop.Recipe(0, 20, 0, 0, 1, 1, "n", "")
+    assert loop.picked(7, big, 0).bincount().tolist().count(3) == 6
+
+
+def test_a_changed_model_is_read_again(studio: Studio, tiny_model: Path, tmp_path: Path) -> None:
+    import os
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(tiny_model, copy)
+    first = studio.load(Load(str(copy)), Job())
+    assert studio._use(str(copy), Job()) is studio._use(str(copy), Job())
+    config = copy / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace('"epsilon"', '"sample"'))
+    os.utime(config, ns=(1, 1))
+    second = studio.load(Load(str(copy)), Job())
+    assert first["sha256"] != second["sha256"]
+    assert studio._use(str(copy), Job()).model.schedule.config.prediction_type == "sample"
+    assert models.resolve(str(copy)).resolution == first["resolution"] == 32
