@@ -24,6 +24,7 @@ from p2p.gossip.core import Liveness
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.hello import Status
 from p2p.identity import Identity
+from p2p.limits import PROBE_INTERVAL
 from p2p.room import Genesis, Member, Plan
 from p2p.rounds.core import OwnContribution, RoundCore, Timing
 from p2p.rounds.driver import Emit, RoundDriver, read_commit
@@ -151,6 +152,7 @@ class Peer:
         addresses: Mapping[str, Sequence[Address]] | None = None,
         timing: Timing | None = None,
         discovery_grace: float = DISCOVERY_GRACE,
+        probe_interval: float = PROBE_INTERVAL,
         emit: Emit,
     ) -> None:
         self.identity: Final = identity
@@ -166,6 +168,7 @@ class Peer:
         self._interfaces = interfaces
         self._timing = timing or Timing()
         self._grace = discovery_grace
+        self._probe_interval = probe_interval
         self._emit = emit
         self._book = AddressBook()
         for peer_id, known in (addresses or {}).items():
@@ -216,6 +219,7 @@ class Peer:
             members=self._members,
             incarnation=incarnation,
             port=self._server.port,
+            interval=self._probe_interval,
             listener=GossipListener(
                 peer_head=lambda peer, round_, head, attempt: self._driver.on_peer_head(
                     peer, round_

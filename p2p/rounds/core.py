@@ -671,11 +671,14 @@ class RoundCore:
             return
         best = self._best_lock()
         reports = self._usable_reports(best)
-        ready = (reports.keys() | {self.me}) & set(self.facts.voters)
-        if len(ready) < self.quorum:
-            return
+        ready = reports.keys() & set(self.facts.voters)
         if not self._round.cut:
-            self._reach_cut()
+            # A quorum of others that waits no longer is reason enough to stop waiting, too.
+            if len(ready - {self.me}) >= self.quorum:
+                self._reach_cut()
+            return
+        ready |= {self.me}
+        if len(ready) < self.quorum:
             return
         if best is not None:
             reports[self.me] = self._own_report()

@@ -121,7 +121,7 @@ class RoundDriver:
         self._waiting: Counter[str] = Counter()
         self._timers: dict[TimerName, asyncio.TimerHandle] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
-        self._results: dict[tuple[tuple[Part, ...], str], asyncio.Task[BlobRef]] = {}
+        self._results: dict[tuple[tuple[Part, ...], str], asyncio.Task[BlobRef | Exception]] = {}
         self._catching_up = False
         self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
         self._tasks = TaskOwner("rounds")
@@ -321,12 +321,21 @@ class RoundDriver:
         """Combines, once for the same inputs however often they are proposed."""
         key = (parts, previous)
         task = self._results.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+        if task is None or (task.done() and not isinstance(task.result(), BlobRef)):
             task = self._tasks.spawn(self._compute(parts, previous), "compute")
             self._results[key] = task
-        return await asyncio.shield(task)
+        outcome = await asyncio.shield(task)
+        if isinstance(outcome, BlobRef):
+            return outcome
+        raise outcome
 
-    async def _compute(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
+    async def _compute(self, parts: tuple[Part, ...], previous: str) -> BlobRef | Exception:
+        try:
+            return await self._combine_parts(parts, previous)
+        except Exception as error:  # Handed to everybody who waits for this result.
+            return error
+
+    async def _combine_parts(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
         before = await self.blob(previous, self.core.facts.previous_size)
         inputs = [
             Input(part.id, await self._blobs.open_verified(part.blob), part.weight)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -33,6 +35,7 @@ from p2p.store import open_database, quarantine, translated
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "ledger.sqlite"
+_ENTRIES_PER_READ: Final = 64
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commits (
     round INTEGER PRIMARY KEY, value TEXT NOT NULL, commit_hash TEXT NOT NULL,
@@ -54,7 +57,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 
 
 class Ledger:
-    """Opens the journal in ``directory``; calls are made by one thread at a time.
+    """Opens the journal in ``directory``; may be used from several threads.
 
     ``room_id`` begins the chain. :attr:`quarantined` names a damaged file that was moved away.
     """
@@ -62,6 +65,9 @@ class Ledger:
     def __init__(self, directory: Path, room_id: str) -> None:
         self._path = directory / FILE_NAME
         self._room_id = room_id
+        # A cancelled wait leaves its thread running: writes and close() must still take turns.
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
         self.quarantined: Path | None = None
         with translated(self._path):
             try:
@@ -76,8 +82,10 @@ class Ledger:
             self._reader = sqlite3.connect(self._path, check_same_thread=False)
 
     def close(self) -> None:
-        self._reader.close()
-        self._database.close()
+        with self._reading:
+            self._reader.close()
+        with self._writing:
+            self._database.close()
 
     # --- reading ---------------------------------------------------------------------------------
     def journal(self) -> Journal:
@@ -108,16 +116,21 @@ class Ledger:
         return journal
 
     def entries(self, first_round: int) -> Iterator[bytes]:
-        """Verbatim commits from a round on, as they are on disk; for any thread."""
-        with translated(self._path):
-            for (payload,) in self._reader.execute(
-                "SELECT payload FROM commits WHERE round>=? ORDER BY round", (first_round,)
-            ):
-                yield payload
+        """Verbatim commits from a round on, as they are on disk."""
+        while True:
+            with self._reading, translated(self._path):
+                rows = self._reader.execute(
+                    "SELECT payload FROM commits WHERE round>=? ORDER BY round LIMIT ?",
+                    (first_round, _ENTRIES_PER_READ),
+                ).fetchall()
+            yield from (payload for (payload,) in rows)
+            if len(rows) < _ENTRIES_PER_READ:
+                return
+            first_round += len(rows)
 
     def applied(self) -> int:
         """The last round whose result the workload has taken into use."""
-        with translated(self._path):
+        with self._access():
             return self._get("applied")
 
     # --- writing ---------------------------------------------------------------------------------
@@ -127,22 +140,27 @@ class Ledger:
         Raises:
             StorageError: the disk refused; nothing of the record was kept.
         """
-        with translated(self._path), self._database:
+        with self._access(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._insert(record)
 
     def set_applied(self, round_number: int) -> None:
-        with translated(self._path):
+        with self._access():
             self._set("applied", round_number)
 
     def next_incarnation(self) -> int:
         """A number greater than at any earlier start."""
-        with translated(self._path):
+        with self._access():
             incarnation = self._get("incarnation") + 1
             self._set("incarnation", incarnation)
         return incarnation
 
     # --- inside ----------------------------------------------------------------------------------
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        with self._writing, translated(self._path):
+            yield
+
     def _insert(self, record: Record) -> None:
         run = self._database.execute
         match record:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from toy_room import ToyNode, toy_genesis, until
+
+from p2p.errors import StorageError
+from p2p.room import Plan
+from p2p.rounds.quorum import leader_order
+from p2p.workload import Input
 
 
 @asynccontextmanager
@@ -39,3 +46,122 @@ async def test_a_room_agrees_on_every_round_and_on_the_same_bytes(tmp_path: Path
             assert snapshot.phase == "DONE"
             assert [len(commit.inputs) for commit in snapshot.commits] == [4, 4, 4]
             assert all(event["equal"] for event in node.of("result.recomputed"))
+
+
+async def test_a_wrong_result_is_refused_recorded_and_replaced_by_the_next_leader(
+    tmp_path: Path,
+) -> None:
+    genesis = toy_genesis(4, rounds=1)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(4)]
+    members = {node.id: node for node in nodes}
+    first = leader_order(members, genesis.id, 1, {})[0]
+    liar = members[first]
+    honest = [node for node in nodes if node is not liar]
+    combine = liar.workload.combine
+
+    async def lie(inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:
+        path = await combine(inputs, plan, previous)
+        path.write_text(str(int(path.read_text()) + 1))
+        return path
+
+    liar.workload.combine = lie  # type: ignore[method-assign]
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        for node in nodes:
+            node.knows(nodes)
+        await until(lambda: all(node.peer.done for node in nodes))
+        (commit,) = honest[0].peer.snapshot().commits
+        assert commit.aggregator != liar.id
+        assert len(commit.inputs) == 4
+        await until(lambda: all(node.workload.applied for node in nodes))
+        assert {node.workload.applied[0][1] for node in nodes} == {
+            sum((10 + i) * (i + 1) for i in range(4))
+        }
+        for node in honest:
+            assert node.of("result.recomputed")[0]["equal"] is False
+            with sqlite3.connect(node.directory / "room" / "ledger.sqlite") as database:
+                rows = database.execute("SELECT offence, accused FROM evidence").fetchall()
+            assert rows == [("wrong_result", liar.id)]
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def test_a_bad_contribution_is_excluded_with_its_reason(tmp_path: Path) -> None:
+    genesis = toy_genesis(3, rounds=2)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(3)]
+    nodes[1].text = lambda round_number: "NaN" if round_number == 1 else "7"
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        for node in nodes:
+            node.knows(nodes)
+        await until(lambda: all(node.peer.done for node in nodes))
+        first, second = nodes[2].peer.snapshot().commits
+        assert first.excluded == ((nodes[1].id, "not a number"),)
+        assert {item.peer for item in first.inputs} == {nodes[0].id, nodes[2].id}
+        assert len(second.inputs) == 3
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def test_a_member_that_comes_late_catches_up_and_takes_part(tmp_path: Path) -> None:
+    genesis = toy_genesis(4, rounds=6)
+    nodes = [ToyNode(tmp_path, i, genesis, discovery_grace=1.0) for i in range(4)]
+    early, late = nodes[:3], nodes[3]
+    try:
+        await asyncio.gather(*(node.start() for node in early))
+        for node in early:
+            node.knows(early)
+        await until(lambda: all(node.peer.round >= 3 for node in early))
+        await late.start()
+        late.knows(early)
+        for node in early:
+            node.knows([late])
+        await until(lambda: all(node.peer.done for node in nodes))
+        assert len({node.peer.head for node in nodes}) == 1
+        assert late.peer.snapshot().commits[0].inputs
+        assert 1 not in late.trained[1:]
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def test_a_second_process_is_kept_out_of_the_directory(tmp_path: Path) -> None:
+    genesis = toy_genesis(1)
+    first, second = (ToyNode(tmp_path, 0, genesis) for _ in range(2))
+    await first.start(train=False)
+    try:
+        with pytest.raises(StorageError, match="already running"):
+            await second.start(train=False)
+    finally:
+        await first.stop()
+    await second.start(train=False)
+    await second.stop()
+
+
+async def test_a_room_of_one_commits_alone(tmp_path: Path) -> None:
+    async with room(tmp_path, 1) as (node,):
+        await until(lambda: node.peer.done)
+        await until(lambda: len(node.workload.applied) == 3)
+        assert node.workload.applied[-1] == (3, 60)
+
+
+async def test_a_restart_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    genesis = toy_genesis(3, rounds=2, deadline_ms=60_000)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(3)]
+    again = ToyNode(tmp_path, 1, genesis)
+    try:
+        await asyncio.gather(*(node.start(train=node is not nodes[2]) for node in nodes))
+        for node in nodes:
+            node.knows(nodes)
+        await until(lambda: nodes[1].peer.contributed(1))
+        await nodes[1].stop()
+        await again.start()
+        assert again.peer.contributed(1)
+        everybody = [nodes[0], again, nodes[2]]
+        for node in everybody:
+            node.knows(everybody)
+        nodes[2].begin_training()
+        await until(lambda: all(node.peer.done for node in everybody))
+        assert again.trained == [2]
+        assert [len(c.inputs) for c in again.peer.snapshot().commits] == [3, 3]
+    finally:
+        await asyncio.gather(*(node.stop() for node in [nodes[0], again, nodes[2]]))

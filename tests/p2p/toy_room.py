@@ -9,6 +9,7 @@ from typing import Any
 
 from p2p.addresses import Address
 from p2p.envelope import Envelope, seal_genesis
+from p2p.errors import BlobUnavailable
 from p2p.identity import Identity
 from p2p.peer import Peer
 from p2p.room import Genesis, Member, Plan, Policy
@@ -29,23 +30,25 @@ class ToyWorkload:
         self.applied: list[tuple[int, int]] = []
 
     async def check(self, path: Path, plan: Plan) -> Verdict:
-        text = path.read_text()
+        text = _read(path)
         return Verdict(True) if text.isdigit() else Verdict(False, "not a number")
 
     async def combine(self, inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:
-        total = int(previous.read_text()) + sum(
-            int(item.path.read_text()) * item.weight for item in inputs
-        )
+        total = int(_read(previous)) + sum(int(_read(item.path)) * item.weight for item in inputs)
         return self._write(total)
 
     async def apply(self, path: Path, round_number: int) -> None:
-        self.applied.append((round_number, int(path.read_text())))
+        self.applied.append((round_number, int(_read(path))))
 
     def _write(self, number: int) -> Path:
         self.scratch.mkdir(parents=True, exist_ok=True)
         path = self.scratch / "result"
         path.write_text(str(number))
         return path
+
+
+def _read(path: Path) -> str:
+    return path.read_text()
 
 
 def identity(index: int) -> Identity:
@@ -117,12 +120,15 @@ class ToyNode:
         if self.index == 0:
             await self.peer.provide(INITIAL)
         if train:
-            self._training = asyncio.create_task(self._train())
+            self.begin_training()
+
+    def begin_training(self) -> None:
+        self._training = asyncio.create_task(self._train())
 
     async def _train(self) -> None:
         while not self.peer.done:
             number = self.peer.round
-            if not self.peer.contributed(number):
+            if not self.peer.contributed(number) and await self._has_previous():
                 self.trained.append(number)
                 path = self.directory / "trained"
                 path.write_text(self.text(number))
@@ -131,6 +137,13 @@ class ToyNode:
                 )
                 await until(lambda n=number: self.peer.contributed(n))  # type: ignore[misc]
             await asyncio.sleep(0.02)
+
+    async def _has_previous(self) -> bool:
+        try:
+            await self.peer.previous()
+        except BlobUnavailable:
+            return False
+        return True
 
     async def stop(self) -> None:
         if self._training is not None:
@@ -148,5 +161,5 @@ class ToyNode:
 async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
     """Waits for a condition; a test that needs longer than this has failed."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
