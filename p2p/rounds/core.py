@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
@@ -26,7 +25,6 @@ from p2p.messages import (
     Commit,
     Contribution,
     Evidence,
-    Exclusion,
     Leave,
     LockClaim,
     NewAttempt,
@@ -36,7 +34,6 @@ from p2p.messages import (
     Proposal,
     Receipt,
     Result,
-    ResultInput,
     RoundMessage,
     Vote,
     Want,
@@ -63,6 +60,7 @@ from p2p.rounds.effects import (
     Journal,
     Lock,
     Persist,
+    Precompute,
     ProposalMade,
     Record,
     Rejected,
@@ -77,94 +75,12 @@ from p2p.rounds.effects import (
 from p2p.rounds.quorum import make_qc, quorum_size, verify_qc
 from p2p.rounds.rules import SHORT_ID, Facts
 from p2p.rounds.signing import Signer
+from p2p.rounds.state import AttemptState, Draft, Heard, OwnContribution, RoundState, Timing
 from p2p.workload import Verdict
 
 PHASES: tuple[Phase, ...] = ("prepare", "commit")
 MAX_CONTRIBUTIONS_PER_PEER = 2
 """What one member can make others fetch in one round."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Durations in seconds. ``base`` is attempt 0's patience once everything is there; later
-    attempts take ``factor`` times as long each, up to ``cap`` times ``base``."""
-
-    base: float = 6.0
-    factor: float = 1.5
-    cap: float = 11.0
-    jitter: float = 0.2
-    grace: float = 0.3
-    check_share: float = 0.5
-    dead_leader: float = 0.5
-    resend: float = 2.0
-
-
-@dataclass(frozen=True)
-class OwnContribution:
-    """What this node trained for ``round``: its blob is already durable in the blob store."""
-
-    round: int
-    blob: str
-    size: int
-    samples: int
-    steps: int
-    loss_milli: int | None = None
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A leader's choice, frozen while its result is computed."""
-
-    inputs: tuple[ResultInput, ...]
-    excluded: tuple[Exclusion, ...]
-    reports: Mapping[str, Envelope]
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """The proposal of the current attempt, as received from its leader or made here."""
-
-    envelope: Envelope
-    value: str
-    body: str
-    result: Result
-
-
-@dataclass
-class _RoundState:
-    """What a restart may forget, for one round."""
-
-    started_at: float
-    contributions: dict[str, Contribution] = field(default_factory=dict)
-    envelopes: dict[str, Envelope] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    receipts: set[str] = field(default_factory=set)
-    verified: dict[str, Verdict] = field(default_factory=dict)
-    verifying: set[str] = field(default_factory=set)
-    reached: dict[str, int] = field(default_factory=dict)
-    ahead: dict[str, Envelope] = field(default_factory=dict)
-    proof: Lock | None = None
-    accused: set[tuple[Offence, str]] = field(default_factory=set)
-    deadline_passed: bool = False
-    cut: bool = False
-    own: str | None = None
-    last_contribution_at: float | None = None
-
-
-@dataclass
-class _AttemptState:
-    """What a restart may forget, for one attempt."""
-
-    reports: dict[str, tuple[Envelope, NewAttempt]] = field(default_factory=dict)
-    ballots: dict[tuple[Phase, str], tuple[Envelope, Vote]] = field(default_factory=dict)
-    gathering: bool = False
-    grace_over: bool = False
-    checks_over: bool = False
-    draft: _Draft | None = None
-    heard: _Heard | None = None
-    judging: bool = False
-    prepared: Envelope | None = None
-    hurried: bool = False
 
 
 class RoundCore:
@@ -193,8 +109,8 @@ class RoundCore:
         self._silent_through: int | None = None
         self.facts = Facts.after(genesis, room_id, journal.commits[-1] if journal.commits else None)
         self.alive: frozenset[str] = frozenset(self.facts.members)
-        self._round = _RoundState(started_at=0.0)
-        self._attempt = _AttemptState()
+        self._round = RoundState(started_at=0.0)
+        self._attempt = AttemptState()
 
     # --- what others may look at -----------------------------------------------------------------
     @property
@@ -403,8 +319,8 @@ class RoundCore:
 
     # --- rounds ----------------------------------------------------------------------------------
     def _open_round(self) -> None:
-        self._round = _RoundState(started_at=self._now)
-        self._attempt = _AttemptState()
+        self._round = RoundState(started_at=self._now)
+        self._attempt = AttemptState()
         self._out += [SetTimer("attempt", None), SetTimer("grace", None)]
         if self.done:
             self._out += [SetTimer("deadline", None), SetTimer("resend", None)]
@@ -453,7 +369,18 @@ class RoundCore:
         self._send(self.leader, self._own_report())
         if self._locked() is not None:
             self._send(self.leader, self._own_lock())
+        self._guess_result()
         self._lead()
+
+    def _guess_result(self) -> None:
+        state = self._round
+        if self.leader == self.me or not self._may_vote() or self._locked() is not None:
+            return
+        if state.contributions.keys() == state.verdicts.keys():
+            inputs, _ = rules.select(state.contributions, state.verdicts, self.facts)
+            if inputs:
+                guess = Precompute(rules.parts_of(inputs), self.facts.previous_blob)
+                self._out.append(guess)
 
     def _patience(self, attempt: int) -> float:
         """Seconds for an attempt, spread by a hash so that not all members give up at once."""
@@ -473,7 +400,7 @@ class RoundCore:
     def _move(self, attempt: int) -> None:
         """Goes on to a later attempt, for good."""
         self._persist(AttemptMoved(self.round, attempt))
-        self._attempt = _AttemptState()
+        self._attempt = AttemptState()
         self._out.append(SetTimer("grace", None))
         self._reach_cut()
         ahead, self._round.ahead = self._round.ahead, {}
@@ -708,7 +635,7 @@ class RoundCore:
         verdicts = {id_: state.verdicts.get(id_, UNAVAILABLE) for id_ in state.contributions}
         inputs, excluded = rules.select(state.contributions, verdicts, self.facts)
         quoted = {**reports, self.me: self._own_report()}
-        draft = _Draft(inputs, excluded, quoted)
+        draft = Draft(inputs, excluded, quoted)
         facts = self.facts
         if not inputs:
             self._propose_result(draft, facts.previous_blob, facts.previous_size)
@@ -717,7 +644,7 @@ class RoundCore:
         parts = rules.parts_of(inputs)
         self._out.append(Combine(self.round, self.attempt, parts, facts.previous_blob))
 
-    def _propose_result(self, draft: _Draft, blob: str, size: int) -> None:
+    def _propose_result(self, draft: Draft, blob: str, size: int) -> None:
         result = rules.make_result(
             self.facts, self.attempt, draft.inputs, draft.excluded, draft.reports, blob, size
         )
@@ -750,7 +677,7 @@ class RoundCore:
         assert isinstance(proposal, Proposal)
         value = value_of(proposal.body)
         result = parse_result(proposal.body)
-        self._attempt.heard = _Heard(envelope, value, proposal.body, result)
+        self._attempt.heard = Heard(envelope, value, proposal.body, result)
         self._out.append(Broadcast(envelope))
         if self._lock_allows(value, proposal.just):
             self._vote("prepare", value)
@@ -772,7 +699,7 @@ class RoundCore:
         if heard is not None and heard.value != value:
             self._accuse("double_proposal", envelope.signer, heard.envelope, envelope)
             return
-        self._attempt.heard = _Heard(envelope, value, proposal.body, result)
+        self._attempt.heard = Heard(envelope, value, proposal.body, result)
         voted = self.journal.votes.get((self.attempt, "prepare"))
         if voted is not None:
             if voted == value:
@@ -940,7 +867,7 @@ class RoundCore:
         if heard is not None and heard.value == vote.value:
             self._count(vote, heard)
 
-    def _count(self, vote: Vote, heard: _Heard) -> None:
+    def _count(self, vote: Vote, heard: Heard) -> None:
         state = self._attempt
         signatures = {
             peer: envelope.signature

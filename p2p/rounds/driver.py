@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,19 +21,31 @@ from p2p.blobs import BlobClient, BlobRef, BlobStore
 from p2p.envelope import Envelope, open_envelope
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
-from p2p.messages import QC, Commit, NewAttempt, Prepared, Proposal, Result, parse, parse_result
-from p2p.rounds.core import OwnContribution, RoundCore
+from p2p.messages import (
+    QC,
+    Commit,
+    Contribution,
+    NewAttempt,
+    Prepared,
+    Proposal,
+    Result,
+    parse,
+    parse_result,
+)
+from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
     Broadcast,
     Combine,
     CommitRound,
+    Contributed,
     Effect,
     Elected,
     FetchBlob,
     FetchCommits,
     Part,
     Persist,
+    Precompute,
     Rejected,
     RoundOpened,
     Send,
@@ -45,10 +58,12 @@ from p2p.rounds.limits import (
     APPLY_RETRY_DELAY,
     BLOB_CHECK_RETRY_DELAY,
     BLOB_CHECK_TRIES,
+    KEPT_INPUT_ROUNDS,
     MAX_PARALLEL_CHECKS,
     MAX_QUEUED_EVENTS,
     MAX_QUEUED_EVENTS_PER_PEER,
 )
+from p2p.rounds.state import OwnContribution
 from p2p.tasks import TaskOwner
 from p2p.workload import Input, Verdict, Workload
 
@@ -194,6 +209,8 @@ class RoundDriver:
             match effect:
                 case Persist():
                     await asyncio.to_thread(self._ledger.write, effect.record)
+                    if isinstance(effect.record, Contributed):
+                        self._on_contributed(effect.record)
                 case Send():
                     self._send(effect.to, effect.message)
                 case Broadcast():
@@ -206,6 +223,8 @@ class RoundDriver:
                     self._tasks.spawn(self._check(effect), "check")
                 case Combine():
                     self._tasks.spawn(self._combine(effect), "combine")
+                case Precompute():
+                    self._tasks.spawn(self._precompute(effect), "precompute")
                 case Verify():
                     self._tasks.spawn(self._verify(effect), "verify")
                 case CommitRound():
@@ -224,6 +243,16 @@ class RoundDriver:
                 case Rejected():
                     self.progress.note = effect.reason
                     self._emit("message.refused", peer=effect.peer, reason=effect.reason)
+
+    def _on_contributed(self, record: Contributed) -> None:
+        contribution = parse(record.envelope.type, record.envelope.payload)
+        assert isinstance(contribution, Contribution)
+        self._emit(
+            "contribution.sent",
+            round=record.round,
+            blob=contribution.blob,
+            bytes=contribution.size,
+        )
 
     def _send(self, to: str, message: Envelope) -> None:
         # Of reports only the newest counts, and a repetition replaces what still waits.
@@ -304,6 +333,10 @@ class RoundDriver:
             )
         )
 
+    async def _precompute(self, effect: Precompute) -> None:
+        with suppress(Exception):  # A guess: the proposal will show what really is to be done.
+            await self._result_of(effect.parts, effect.previous)
+
     async def _verify(self, effect: Verify) -> None:
         try:
             ref = await self._result_of(effect.parts, effect.previous)
@@ -376,6 +409,16 @@ class RoundDriver:
             seconds_after_last_contribution=waited,
         )
         self._to_apply.put_nowait((record.round, result, effect.qc))
+        self._forget_inputs(record.round - KEPT_INPUT_ROUNDS)
+
+    def _forget_inputs(self, round_number: int) -> None:
+        """Frees the disk of an old round's inputs; results stay."""
+        if round_number < 1:
+            return
+        result, _ = read_commit(self.core.journal.commits[round_number - 1].payload)
+        for item in result.inputs:
+            if item.blob != result.result_blob:
+                self._blobs.remove(item.blob)
 
     async def _apply_forever(self) -> None:
         while True:

@@ -190,6 +190,14 @@ class Combine:
 
 
 @dataclass(frozen=True)
+class Precompute:
+    """The leader will most likely propose the result of these: a voter may begin to recompute."""
+
+    parts: tuple[Part, ...]
+    previous: str
+
+
+@dataclass(frozen=True)
 class Verify:
     """Recompute a proposed result; ``on_verified`` is called in any case."""
 
@@ -241,7 +249,7 @@ class Rejected:
 
 
 Effect = (
-    Send | Broadcast | SetTimer | Persist | FetchBlob | Combine | Verify | CommitRound
+    Send | Broadcast | SetTimer | Persist | FetchBlob | Combine | Precompute | Verify | CommitRound
     | FetchCommits | RoundOpened | Elected | Rejected
 )  # fmt: skip
 

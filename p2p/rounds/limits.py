@@ -9,6 +9,8 @@ MAX_QUEUED_EVENTS_PER_PEER: Final = 256
 MAX_PARALLEL_CHECKS: Final = 4
 BLOB_CHECK_TRIES: Final = 3
 BLOB_CHECK_RETRY_DELAY: Final = 1.0
+KEPT_INPUT_ROUNDS: Final = 50
+"""Contributions older than this are deleted: their rounds can no longer be recomputed here."""
 APPLY_RETRY_DELAY: Final = 1.0
 ALIVE_INTERVAL: Final = 0.5
 """How often the state machine is told who is there."""

@@ -19,9 +19,10 @@ from p2p.messages import (
     value_of,
 )
 from p2p.rounds import rules
-from p2p.rounds.core import OwnContribution, RoundCore
+from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import Broadcast, Effect, SetTimer
 from p2p.rounds.quorum import make_qc
+from p2p.rounds.state import OwnContribution
 from p2p.sim.parts import BLOB_SIZE, combine
 
 

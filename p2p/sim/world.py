@@ -17,7 +17,7 @@ from typing import Final
 
 from p2p.envelope import Envelope
 from p2p.messages import Commit, Prepared, Vote
-from p2p.rounds.core import OwnContribution, RoundCore, Timing
+from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
     Broadcast,
@@ -35,6 +35,7 @@ from p2p.rounds.effects import (
     Verify,
 )
 from p2p.rounds.quorum import Rule
+from p2p.rounds.state import OwnContribution, Timing
 from p2p.sim.invariants import ALL, Invariants
 from p2p.sim.liar import Liar
 from p2p.sim.parts import (

@@ -13,7 +13,7 @@ from p2p.errors import BlobUnavailable
 from p2p.identity import Identity
 from p2p.peer import Peer
 from p2p.room import Genesis, Member, Plan, Policy
-from p2p.rounds.core import Timing
+from p2p.rounds.state import Timing
 from p2p.workload import Input, Verdict
 
 FAST = Timing(base=2.0, grace=0.2, dead_leader=0.2, resend=0.5)
