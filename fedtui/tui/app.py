@@ -92,6 +92,10 @@ class FedtuiApp(App[None]):
                     asyncio.get_running_loop().add_signal_handler(number, self._signalled, code)
         self.run_worker(self._follow(), group="follow", exclusive=True)
 
+    async def on_unmount(self) -> None:
+        """Lets go of the node."""
+        await self._source.close()
+
     def _signalled(self, code: int) -> None:
         self.exit(return_code=code)
 

@@ -21,6 +21,9 @@ class ViewSource(Protocol):
     async def stop(self) -> None:
         """Ends the node."""
 
+    async def close(self) -> None:
+        """Lets go of the connection."""
+
 
 @dataclass(frozen=True)
 class Feed:

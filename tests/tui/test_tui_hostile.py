@@ -75,7 +75,7 @@ def assert_harmless(rows: list[Strip]) -> None:
 @example(words=list(ATTACKS[4:8]))
 @example(words=list(ATTACKS[7:11]))
 @settings(
-    max_examples=8,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -87,10 +87,9 @@ def test_no_text_of_a_peer_reaches_the_terminal_as_anything_but_text(
             rows = strips(app)
             assert_harmless(rows)
             assert all(row.cell_length == 120 for row in rows)
-            for keys in (("space",), ("escape", "e"), ("escape", "y")):
-                await pilot.press(*keys)
-                await pilot.pause()
-                assert_harmless(strips(app))
+            await pilot.press("y", "space")
+            await pilot.pause()
+            assert_harmless(strips(app))
 
     asyncio.run(look())
 

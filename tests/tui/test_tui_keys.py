@@ -83,8 +83,9 @@ async def test_q_only_detaches_from_a_node_one_does_not_own(folder: Path) -> Non
     async with shown(training(folder)) as (pilot, app, source):
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running)
-        assert not source.stopped
-        assert not app.return_code
+    assert source.closed
+    assert not source.stopped
+    assert not app.return_code
 
 
 async def test_q_asks_before_it_ends_a_round_and_stays_by_default(folder: Path) -> None:

@@ -36,6 +36,7 @@ class ScriptedSource:
         self.now: NodeView | Exception = now
         self.asked = 0
         self.stopped = False
+        self.closed = False
 
     async def view(self) -> NodeView:
         self.asked += 1
@@ -45,6 +46,9 @@ class ScriptedSource:
 
     async def stop(self) -> None:
         self.stopped = True
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 def identity(i: int) -> str:
