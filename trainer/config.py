@@ -13,7 +13,7 @@ PARENT_POLL_INTERVAL = 2.0
 """Seconds between two looks whether the parent still lives."""
 ARITHMETIC_ADDRESS_SPACE = 2 << 30
 """Bytes of address space of a worker that reads strangers' files."""
-NICENESS = 10
+NICENESS = 5
 """How far a training process steps back behind others on its machine, of 19."""
 MAX_THREADS = 8
 """Default ceiling of CPU threads; ``FEDTUI_THREADS`` sets another number."""

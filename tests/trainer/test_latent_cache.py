@@ -1,0 +1,152 @@
+"""The cache gives back exactly what would be computed, and never something stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from trainer_rig import MakePictures, picture
+
+from trainer import cache, dataset, models
+from trainer.cache import Cache, Examples
+from trainer.job import Job
+from trainer.models.base import BaseModel, Digests, LoadedModel
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Path) -> BaseModel:
+    return models.resolve(str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def model(base: BaseModel) -> LoadedModel:
+    return base.family.load(base, torch.device("cpu"))
+
+
+class Encoder:
+    """Encodes a folder and counts how often the networks were asked."""
+
+    def __init__(self, base: BaseModel, model: LoadedModel, place: Path) -> None:
+        self.digests, self.model, self.place = Digests.of(base), model, place
+
+    def __call__(
+        self, folder: Path, resolution: int = 32, digests: Digests | None = None
+    ) -> tuple[Examples, int]:
+        calls = 0
+
+        class Counting:
+            def __getattr__(_, name: str) -> object:
+                nonlocal calls
+                calls += name in ("moments", "text_states")
+                return getattr(self.model, name)
+
+        examples = cache.encode(
+            dataset.scan(folder),
+            resolution,
+            Counting(),  # type: ignore[arg-type]
+            digests or self.digests,
+            Cache(self.place),
+            Job(),
+        )
+        return examples, calls
+
+
+@pytest.fixture
+def encode(base: BaseModel, model: LoadedModel, tmp_path: Path) -> Encoder:
+    return Encoder(base, model, tmp_path / "cache")
+
+
+def test_a_second_look_computes_nothing_and_differs_in_nothing(
+    encode: Encoder, base: BaseModel, model: LoadedModel, make_pictures: MakePictures
+) -> None:
+    folder = make_pictures(count=4)
+    first, calls = encode(folder)
+    assert calls == 4 + 3  # four pictures, three different captions
+    second, calls = encode(folder)
+    assert calls == 0
+    plain = cache.encode(dataset.scan(folder), 32, model, Digests.of(base), Cache(None), Job())
+    for other in (second, plain):
+        assert torch.equal(first.moments, other.moments)
+        assert torch.equal(first.states, other.states)
+        assert torch.equal(first.captions, other.captions)
+    assert first.moments.shape == (4, 8, 8, 8)
+    assert first.states.shape[0] == 3
+
+
+def test_an_edited_picture_is_encoded_again(encode: Encoder, make_pictures: MakePictures) -> None:
+    folder = make_pictures(count=3)
+    before, _ = encode(folder)
+    path = folder / "001.png"
+    stat = path.stat()
+    picture(77).save(path)
+    import os
+
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after, calls = encode(folder)
+    assert calls == 1
+    assert not torch.equal(before.moments[1], after.moments[1])
+    assert torch.equal(before.moments[0], after.moments[0])
+
+
+def test_an_edited_caption_is_encoded_again(encode: Encoder, make_pictures: MakePictures) -> None:
+    folder = make_pictures(count=3)
+    before, _ = encode(folder)
+    (folder / "001.txt").write_text("something else")
+    after, calls = encode(folder)
+    assert calls == 1
+    one, other = (e.states[e.captions[1]] for e in (before, after))
+    assert not torch.equal(one, other)
+
+
+def test_captions_stay_with_their_pictures(encode: Encoder, make_pictures: MakePictures) -> None:
+    folder = make_pictures(count=5)
+    examples, _ = encode(folder)
+    texts = sorted({p.caption.text for p in dataset.scan(folder).pictures})
+    for index, found in enumerate(dataset.scan(folder).pictures):
+        state = encode.model.text_states(found.caption.text)
+        assert torch.equal(examples.states[examples.captions[index]], state)
+        assert texts[int(examples.captions[index])] == found.caption.text
+
+
+def test_another_resolution_or_model_is_another_entry(
+    encode: Encoder, make_pictures: MakePictures
+) -> None:
+    folder = make_pictures(count=2)
+    encode(folder)
+    assert encode(folder, resolution=64)[1] == 2
+    parts = dict(encode.digests.components)
+    assert encode(folder, digests=Digests(parts | {"vae": "other"}))[1] == 2
+    assert encode(folder, digests=Digests(parts | {"text_encoder": "other"}))[1] == 2
+    assert encode(folder, digests=Digests(parts | {"unet": "other"}))[1] == 0
+
+
+@pytest.mark.parametrize("how", ["cut", "flip", "empty"])
+def test_a_damaged_entry_is_computed_again(
+    encode: Encoder, make_pictures: MakePictures, how: str
+) -> None:
+    folder = make_pictures(count=2)
+    first, _ = encode(folder)
+    entries = sorted(encode.place.rglob("*.safetensors"))
+    for path in entries:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        damaged = {"cut": content[:-5], "flip": content, "empty": b""}[how]
+        path.write_bytes(damaged)
+    second, calls = encode(folder)
+    assert calls == len(entries)
+    assert torch.equal(first.moments, second.moments)
+    assert encode(folder)[1] == 0
+
+
+def test_moments_are_kept_and_not_one_sample_of_them(
+    model: LoadedModel, encode: Encoder, make_pictures: MakePictures
+) -> None:
+    moments = encode(make_pictures(count=2))[0].moments
+    shape = model.latent_shape(moments)
+    torch.manual_seed(0)
+    one, two = (model.latents(moments, torch.randn(shape)) for _ in range(2))
+    assert one.shape == shape == (2, 4, 8, 8)
+    assert not torch.equal(one, two)
+    mean = moments.chunk(2, dim=1)[0] * model.vae.config.scaling_factor  # type: ignore[attr-defined]
+    assert torch.allclose(model.latents(moments, torch.zeros(shape)), mean)

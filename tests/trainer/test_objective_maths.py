@@ -1,0 +1,62 @@
+"""Targets and weights against their formulas and against diffusers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
+
+from trainer import objective
+from trainer.errors import TrainerError
+
+KINDS = ("epsilon", "v_prediction", "sample")
+
+
+def schedule(kind: str) -> DDPMScheduler:
+    return DDPMScheduler(prediction_type=kind, beta_schedule="squaredcos_cap_v2")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_target_gives_back_latents_and_noise(kind: str) -> None:
+    """Whatever is predicted, x_0 and epsilon can be recovered from it and x_t."""
+    torch.manual_seed(0)
+    s = schedule(kind)
+    x, noise = torch.randn(2, 3, 4, 8, 8, dtype=torch.float64)
+    t = torch.tensor([10, 400, 900])
+    a = s.alphas_cumprod[t].double().view(-1, 1, 1, 1)
+    noisy = a.sqrt() * x + (1 - a).sqrt() * noise
+    wanted = objective.target(s, x, noise, t).double()
+    recovered = {
+        "epsilon": lambda: (noisy - (1 - a).sqrt() * wanted) / a.sqrt(),
+        "v_prediction": lambda: a.sqrt() * noisy - (1 - a).sqrt() * wanted,
+        "sample": lambda: wanted,
+    }[kind]()
+    assert torch.allclose(recovered, x, atol=1e-4)
+
+
+def test_an_unknown_prediction_type_is_refused() -> None:
+    s = schedule("epsilon")
+    s.register_to_config(prediction_type="flow")
+    x = torch.zeros(1, 4, 2, 2)
+    with pytest.raises(TrainerError, match="not supported"):
+        objective.target(s, x, x, torch.tensor([1]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_min_snr_weights_follow_the_paper(kind: str) -> None:
+    s, gamma = schedule(kind), 5.0
+    t = torch.tensor([1, 100, 500, 990])
+    snr = compute_snr(s, t)
+    clipped = snr.clamp_max(gamma)
+    wanted = {"epsilon": clipped / snr, "v_prediction": clipped / (snr + 1), "sample": clipped}
+    weights = objective.min_snr_weights(s, t, gamma)
+    assert torch.allclose(weights, wanted[kind], rtol=1e-4)
+
+
+def test_loss_is_a_mean_over_examples() -> None:
+    prediction = torch.stack([torch.full((4, 2, 2), 1.0), torch.full((4, 2, 2), 3.0)])
+    zero = torch.zeros_like(prediction)
+    assert objective.per_example(prediction, zero).tolist() == [1.0, 9.0]
+    assert float(objective.loss(prediction, zero)) == 5.0
+    assert float(objective.loss(prediction, zero, torch.tensor([1.0, 0.0]))) == 0.5
