@@ -32,28 +32,11 @@ from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.server import MemberServer
-from p2p.status import (
-    CommitStatus,
-    ContributionStatus,
-    Observer,
-    PeerSnapshot,
-    PeerStatus,
-    display_name,
-)
+from p2p.status import Observer, PeerSnapshot, display_name
 from p2p.store import DirectoryLock
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
 from p2p.workload import Workload
-
-__all__ = [
-    "CommitStatus",
-    "ContributionStatus",
-    "Peer",
-    "PeerSnapshot",
-    "PeerStatus",
-    "Timing",
-    "read_genesis",
-]
 
 
 class Peer:
