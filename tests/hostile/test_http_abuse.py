@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from member_rig import Member, RawConnection, Room, eventually, identity, request
 
+from p2p.addresses import Address
 from p2p.client import ClientLimits
 from p2p.errors import NetworkError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
@@ -294,8 +295,32 @@ async def test_a_hostile_answer_is_a_network_error(room: Room, answer: bytes) ->
     async with impostor:
         host, port = impostor.sockets[0].getsockname()
         ada.addresses.forget(mallory.id)
-        ada.addresses.hint(mallory.id, [type(ada.address)(host, port)])
+        ada.addresses.hint(mallory.id, [Address(host, port)])
         with pytest.raises(NetworkError):
             await ada.client.hello(mallory.id, b"x")
         with pytest.raises(NetworkError):
             await ada.client.fetch_ledger(mallory.id, 0)
+
+
+async def test_a_redirect_is_not_followed(room: Room) -> None:
+    """A member must not be able to make us connect elsewhere on its behalf."""
+    ada, mallory = await room.add(client=ClientLimits(hello=1.0)), await room.add()
+    lured: list[object] = []
+    trap = await asyncio.start_server(lambda *connection: lured.append(connection), "127.0.0.1", 0)
+    port = trap.sockets[0].getsockname()[1]
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        location = b"Location: http://127.0.0.1:%d/\r\n" % port
+        writer.write(b"HTTP/1.1 307 Go\r\n" + location + b"Content-Length: 0\r\n\r\n")
+        writer.close()
+
+    impostor = await asyncio.start_server(
+        redirect, "127.0.0.1", 0, ssl=mallory.tls.listening_context
+    )
+    async with trap, impostor:
+        ada.addresses.forget(mallory.id)
+        ada.addresses.hint(mallory.id, [Address(*impostor.sockets[0].getsockname())])
+        with pytest.raises(NetworkError, match="307"):
+            await ada.client.hello(mallory.id, b"x")
+    assert lured == []
