@@ -10,7 +10,7 @@ from fedtui.learner import LearnerState
 from fedtui.task import MICRO, MILLI
 from fedtui.training import ProcessState
 from fedtui.view import CommitView, InputView, PeerState, PeerView, Phase, RoundView, TrainerView
-from p2p.peer import CommitStatus, PeerSnapshot, PeerStatus
+from p2p.status import CommitStatus, PeerSnapshot, PeerStatus
 
 Status = dict[str, bool | int | str]
 DEVICE_CHARS = 32

@@ -80,7 +80,9 @@ def open_directory(options: DemoOptions) -> DemoPaths:
         return DemoPaths(Path(tempfile.mkdtemp(prefix="fedtui-demo-")))
     try:
         options.directory.mkdir(parents=True, exist_ok=True)
-        occupied = any(options.directory.iterdir())
+        paths = DemoPaths(options.directory)
+        # The interface's own two files are there before the room it starts.
+        occupied = set(options.directory.iterdir()) - {paths.log, paths.events}
     except OSError as error:
         raise UsageError(f"cannot use {options.directory}", error.strerror or "") from error
     if occupied:
@@ -89,4 +91,4 @@ def open_directory(options: DemoOptions) -> DemoPaths:
             "a demo never writes into files that are there already",
             "name a new directory, or leave --dir out",
         )
-    return DemoPaths(options.directory)
+    return paths
