@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,7 @@ class Peer:
         self._tasks = TaskOwner("peer")
         self._found: set[str] = set()
         self._started_at = 0.0
-        self._lock: DirectoryLock | None = None
+        self._running = AsyncExitStack()
 
     # --- life ------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -92,18 +93,27 @@ class Peer:
 
         Raises:
             StorageError: the directory is in use by another process, or the disk refuses.
-            NetworkError: the port is taken.
+            NetworkError: the port is taken. What had been opened is closed again in any case.
         """
-        self._lock = await asyncio.to_thread(DirectoryLock, self._directory)
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._running = stack.pop_all()
+        self._emit("room.joined", room=self.room_id, round=self.round, head=self.head)
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        lock = await asyncio.to_thread(DirectoryLock, self._directory)
+        stack.callback(lock.release)
         self._ledger = await asyncio.to_thread(Ledger, self._directory, self.room_id)
+        stack.push_async_callback(asyncio.to_thread, self._ledger.close)
         journal = await asyncio.to_thread(self._ledger.journal)
         incarnation = await asyncio.to_thread(self._ledger.next_incarnation)
         self.blobs = BlobStore(self._directory / "blobs", max_blob=self.genesis.policy.max_blob)
-        me = self.identity
         certificates = {peer: member.certificate_der for peer, member in self._members.items()}
-        tls = MemberTLS(me, certificates)
+        tls = MemberTLS(self.identity, certificates)
         self._client = PeerClient(tls, self._book)
-        signer = EnvelopeSigner(me, self.room_id)
+        await self._client.start()
+        stack.push_async_callback(self._client.stop)
+        signer = EnvelopeSigner(self.identity, self.room_id)
         self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
         self._driver = RoundDriver(
             self._core,
@@ -116,26 +126,11 @@ class Peer:
             moved=self._moved,
         )
         self._server = MemberServer(tls, self, self.blobs)
-        await self._client.start()
         await self._server.start((self._host,), self._port)
-        self._gossip = Gossip(
-            me,
-            self.room_id,
-            self._client,
-            self._book,
-            members=self._members,
-            incarnation=incarnation,
-            port=self._server.port,
-            interval=self._probe_interval,
-            listener=GossipListener(
-                peer_head=lambda peer, round_, head, attempt: self._driver.on_peer_head(
-                    peer, round_
-                ),
-                peer_state=self._on_peer_state,
-            ),
-        )
+        stack.push_async_callback(self._server.stop)
+        self._gossip = self._new_gossip(incarnation)
         self._discovery = Discovery(
-            me.peer_id,
+            self.identity.peer_id,
             self.room_id,
             self._server.port,
             on_hint=lambda peer, hints: self._book.hint(peer, hints),
@@ -146,25 +141,31 @@ class Peer:
         )
         self._started_at = clock.now()
         self._moved()
-        await self._gossip.start()
-        await self._discovery.start()
-        await self._driver.start()
+        for part in (self._gossip, self._discovery, self._driver):
+            await part.start()
+            stack.push_async_callback(part.stop)
         self._tasks.spawn(self._tell_who_is_there(), "liveness")
-        self._emit("room.joined", room=self.room_id, round=self.round, head=self.head)
+        stack.push_async_callback(self._tasks.cancel)
+
+    def _new_gossip(self, incarnation: int) -> Gossip:
+        return Gossip(
+            self.identity,
+            self.room_id,
+            self._client,
+            self._book,
+            members=self._members,
+            incarnation=incarnation,
+            port=self._server.port,
+            interval=self._probe_interval,
+            listener=GossipListener(
+                peer_head=lambda peer, round_, *_: self._driver.on_peer_head(peer, round_),
+                peer_state=self._on_peer_state,
+            ),
+        )
 
     async def stop(self) -> None:
         """Says goodbye and ends everything; the directory may be opened again afterwards."""
-        if self._lock is None:
-            return
-        await self._tasks.cancel()
-        await self._driver.stop()
-        await self._discovery.stop()
-        await self._gossip.stop()
-        await self._server.stop()
-        await self._client.stop()
-        await asyncio.to_thread(self._ledger.close)
-        self._lock.release()
-        self._lock = None
+        await self._running.aclose()
 
     # --- what the server asks --------------------------------------------------------------------
     def on_message(self, sender: str, data: bytes) -> None:

@@ -892,7 +892,7 @@ class RoundCore:
             raise ProtocolError("a certificate is for another result")
         self._check_qc(qc, "prepare")
         self._check_body(parse_result(prepared.body))
-        lock = Lock(qc.attempt, qc.value, prepared.body, qc)
+        lock = Lock(prepared.body, qc)
         proof = self._round.proof
         if proof is None or proof.attempt < qc.attempt:
             self._round.proof = lock

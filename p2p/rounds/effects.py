@@ -20,10 +20,16 @@ TimerName = Literal["deadline", "attempt", "grace", "resend"]
 class Lock:
     """A value that a quorum prepared: the only one this node may vote for without better proof."""
 
-    attempt: int
-    value: str
     body: str
     qc: QC
+
+    @property
+    def attempt(self) -> int:
+        return self.qc.attempt
+
+    @property
+    def value(self) -> str:
+        return self.qc.value
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ class Ledger:
 def _read_lock(data: bytes) -> Lock:
     prepared = parse(Prepared.kind, data)
     assert isinstance(prepared, Prepared)
-    return Lock(prepared.qc.attempt, prepared.qc.value, prepared.body, prepared.qc)
+    return Lock(prepared.body, prepared.qc)
 
 
 def _commits(database: sqlite3.Connection) -> Iterator[Committed]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from p2p.messages import Phase, parse_result
+from p2p.messages import Phase, parse_result, value_of
 from p2p.rounds.effects import CommitRound, Journal, Lock, Persist, ProposalMade, VoteCast
 from p2p.rounds.rules import Facts, parts_of
 from p2p.sim.parts import INITIAL_BLOB, combine
@@ -85,6 +85,6 @@ class Invariants:
             self._require("S7", up, f"{node[:1]} loses a lock in round {disk.round}")
         if lock is not None and facts.round == disk.round:
             signers = {entry.peer for entry in lock.qc.signatures} & set(facts.voters)
-            proven = len(signers) >= quorum and lock.qc.value == lock.value
+            proven = len(signers) >= quorum and value_of(lock.body) == lock.value
             proven = proven and parse_result(lock.body).parent == facts.parent
             self._require("S7", proven, f"{node[:1]} locks without a certificate")

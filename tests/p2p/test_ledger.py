@@ -1,0 +1,156 @@
+"""What a node said is still there after it was killed, and damage is noticed."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from toy_room import identity, toy_genesis
+
+from p2p.errors import StorageError
+from p2p.messages import QC, Commit, Contribution, Signature, chain_hash, value_of
+from p2p.peer import read_genesis
+from p2p.rounds.effects import (
+    AttemptMoved,
+    Committed,
+    Contributed,
+    Journal,
+    Lock,
+    ProposalMade,
+    Record,
+    Remembered,
+    VoteCast,
+)
+from p2p.rounds.ledger import FILE_NAME, Ledger
+from p2p.rounds.rules import Facts, make_result
+from p2p.rounds.signing import EnvelopeSigner
+from p2p.store import DirectoryLock
+
+GENESIS = toy_genesis(3)
+ROOM = GENESIS.id
+SIGNER = EnvelopeSigner(identity(0), ROOM)
+
+
+def committed(last: Committed | None) -> Committed:
+    facts = Facts.after(read_genesis(GENESIS), ROOM, last)
+    result = make_result(facts, 0, (), (), facts.voters, facts.previous_blob, facts.previous_size)
+    body = result.to_bytes().decode()
+    value = value_of(body)
+    return Committed(
+        facts.round,
+        value,
+        chain_hash(facts.parent, value),
+        Commit(body=body, qc=qc(facts.round, value, "commit")).to_bytes(),
+    )
+
+
+def qc(round_number: int, value: str, phase: str) -> QC:
+    return QC.model_validate(
+        {
+            "round": round_number,
+            "attempt": 0,
+            "phase": phase,
+            "value": value,
+            "signatures": (Signature(peer=SIGNER.peer_id, signature="A" * 86),),
+        }
+    )
+
+
+def word_of_round(number: int, parent: str) -> list[Record]:
+    contribution = SIGNER.seal(
+        Contribution(
+            peer=SIGNER.peer_id,
+            round=number,
+            parent=parent,
+            plan="1" * 64,
+            blob="2" * 64,
+            size=5,
+            samples=3,
+            steps=1,
+        )
+    )
+    value = "3" * 64
+    lock = Lock("{}", qc(number, value, "prepare"))
+    return [
+        Contributed(number, contribution),
+        AttemptMoved(number, 2),
+        ProposalMade(number, 2, contribution),
+        VoteCast(number, 2, "prepare", value),
+        VoteCast(number, 2, "commit", value, lock),
+    ]
+
+
+def test_a_reopened_ledger_equals_the_journal_that_wrote_it(tmp_path: Path) -> None:
+    journal = Journal()
+    first = committed(None)
+    records = [*word_of_round(1, ROOM), first, *word_of_round(2, first.commit_hash)]
+    ledger = Ledger(tmp_path, ROOM)
+    for record in records:
+        ledger.write(record)
+        journal.apply(record)
+        # No close(): what write() returned from is on disk.
+        again = Ledger(tmp_path, ROOM)
+        assert again.journal() == journal
+        again.close()
+    assert list(ledger.entries(1)) == [first.payload]
+    assert list(ledger.entries(2)) == []
+    ledger.close()
+
+
+def test_a_second_vote_of_one_phase_cannot_even_be_written(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    ledger.write(VoteCast(1, 0, "prepare", "1" * 64))
+    with pytest.raises(StorageError):
+        ledger.write(VoteCast(1, 0, "prepare", "2" * 64))
+    assert ledger.journal().votes == {(0, "prepare"): "1" * 64}
+    ledger.close()
+
+
+def test_incarnations_grow_with_every_start(tmp_path: Path) -> None:
+    seen = []
+    for _ in range(3):
+        ledger = Ledger(tmp_path, ROOM)
+        seen.append(ledger.next_incarnation())
+        ledger.close()
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "chain", "payload"])
+def test_a_damaged_ledger_is_kept_aside_and_the_node_falls_silent(
+    tmp_path: Path, damage: str
+) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    first = committed(None)
+    ledger.write(first)
+    ledger.write(committed(first))
+    ledger.close()
+    path = tmp_path / FILE_NAME
+    if damage == "garbage":
+        path.write_bytes(b"\x00" * 100 + path.read_bytes()[100:])
+    else:
+        change = f"commit_hash='{'0' * 64}'" if damage == "chain" else "payload=x'00'"
+        with sqlite3.connect(path) as database:
+            database.execute(f"UPDATE commits SET {change} WHERE round=1")
+    ledger = Ledger(tmp_path, ROOM)
+    assert ledger.quarantined is not None
+    assert ledger.quarantined.exists()
+    assert ledger.journal() == Journal(amnesia=True)
+    ledger.write(Remembered(1))
+    assert not ledger.journal().amnesia
+    ledger.close()
+
+
+def test_use_after_close_is_an_error_of_the_family(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    ledger.close()
+    with pytest.raises(StorageError):
+        ledger.write(AttemptMoved(1, 1))
+
+
+def test_one_process_per_directory(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    with pytest.raises(StorageError, match="already running"):
+        DirectoryLock(tmp_path)
+    lock.release()
+    DirectoryLock(tmp_path).release()
