@@ -1,0 +1,196 @@
+"""The learner does what is missing once, gives up where trying again cannot help, and moves on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedtui import limits
+from fedtui.demo.founding import draw_share, found
+from fedtui.demo.options import DemoOptions, open_directory
+from fedtui.learner import Goal, Learner, Trained
+from fedtui.rooms import Room
+from fedtui.training import TrainerProcess
+
+WORKER = """
+import json, sys
+def say(**message):
+    print(json.dumps(message), flush=True)
+say(kind="ready", role="full", device="none", pid=1)
+sha256, answer = sys.argv[1:]
+for line in sys.stdin:
+    request = json.loads(line)
+    number, kind = request["id"], request["kind"]
+    print(kind, file=sys.stderr, flush=True)
+    if kind == "load":
+        say(kind="done", request=number, result={"sha256": sha256})
+    elif kind == "cancel":
+        say(kind="failed", request=request["request"], title="Cancelled", cancelled=True)
+    elif kind == "train" and answer == "fail":
+        say(kind="failed", request=number, title="no luck")
+    elif kind == "train" and answer == "hopeless":
+        say(kind="failed", request=number, title="no pictures", code=5)
+"""
+
+
+@dataclass
+class Ear:
+    """Hears what a learner hands in and says."""
+
+    contributions: list[Trained] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    async def contribute(self, path: Path, trained: Trained) -> None:
+        self.contributions.append(trained)
+
+    def emit(self, type_: str, /, **fields: Any) -> None:
+        self.events.append((type_, fields))
+
+    def notices(self) -> list[str]:
+        return [str(fields["text"]) for type_, fields in self.events if type_ == "notice"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A founded room of one, its pictures, and where its first adapter lies."""
+
+    room: Room
+    data: Path
+    initial: Path
+
+    def goal(self, number: int = 1) -> Goal:
+        return Goal(number, self.initial, "0" * 64, train=True)
+
+    def learner(self, trainer: TrainerProcess, ear: Ear, *, previews: bool = False) -> Learner:
+        return Learner(
+            self.room,
+            trainer,
+            ear,
+            node="me",
+            folder=str(self.data),
+            cache=self.room.paths.root / "cache",
+            previews=previews,
+        )
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> Place:
+    options = DemoOptions(nodes=1, rounds=2, steps=3, directory=tmp_path / "demo")
+    paths = open_directory(options)
+    arithmetic = TrainerProcess("arithmetic")
+    founded = await found(options, paths, arithmetic)
+    await draw_share(options, paths, 0, arithmetic)
+    await arithmetic.stop()
+    return Place(founded.room, paths.data(0), paths.initial)
+
+
+def scripted(place: Place, answer: str, sha256: str = "") -> tuple[TrainerProcess, list[str]]:
+    """A worker that answers a training in one way, and the requests it has got."""
+    asked: list[str] = []
+    command = (sys.executable, "-c", WORKER, sha256 or place.room.task.model_sha256, answer)
+    return TrainerProcess(command=command, on_log=asked.append), asked
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(120):
+        while not condition():  # noqa: ASYNC110 - conditions of parts under test
+            await asyncio.sleep(0.01)
+
+
+async def test_another_model_than_the_rooms_is_never_trained(place: Place) -> None:
+    trainer, asked = scripted(place, "fail", sha256="f" * 64)
+    ear = Ear()
+    learner = place.learner(trainer, ear)
+    learner.aim(place.goal())
+    running = asyncio.create_task(learner.run())
+    await until(lambda: bool(learner.state.blocked))
+    running.cancel()
+    await trainer.stop()
+    assert "not the one of the room" in learner.state.blocked
+    assert asked == ["load", "stop"]
+
+
+async def test_what_cannot_get_better_is_not_tried_again(place: Place) -> None:
+    trainer, asked = scripted(place, "hopeless")
+    learner = place.learner(trainer, Ear())
+    learner.aim(place.goal())
+    running = asyncio.create_task(learner.run())
+    await until(lambda: bool(learner.state.blocked))
+    running.cancel()
+    await trainer.stop()
+    assert asked.count("train") == 1
+
+
+async def test_a_failing_training_is_tried_again_but_not_for_ever(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtui.learner.TRAIN_RETRY_WAIT_S", 0.0)
+    trainer, asked = scripted(place, "fail")
+    ear = Ear()
+    learner = place.learner(trainer, ear)
+    running = asyncio.create_task(learner.run())
+    learner.aim(place.goal(1))
+    await until(lambda: any("without this node" in text for text in ear.notices()))
+    assert asked.count("train") == limits.TRAIN_RETRIES
+    learner.aim(place.goal(2))
+    await until(lambda: asked.count("train") > limits.TRAIN_RETRIES)
+    running.cancel()
+    await trainer.stop()
+    assert not ear.contributions
+
+
+async def test_a_round_that_is_over_is_not_trained_to_its_end(place: Place) -> None:
+    trainer, asked = scripted(place, "never")
+    learner = place.learner(trainer, Ear())
+    running = asyncio.create_task(learner.run())
+    learner.aim(place.goal(1))
+    await until(lambda: asked.count("train") == 1)
+    learner.aim(place.goal(2))
+    await until(lambda: asked.count("train") == 2)
+    running.cancel()
+    await trainer.stop()
+    assert asked[:4] == ["load", "train", "cancel", "train"]
+
+
+@pytest.mark.slow
+async def test_nothing_is_trained_or_drawn_twice_across_a_restart(place: Place) -> None:
+    trainer = TrainerProcess("full", threads=1)
+    first, second = Ear(), Ear()
+    for ear in (first, second):
+        learner = place.learner(trainer, ear, previews=True)
+        learner.aim(place.goal())
+        running = asyncio.create_task(learner.run())
+        await until(lambda ear=ear: bool(ear.contributions))  # type: ignore[misc]
+        running.cancel()
+        assert len(learner.previews) == place.room.task.preview.count
+        assert [point.step for point in learner.losses][-1] == 3
+    await trainer.stop()
+    assert first.contributions == second.contributions
+    kinds = {type_ for type_, _ in first.events}
+    assert kinds == {"preview.ready", "train.progress", "train.finished"}
+    assert second.events == []
+
+
+@pytest.mark.slow
+async def test_a_contribution_is_a_function_of_seed_round_and_node(
+    place: Place, tmp_path: Path
+) -> None:
+    hashes = []
+    for _ in range(2):
+        trainer = TrainerProcess("full", threads=1)
+        ear = Ear()
+        learner = place.learner(trainer, ear)
+        learner.aim(place.goal())
+        running = asyncio.create_task(learner.run())
+        await until(lambda ear=ear: bool(ear.contributions))  # type: ignore[misc]
+        running.cancel()
+        await trainer.stop()
+        hashes.append(ear.contributions[0].sha256)
+        place.room.paths.contribution(1).unlink()
+    assert hashes[0] == hashes[1]
