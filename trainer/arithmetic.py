@@ -54,6 +54,7 @@ def describe(request: Describe, job: Job) -> Result:
         "sha256": Digests.of(model).model,
         "resolution": model.resolution,
         "prompts": list(federated.DEMO_PROMPTS) if built_in else [],
+        "algorithms": sorted(modes.MODES),
     }
 
 

@@ -83,8 +83,9 @@ class Load(Request):
 class Describe(Request):
     """Names a base model by its content, without loading it. Arithmetic.
 
-    ``prompts`` suit the built-in experiment; other models have none. Result:
-    ``{"model", "sha256", "resolution", "prompts"}``.
+    ``prompts`` suit the built-in experiment; other models have none. ``algorithms`` are the modes
+    that :class:`Combine` knows. Result:
+    ``{"model", "sha256", "resolution", "prompts", "algorithms"}``.
     """
 
     kind: ClassVar[str] = "describe"

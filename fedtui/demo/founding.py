@@ -16,7 +16,7 @@ from typing import Any
 
 from fedtui import rooms
 from fedtui.demo.options import MODEL, DemoOptions, DemoPaths
-from fedtui.errors import ExitCode, FedtuiError
+from fedtui.errors import ExitCode, FedtuiError, UsageError
 from fedtui.paths import Profile, make_private
 from fedtui.task import AdapterTask, PreviewTask, Task
 from fedtui.training import TrainerProcess
@@ -77,8 +77,13 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         Participant(i, NAMES[i], _identity(options.seed, i), paths.profile(i), paths.data(i))
         for i in range(options.nodes)
     )
-    prompts = await _split(options, paths, arithmetic) if options.data else []
     model = await arithmetic.request(Describe(MODEL))
+    if options.algorithm not in model["algorithms"]:
+        raise UsageError(
+            f"there is no algorithm {options.algorithm!r}",
+            remedy=f"one of {', '.join(model['algorithms'])}",
+        )
+    prompts = await _split(options, paths, arithmetic) if options.data else []
     task = Task(
         model=MODEL,
         model_sha256=model["sha256"],

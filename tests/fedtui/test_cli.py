@@ -87,6 +87,7 @@ def test_a_daemon_without_a_room_says_what_to_do(environment: dict[str, str]) ->
         ["generate", "a house", "--out", "house.png", "--size", "large"],
         ["generate", "a house", "--out", "house.png", "--lora", "missing.safetensors:0.5"],
         ["demo", "--nodes", "0"],
+        ["demo", "--headless", "--algorithm", "nonsense"],
         ["export", "--out", "x"],
     ],
 )
