@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TERMINATED = 143
 HUNG_UP = 129
+STYLES = Path(__file__).parent / "styles"
 WIDTHS = [(0, "-tiny"), (MIN_COLUMNS, "-narrow"), (100, "-wide"), (160, "-xwide")]
 HEIGHTS = [(0, "-flat"), (MIN_LINES, "-low"), (20, "-short"), (34, "-tall"), (52, "-xtall")]
 
@@ -44,9 +45,9 @@ class FedtuiApp(App[None]):
 
     TITLE = "fedtui"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
-        "styles/base.tcss",
-        "styles/dashboard.tcss",
-        "styles/dialogs.tcss",
+        STYLES / "base.tcss",
+        STYLES / "dashboard.tcss",
+        STYLES / "dialogs.tcss",
     ]
     BINDINGS = GLOBAL_KEYS
     HORIZONTAL_BREAKPOINTS = WIDTHS

@@ -80,13 +80,13 @@ def plot(points: Sequence[LossPoint], width: int, height: int, marker: Marker) -
     if columns < 4 or rows < 2:
         return []
     wide, high = columns * across, rows * down
-    values = [point.loss for point in points]
+    places = [i * (wide - 1) // max(1, len(points) - 1) for i in range(len(points))]
+    edges = boundaries(points, places, across)
+    xs, values = averaged(places, [point.loss for point in points])
     low, top = min(values), max(values)
     reach = (top - low) or 1.0
-    xs = [i * (wide - 1) // max(1, len(points) - 1) for i in range(len(points))]
     ys = [round((top - value) / reach * (high - 1)) for value in values]
     dots = traced(xs, ys)
-    edges = boundaries(points, xs, across)
     cells = [[0] * columns for _ in range(rows)]
     for x, y in dots:
         bit = BRAILLE[y % 4][x % 2] if marker == "braille" else 1 << (y % 2 * 2 + x % 2)
@@ -98,6 +98,14 @@ def plot(points: Sequence[LossPoint], width: int, height: int, marker: Marker) -
     if rows < height:
         lines.append(axis(edges, columns))
     return lines
+
+
+def averaged(places: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """One value per column of dots, the mean of those that fall on it: the noise is in between."""
+    columns: dict[int, list[float]] = {}
+    for x, value in zip(places, values, strict=True):
+        columns.setdefault(x, []).append(value)
+    return list(columns), [sum(column) / len(column) for column in columns.values()]
 
 
 def traced(xs: Sequence[int], ys: Sequence[int]) -> set[tuple[int, int]]:

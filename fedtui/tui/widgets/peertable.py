@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -106,7 +107,8 @@ def count_of(peer: PeerView) -> str:
     return NOTHING if peer.samples is None else f"{min(peer.samples, 9_999_999)}"
 
 
-def fitted(width: int) -> list[tuple[Column, int]]:
+@lru_cache(8)
+def fitted(width: int) -> tuple[tuple[Column, int], ...]:
     """The columns that fit, each with its width; what is left over widens those that can grow."""
     kept = list(COLUMNS)
     while len(kept) > 1 and needed(kept) > width:
@@ -120,7 +122,7 @@ def fitted(width: int) -> list[tuple[Column, int]]:
                 spare -= 1
     # A window of a few cells still gets a name, only shorter.
     widths[0] = min(widths[0], max(4, width))
-    return list(zip(kept, widths, strict=True))
+    return tuple(zip(kept, widths, strict=True))
 
 
 def needed(columns: list[Column]) -> int:
@@ -137,7 +139,6 @@ class PeerTable(DrawnList):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._peers: tuple[PeerView, ...] = ()
-        self._columns: list[tuple[Column, int]] = []
         self._drawn: dict[int, Line] = {}
         self._cursor = 0
         self._message = CONNECTING
@@ -188,7 +189,6 @@ class PeerTable(DrawnList):
 
     def _measure(self) -> None:
         width, height = self.room
-        self._columns = fitted(width)
         self.virtual_size = Size(width, len(self._peers) + 1 if self._peers else height)
 
     def on_resize(self) -> None:
@@ -208,7 +208,7 @@ class PeerTable(DrawnList):
 
     def _line(self, row: int) -> Line:
         spans: list[Span] = []
-        for column, width in self._columns:
+        for column, width in fitted(self.room.width):
             if spans:
                 spans.append((" " * GUTTER, "text"))
             spans.extend(column.cell(self._peers[row], width))
@@ -221,7 +221,7 @@ class PeerTable(DrawnList):
             lines = notice(self._message, width, height)
             return inked(self, lines[y] if y < len(lines) else (), width)
         if y == 0:
-            return inked(self, header(self._columns), width)
+            return inked(self, header(fitted(width)), width)
         row = self.scroll_offset.y + y - 1
         if row >= len(self._peers):
             return inked(self, (), width)
@@ -266,7 +266,7 @@ class PeerTable(DrawnList):
         return (f"the id of {name_of(peer)}", peer.id) if peer else None
 
 
-def header(columns: list[tuple[Column, int]]) -> Line:
+def header(columns: Iterable[tuple[Column, int]]) -> Line:
     """The names of the columns, aligned as their cells are."""
     spans: list[Span] = []
     for column, width in columns:

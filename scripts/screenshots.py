@@ -1,0 +1,193 @@
+"""Pictures of the interface for the documentation, from recorded views or from a running node.
+
+    scripts/screenshots.py record --control SOCKET NAME   keep what a node shows now
+    scripts/screenshots.py draw                           draw every recorded view
+    scripts/screenshots.py draw --control SOCKET          draw what a node shows now
+
+Recorded views lie in ``tests/tui/data``: one JSON file each, their pictures beside them. Drawing is
+the real application without a terminal; the result is SVG, and PNG where ``rsvg-convert`` is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # before Textual is imported
+
+from fedtui.tui.app import FedtuiApp
+from fedtui.tui.feed import ViewSource
+from fedtui.tui.widgets.picture import Picture
+from fedtui.view import NodeView, from_json, to_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "tests" / "tui" / "data"
+PICTURES = ROOT / "docs" / "pictures"
+PNG_PIXELS_PER_COLUMN = 12
+SETTLE_S = 20.0
+STEP_S = 0.1
+
+
+class Shot(NamedTuple):
+    """A screen at a size, after some keys."""
+
+    name: str
+    columns: int
+    lines: int
+    keys: tuple[str, ...] = ()
+
+
+SHOTS = (
+    Shot("80x24", 80, 24),
+    Shot("120x40", 120, 40),
+    Shot("200x60", 200, 60),
+    Shot("large", 120, 40, ("space",)),
+    Shot("help", 120, 40, ("question_mark",)),
+)
+
+
+class Still:
+    """A source that always shows the same view."""
+
+    def __init__(self, view: NodeView) -> None:
+        self._view = view
+
+    async def view(self) -> NodeView:
+        """The recorded view."""
+        return self._view
+
+    async def stop(self) -> None:
+        """Nothing runs."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def read(path: Path) -> NodeView:
+    """A recorded view, its pictures found beside it."""
+    view = from_json(NodeView, json.loads(path.read_text()))
+    return replace(
+        view, previews=tuple(replace(p, path=str(path.parent / p.path)) for p in view.previews)
+    )
+
+
+def record(view: NodeView, name: str, folder: Path) -> Path:
+    """Keeps ``view`` and its pictures in ``folder``, without paths of this machine."""
+    pictures = folder / name
+    pictures.mkdir(parents=True, exist_ok=True)
+    kept = []
+    prompts: list[tuple[str, int]] = []
+    for preview in view.previews:
+        recipe = (preview.prompt, preview.seed)
+        if recipe not in prompts:
+            prompts.append(recipe)
+        target = pictures / f"r{preview.round}-{prompts.index(recipe)}.png"
+        shutil.copyfile(preview.path, target)
+        kept.append(replace(preview, path=f"{name}/{target.name}"))
+    adapter = Path(view.adapter).name if view.adapter else None
+    path = folder / f"{name}.json"
+    anonymous = replace(view, previews=tuple(kept), adapter=adapter)
+    path.write_text(json.dumps(to_json(anonymous), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+async def draw(source: ViewSource, shot: Shot, theme: str) -> str:
+    """One screen as SVG."""
+    # Blocks: the fonts of most SVG viewers lack braille, or give it another width.
+    app = FedtuiApp(source, theme=theme, marker="block", pictures="quadrant")
+    async with app.run_test(size=(shot.columns, shot.lines)) as pilot:
+        for key in ("", *shot.keys):
+            if key:
+                await pilot.press(key)
+            for _ in range(int(SETTLE_S / STEP_S)):
+                await pilot.pause(STEP_S)
+                visible = [p for p in app.screen.query(Picture) if p.is_on_screen]
+                if app.feed.view is not None and all(p.settled for p in visible):
+                    break
+        await pilot.pause()
+        return without_leading_blanks(app.export_screenshot(title="fedtui"))
+
+
+def without_leading_blanks(svg: str) -> str:
+    """The same picture for viewers that drop blanks at the start of a text, as librsvg does."""
+    blank = "&#160;"
+
+    def moved(match: re.Match[str]) -> str:
+        head, x, middle, length, tail, text = match.groups()
+        bare = text
+        while bare.startswith(blank):
+            bare = bare[len(blank) :]
+        blanks = (len(text) - len(bare)) // len(blank)
+        if not blanks or not bare:
+            return match.group(0)
+        width = float(length) / len(re.sub(r"&#?\w+;", "x", text))
+        start, rest = float(x) + blanks * width, float(length) - blanks * width
+        return f"{head}{start:g}{middle}{rest:g}{tail}{bare}</text>"
+
+    pattern = r'(<text [^>]*?x=")([\d.]+)("[^>]*?textLength=")([\d.]+)("[^>]*>)([^<]*)</text>'
+    return re.sub(pattern, moved, svg)
+
+
+def save(svg: str, path: Path, columns: int) -> None:
+    """Writes the SVG and, where there is a converter, a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(svg)
+    print(path)
+    converter = shutil.which("rsvg-convert")
+    if converter:
+        width = str(columns * PNG_PIXELS_PER_COLUMN)
+        png = path.with_suffix(".png")
+        subprocess.run([converter, "-w", width, "-o", str(png), str(path)], check=True)
+        print(png)
+
+
+async def ask(control: Path) -> NodeView:
+    """What a running node shows now."""
+    from fedtui.control.client import ControlClient
+
+    async with ControlClient(control) as client:
+        return await client.view()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    keep = commands.add_parser("record", help="keep what a node shows now")
+    keep.add_argument("name")
+    keep.add_argument("--control", type=Path, required=True, help="the node's control socket")
+    keep.add_argument("--views", type=Path, default=RECORDED)
+    paint = commands.add_parser("draw", help="draw recorded views or a running node")
+    paint.add_argument("--control", type=Path, help="a running node instead of recorded views")
+    paint.add_argument("--views", type=Path, default=RECORDED)
+    paint.add_argument("--out", type=Path, default=PICTURES)
+    paint.add_argument("--theme", default="fedtui")
+    paint.add_argument("--only", default="", help="draw shots whose name contains this")
+    chosen = parser.parse_args()
+    if chosen.command == "record":
+        print(record(asyncio.run(ask(chosen.control)), chosen.name, chosen.views))
+        return
+    if chosen.control:
+        views = {"node": asyncio.run(ask(chosen.control))}
+    else:
+        views = {path.stem: read(path) for path in sorted(chosen.views.glob("*.json"))}
+    if not views:
+        parser.error(f"no recorded views in {chosen.views}")
+    for name, view in views.items():
+        for shot in SHOTS:
+            full = f"{name}-{shot.name}"
+            if chosen.only in full:
+                svg = asyncio.run(draw(Still(view), shot, chosen.theme))
+                save(svg, chosen.out / f"{full}.svg", shot.columns)
+
+
+if __name__ == "__main__":
+    main()
