@@ -615,7 +615,7 @@ class RoundCore:
             attempt.gathering = True
             self._out.append(SetTimer("grace", self.timing.grace))
         unchecked = self._round.contributions.keys() - self._round.verdicts.keys()
-        everyone = self.alive & set(self.facts.voters) <= ready
+        everyone = (self.alive - self._left) & set(self.facts.voters) <= ready
         if (everyone or attempt.grace_over) and (not unchecked or attempt.checks_over):
             self._draft(reports)
 

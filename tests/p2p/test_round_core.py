@@ -1,0 +1,633 @@
+"""The round state machine, property by property."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from core_bench import Bench, Message, kind_is, kind_is_not
+
+from p2p.messages import (
+    QC,
+    Commit,
+    Contribution,
+    Exclusion,
+    Leave,
+    NewAttempt,
+    Prepared,
+    Proposal,
+    Receipt,
+    Result,
+    Vote,
+    parse,
+    parse_result,
+    value_of,
+)
+from p2p.rounds.effects import (
+    Accused,
+    Broadcast,
+    Combine,
+    Elected,
+    FetchCommits,
+    Persist,
+    Send,
+    VoteCast,
+)
+from p2p.rounds.rules import Facts
+from p2p.sim.parts import INITIAL_BLOB, contribution_blob
+
+
+def proposal_of(bench: Bench, leader: str) -> Proposal:
+    envelope = bench.disks[leader].proposals[bench.cores[leader].attempt]
+    message = parse(envelope.type, envelope.payload)
+    assert isinstance(message, Proposal)
+    return message
+
+
+def votes_of(bench: Bench, peer: str) -> list[VoteCast]:
+    return [
+        effect.record
+        for who, effect in bench.effects
+        if who == peer and isinstance(effect, Persist) and isinstance(effect.record, VoteCast)
+    ]
+
+
+def result_of(bench: Bench, peer: str, round_number: int = 1) -> Result:
+    commit = parse(Commit.kind, bench.cores[peer].journal.commits[round_number - 1].payload)
+    assert isinstance(commit, Commit)
+    return parse_result(commit.body)
+
+
+# --- the normal way ------------------------------------------------------------------------------
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rule", ["majority", "two_thirds"])
+def test_a_round_needs_no_timer_when_nothing_fails(count: int, rule: str) -> None:
+    bench = Bench(count, rule=rule)
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [1] * count
+    assert len(bench.values()) == 1
+    assert len(result_of(bench, bench.peers[0]).inputs) == count
+
+
+def test_the_room_is_done_after_the_planned_rounds_and_still_answers() -> None:
+    bench = Bench(3, rounds=2)
+    for _ in range(3):
+        bench.contribute()
+        bench.deliver()
+    assert bench.committed() == [2, 2, 2]
+    core = bench.cores[bench.peers[0]]
+    assert core.done
+    late = bench.signer(bench.peers[1]).seal(
+        NewAttempt(
+            round=2,
+            attempt=0,
+            parent=Facts.after(bench.genesis, core.room_id, core.journal.commits[0]).parent,
+        )
+    )
+    bench.hand_over((bench.peers[1], bench.peers[0], late))
+    assert [message[2].type for message in bench.mail] == ["commit"]
+
+
+def test_votes_are_on_disk_before_they_leave() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    bench.deliver()
+    persisted: set[tuple[str, bytes]] = set()
+    for peer, effect in bench.effects:
+        if isinstance(effect, Persist) and isinstance(effect.record, VoteCast):
+            record = effect.record
+            vote = Vote(
+                attempt=record.attempt, phase=record.phase, round=record.round, value=record.value
+            )
+            persisted.add((peer, vote.to_bytes()))
+        if isinstance(effect, Send) and effect.message.type == Vote.kind:
+            assert (peer, effect.message.payload) in persisted
+    assert persisted
+
+
+def test_live_participants_are_waited_for_and_a_dead_one_is_not() -> None:
+    bench = Bench(4)
+    *present, absent = bench.peers
+    bench.contribute(*present)
+    bench.deliver()
+    assert bench.committed() == [0] * 4
+    bench.alive(*present)
+    bench.deliver(lambda message: message[1] != absent)
+    assert bench.committed() == [1, 1, 1, 0]
+    assert result_of(bench, present[0]).inputs[2]
+
+
+def test_a_member_that_said_goodbye_is_not_waited_for() -> None:
+    bench = Bench(4)
+    *present, leaving = bench.peers
+    bench.contribute(*present)
+    bench.feed(leaving, lambda core: [Broadcast(bench.signer(leaving).seal(Leave(round=1)))])
+    bench.deliver(lambda message: message[1] != leaving)
+    assert bench.committed()[:3] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("contributors", "least", "inputs"), [(0, 1, 0), (1, 2, 0), (2, 2, 2)])
+def test_the_deadline_ends_the_wait_and_too_few_skip_the_round(
+    contributors: int, least: int, inputs: int
+) -> None:
+    bench = Bench(4, min_contributions=least)
+    if contributors:
+        bench.contribute(*bench.peers[:contributors])
+    bench.deliver()
+    bench.fire_all("deadline")
+    bench.deliver()
+    assert bench.committed() == [1] * 4
+    result = result_of(bench, bench.peers[0])
+    assert len(result.inputs) == inputs
+    assert (result.result_blob == INITIAL_BLOB) is (inputs == 0)
+    assert len(result.listed) == contributors
+
+
+def test_a_bad_contribution_is_excluded_with_its_reason() -> None:
+    bench = Bench(4)
+    bench.contribute(bad=[bench.peers[1]])
+    bench.deliver()
+    (excluded,) = result_of(bench, bench.peers[0]).excluded
+    assert (excluded.peer, excluded.reason) == (bench.peers[1], "not finite")
+
+
+def test_a_contribution_that_comes_late_gets_a_receipt_that_says_so() -> None:
+    bench = Bench(3)
+    *present, late = bench.peers
+    bench.contribute(*present)
+    bench.alive(*present)
+    bench.deliver(lambda message: message[1] != late)
+    assert bench.committed() == [1, 1, 0]
+    bench.contribute(late)
+    bench.deliver(lambda message: message[0] == late or message[2].type == Receipt.kind)
+    receipts = [
+        parse(e.message.type, e.message.payload)
+        for _, e in bench.effects
+        if isinstance(e, Send) and e.to == late and e.message.type == Receipt.kind
+    ]
+    assert {receipt.verdict for receipt in receipts if isinstance(receipt, Receipt)} == {"late"}
+
+
+def test_nothing_is_trained_twice() -> None:
+    bench = Bench(3)
+    bench.contribute(bench.peers[0])
+    bench.restart(bench.peers[0])
+    assert bench.cores[bench.peers[0]].contributed
+    bench.mail.clear()
+    bench.contribute(bench.peers[0])
+    assert not bench.mail
+    bench.contribute(*bench.peers[1:])
+    bench.deliver()
+    for peer in bench.peers:
+        bench.fire(peer, "resend")
+    bench.deliver()
+    assert bench.committed() == [1, 1, 1]
+    assert len(result_of(bench, bench.peers[0]).inputs) == 3
+
+
+# --- failover ------------------------------------------------------------------------------------
+def without(peer: str) -> Callable[[Message], bool]:
+    return lambda message: peer not in message[:2]
+
+
+def test_a_leader_that_dies_while_it_collects_costs_one_timeout() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    bench.deliver(kind_is("contribution", "receipt"))
+    dead = bench.order[0]
+    rest = [peer for peer in bench.peers if peer != dead]
+    for peer in rest:
+        bench.fire(peer, "attempt")
+    bench.deliver(without(dead))
+    for peer in rest:
+        if (peer, "grace") in bench.timers:
+            bench.fire(peer, "grace")
+    bench.deliver(without(dead))
+    assert [bench.cores[peer].round for peer in rest] == [2, 2, 2]
+    assert len(result_of(bench, rest[0]).inputs) == 4
+    elected = [e.attempt for p, e in bench.effects if p == rest[0] and isinstance(e, Elected)]
+    assert elected == [0, 1]
+
+
+def test_a_leader_known_to_be_away_is_given_less_time() -> None:
+    bench = Bench(4)
+    dead = bench.order[0]
+    rest = [peer for peer in bench.peers if peer != dead]
+    bench.contribute()
+    bench.deliver(kind_is("contribution"))
+    assert bench.timers[rest[0], "attempt"] > 4
+    bench.alive(*rest)
+    assert bench.timers[rest[0], "attempt"] == 0.5
+
+
+def test_what_a_quorum_locked_is_proposed_again_by_the_next_leader() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    # Everybody locks, then the leader dies with the commit votes on their way.
+    dead = bench.order[0]
+    bench.deliver(lambda m: not (m[1] == dead and is_vote(m, "commit")))
+    value = bench.disks[dead].votes[0, "prepare"]
+    rest = [peer for peer in bench.peers if peer != dead]
+    assert {bench.disks[peer].lock.value for peer in rest} == {value}  # type: ignore[union-attr]
+    for peer in rest:
+        bench.fire(peer, "attempt")
+    bench.deliver(without(dead))
+    assert bench.values() == {value}
+    assert [bench.cores[peer].round for peer in rest] == [2, 2, 2]
+
+
+def test_one_lock_is_enough_to_bind_the_next_leader() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    dead, *rest = bench.order
+    locked = rest[-1]
+    # Only one voter hears of the certificate.
+    bench.deliver(lambda m: m[2].type != Prepared.kind or m[1] == locked)
+    value = bench.disks[dead].votes[0, "prepare"]
+    assert [bench.disks[peer].lock is not None for peer in rest] == [False, False, True]
+    for peer in rest:
+        bench.fire(peer, "attempt")
+    bench.deliver(without(dead))
+    assert bench.values() == {value}
+
+
+def is_vote(message: Message, phase: str) -> bool:
+    vote = parse(message[2].type, message[2].payload)
+    return isinstance(vote, Vote) and vote.phase == phase
+
+
+def test_a_commit_that_only_the_dead_leader_knows_is_the_one_the_others_reach() -> None:
+    bench = Bench(5)
+    bench.contribute()
+    dead = bench.order[0]
+    bench.deliver(kind_is_not("commit"))
+    rest = [peer for peer in bench.peers if peer != dead]
+    assert bench.cores[dead].round == 2
+    for peer in rest:
+        bench.fire(peer, "attempt")
+    bench.deliver(without(dead))
+    assert bench.cores[rest[0]].round == 2
+    assert len(bench.values()) == 1
+    assert len({core.head for core in bench.cores.values()}) == 1
+
+
+def test_a_restarted_leader_repeats_its_proposal_and_makes_no_other() -> None:
+    bench = Bench(4)
+    leader = bench.order[0]
+    others = [peer for peer in bench.peers if peer != leader]
+    bench.contribute(*others)
+    bench.deliver(kind_is("contribution", "receipt"))
+    for peer in bench.peers:
+        bench.fire(peer, "deadline")
+    bench.deliver(kind_is("newattempt"))
+    before = bench.disks[leader].proposals[0]
+    bench.restart(leader)
+    bench.contribute(leader)
+    assert bench.disks[leader].proposals == {0: before}
+    bench.deliver()
+    assert bench.values() == {value_of(proposal_body(before))}
+
+
+def proposal_body(envelope: Any) -> str:
+    message = parse(envelope.type, envelope.payload)
+    assert isinstance(message, Proposal)
+    return message.body
+
+
+def test_a_voter_killed_after_its_vote_repeats_that_vote() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    bench.deliver(kind_is_not("vote"))
+    voter = bench.order[1]
+    bench.restart(voter)
+    bench.fire(voter, "resend")
+    votes = [m for m in bench.mail if m[0] == voter and m[2].type == Vote.kind]
+    assert [m[2].payload for m in votes] == [
+        Vote(
+            attempt=0, phase="prepare", round=1, value=bench.disks[voter].votes[0, "prepare"]
+        ).to_bytes()
+    ]
+
+
+# --- what a voter refuses ------------------------------------------------------------------------
+Change = Callable[[Result], Mapping[str, Any]]
+
+
+def first_input(**changes: Any) -> Change:
+    return lambda r: {"inputs": (r.inputs[0].model_copy(update=changes), *r.inputs[1:])}
+
+
+def with_invented_input(result: Result) -> Mapping[str, Any]:
+    invented = result.inputs[0].model_copy(update={"contribution": "0" * 64, "peer": "z" * 52})
+    return {"inputs": (invented, *result.inputs)}
+
+
+def excluding(result: Result, count: int) -> Mapping[str, Any]:
+    gone = tuple(
+        Exclusion(contribution=item.contribution, peer=item.peer, reason="ugly")
+        for item in result.inputs[:count]
+    )
+    return {"inputs": result.inputs[count:], "excluded": gone}
+
+
+def another_proposer(result: Result) -> Mapping[str, Any]:
+    return {"proposer": next(i.peer for i in result.inputs if i.peer != result.proposer)}
+
+
+LIES: dict[str, Change] = {
+    "another parent": lambda r: {"parent": "0" * 64},
+    "another round": lambda r: {"round": 2},
+    "another attempt": lambda r: {"attempt": 1},
+    "another proposer": another_proposer,
+    "another algorithm": lambda r: {"algorithm": "sum"},
+    "another plan": lambda r: {"next_plan": "0" * 64},
+    "voters dropped": lambda r: {"next_voters": r.next_voters[:1]},
+    "presence denied": lambda r: {"present": r.present[1:]},
+    "a weight raised": first_input(weight=11),
+    "a blob swapped": first_input(blob="0" * 64),
+    "an input twice": lambda r: {"inputs": (r.inputs[0], *r.inputs)},
+    "an input invented": with_invented_input,
+    "inputs unsorted": lambda r: {"inputs": tuple(reversed(r.inputs))},
+    "an input hidden": lambda r: {"inputs": r.inputs[1:]},
+    "a good input excluded": lambda r: excluding(r, 1),
+    "a wrong sum": lambda r: {"result_blob": "0" * 64},
+    "a wrong size": lambda r: {"result_size": 7},
+    "a round skipped": lambda r: {
+        **excluding(r, len(r.inputs)),
+        "result_blob": INITIAL_BLOB,
+    },
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("rule", ["majority", "two_thirds"])
+def test_a_voter_refuses_a_result_that_is_not_what_the_round_prescribes(
+    lie: str, rule: str
+) -> None:
+    bench = Bench(4, rule=rule)
+    bench.contribute()
+    bench.deliver(kind_is_not("proposal"))
+    leader, voter = bench.order[:2]
+    honest = proposal_of(bench, leader)
+    result = parse_result(honest.body)
+    body = result.model_copy(update=dict(LIES[lie](result))).to_bytes().decode()
+    forged = bench.signer(leader).seal(honest.model_copy(update={"body": body}))
+    bench.hand_over((leader, voter, forged))
+    assert votes_of(bench, voter) == []
+    assert bench.refused[-1][0] == voter
+    good = bench.signer(leader).seal(honest)
+    other = bench.order[2]
+    bench.hand_over((leader, other, good))
+    assert [vote.phase for vote in votes_of(bench, other)] == ["prepare"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"new_attempts": ()},
+        {"contributions": ()},
+        {"round": 3},
+    ],
+)
+def test_a_voter_refuses_a_proposal_without_its_evidence(change: dict[str, Any]) -> None:
+    bench = Bench(4)
+    bench.contribute()
+    leader, voter = bench.order[:2]
+    bench.deliver(lambda m: m[2].type != "proposal" and m[1] != voter)
+    bench.fire(leader, "grace")
+    forged = bench.signer(leader).seal(proposal_of(bench, leader).model_copy(update=change))
+    bench.hand_over((leader, voter, forged))
+    assert votes_of(bench, voter) == []
+
+
+def test_only_the_leader_of_an_attempt_may_propose() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    bench.deliver(kind_is_not("proposal"))
+    leader, impostor, voter = bench.order[:3]
+    forged = bench.signer(impostor).seal(proposal_of(bench, leader))
+    bench.hand_over((impostor, voter, forged))
+    assert votes_of(bench, voter) == []
+
+
+def test_two_proposals_for_one_attempt_get_one_vote_and_an_accusation() -> None:
+    bench = Bench(4, rule="two_thirds")
+    bench.contribute()
+    bench.deliver(kind_is_not("proposal"))
+    leader, voter, other = bench.order[:3]
+    honest = proposal_of(bench, leader)
+    result = parse_result(honest.body)
+    twin = result.model_copy(update={"excluded": ()}).model_copy(update={"result_size": 7})
+    forged = honest.model_copy(update={"body": twin.to_bytes().decode()})
+    bench.hand_over((leader, voter, bench.signer(leader).seal(honest)))
+    bench.hand_over((leader, voter, bench.signer(leader).seal(forged)))
+    assert len(votes_of(bench, voter)) == 1
+    bench.deliver(kind_is("evidence"))
+    for peer in (voter, other):
+        records = [e.record for p, e in bench.effects if p == peer and isinstance(e, Persist)]
+        (accusation,) = (r.evidence for r in records if isinstance(r, Accused))
+        assert (accusation.offence, accusation.accused) == ("double_proposal", leader)
+
+
+def test_two_votes_for_one_attempt_count_once_and_are_evidence() -> None:
+    bench = Bench(4, rule="two_thirds")
+    bench.contribute()
+    bench.deliver(kind_is_not("vote"))
+    leader, liar = bench.order[:2]
+    value = bench.disks[leader].votes[0, "prepare"]
+    for signed in (value, "0" * 64):
+        vote = Vote(attempt=0, phase="prepare", round=1, value=signed)
+        bench.hand_over((liar, leader, bench.signer(liar).seal(vote)))
+    assert bench.cores[leader].voted("prepare") == {leader, liar}
+    records = [e.record for p, e in bench.effects if p == leader and isinstance(e, Persist)]
+    (accusation,) = (r.evidence for r in records if isinstance(r, Accused))
+    assert (accusation.offence, accusation.accused) == ("double_vote", liar)
+
+
+def test_a_wrong_sum_is_refused_by_everybody_and_replaced_by_the_next_leader() -> None:
+    bench = Bench(4)
+    liar = bench.order[0]
+    bench.bad_arithmetic.add(liar)
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [0] * 4
+    bench.fire_all("attempt")
+    bench.deliver()
+    bench.fire_all("grace")
+    bench.deliver()
+    assert len(bench.values()) == 1
+    assert result_of(bench, bench.order[1]).proposer == bench.order[1]
+
+
+def test_a_locked_voter_refuses_another_value() -> None:
+    bench = Bench(5)
+    bench.contribute()
+    first, second, *free, locked = bench.order
+    bench.deliver(lambda m: m[2].type != Prepared.kind or m[1] == locked)
+    assert bench.disks[locked].lock is not None
+    for peer in (second, *free):
+        bench.fire(peer, "attempt")
+    # The second leader hears nothing of the lock and finds a quorum without it.
+    bench.deliver(lambda m: locked not in m[:2] and first not in m[:2])
+    bench.fire(second, "grace")
+    bench.hand_over((second, locked, bench.disks[second].proposals[1]))
+    assert (1, "prepare") not in bench.disks[locked].votes
+    assert any("locked" in reason for peer, reason in bench.refused if peer == locked)
+
+
+# --- attempts ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("rule", "messages_needed"), [("majority", 1), ("two_thirds", 2)])
+def test_one_liar_cannot_run_the_attempts_up(rule: str, messages_needed: int) -> None:
+    bench = Bench(4, rule=rule)
+    me, *others = bench.peers
+    for count, peer in enumerate(others[:messages_needed], start=1):
+        report = NewAttempt(round=1, attempt=7, parent=bench.cores[me].head)
+        bench.hand_over((peer, me, bench.signer(peer).seal(report)))
+        assert bench.cores[me].attempt == (7 if count == messages_needed else 0)
+    assert bench.disks[me].attempt == 7
+
+
+def test_the_leader_asks_for_contributions_it_only_heard_of() -> None:
+    bench = Bench(3)
+    leader, *others = bench.order
+    bench.contribute(*bench.peers)
+    bench.deliver(lambda m: not (m[1] == leader and m[2].type == Contribution.kind))
+    assert bench.committed() == [0] * 3
+    for peer in others:
+        bench.fire(peer, "resend")
+    assert bench.cores[leader].contributors() == {leader}
+    reports = [m for m in bench.mail if m[2].type == NewAttempt.kind]
+    bench.mail.clear()
+    for message in reports:
+        bench.hand_over(message)
+    assert {m[2].type for m in bench.mail} == {"want"}
+    bench.deliver()
+    assert bench.committed() == [1] * 3
+    assert len(result_of(bench, leader).inputs) == 3
+
+
+# --- commits and catching up ---------------------------------------------------------------------
+def test_a_member_that_is_behind_fetches_and_verifies_what_it_lacks() -> None:
+    bench = Bench(4)
+    *present, absent = bench.peers
+    for number in (1, 2):
+        bench.contribute(*present)
+        bench.alive(*present)
+        bench.persist_until(lambda n=number: bench.committed() == [n, n, n, 0], without(absent))
+    bench.feed(absent, lambda core: core.on_peer_head(present[0], 3, 0.0))
+    assert bench.cores[absent].head == bench.cores[present[0]].head
+
+
+def first_signature(**changes: Any) -> Callable[[QC], QC]:
+    def change(qc: QC) -> QC:
+        first = qc.signatures[0].model_copy(update=changes)
+        return qc.model_copy(update={"signatures": (first, *qc.signatures[1:])})
+
+    return change
+
+
+QC_LIES: dict[str, Callable[[QC], QC]] = {
+    "too few": lambda qc: qc.model_copy(update={"signatures": qc.signatures[:2]}),
+    "a voter twice": lambda qc: qc.model_copy(update={"signatures": (qc.signatures[0],) * 3}),
+    "another phase": lambda qc: qc.model_copy(update={"phase": "prepare"}),
+    "another attempt": lambda qc: qc.model_copy(update={"attempt": 1}),
+    "another value": lambda qc: qc.model_copy(update={"value": "0" * 64}),
+    "a stranger": first_signature(peer="z" * 52),
+    "a forged signature": first_signature(signature="A" * 86),
+}
+
+
+@pytest.mark.parametrize("lie", QC_LIES)
+def test_a_commit_without_a_true_quorum_is_no_commit(lie: str) -> None:
+    bench = Bench(4)
+    bench.contribute()
+    victim = bench.order[-1]
+    bench.deliver(lambda m: not (m[1] == victim and m[2].type == Commit.kind))
+    source = bench.order[0]
+    commit = parse(Commit.kind, bench.cores[source].journal.commits[0].payload)
+    assert isinstance(commit, Commit)
+    forged = commit.model_copy(update={"qc": QC_LIES[lie](commit.qc)})
+    bench.feed(victim, lambda core: core.on_commit(source, forged.to_bytes(), 0.0))
+    assert bench.cores[victim].round == 1
+    bench.feed(victim, lambda core: core.on_commit(source, commit.to_bytes(), 0.0))
+    assert bench.cores[victim].round == 2
+
+
+def test_messages_of_the_next_round_wait_for_it() -> None:
+    bench = Bench(3)
+    bench.contribute()
+    slow = bench.order[-1]
+    bench.deliver(lambda m: not (m[1] == slow and m[2].type == Commit.kind))
+    ahead = bench.order[0]
+    bench.contribute(ahead)
+    (early,) = [m for m in bench.mail if m[1] == slow and m[2].type == Contribution.kind]
+    bench.mail.clear()
+    # Stored away, and its sender is asked for what is missing.
+    effects = bench.cores[slow].on_message(ahead, early[2], 0.0)
+    assert FetchCommits(ahead, 1) in effects
+    payload = bench.cores[ahead].journal.commits[0].payload
+    bench.feed(slow, lambda core: core.on_commit(ahead, payload, 0.0))
+    assert bench.cores[slow].contributors() == {ahead}
+
+
+def test_a_stranger_is_not_heard() -> None:
+    bench = Bench(3)
+    stranger = bench.signer("z" * 52)
+    bench.hand_over((bench.peers[1], bench.peers[0], stranger.seal(Leave(round=1))))
+    assert bench.refused == [(bench.peers[0], "a message is signed by a stranger")]
+
+
+# --- a lost journal ------------------------------------------------------------------------------
+def test_a_node_that_lost_its_journal_stays_silent_for_the_round_it_may_have_voted_in() -> None:
+    bench = Bench(3)
+    forgetful = bench.order[0]
+    others = [peer for peer in bench.peers if peer != forgetful]
+    bench.disks[forgetful].amnesia = True
+    bench.restart(forgetful)
+    for peer in others:
+        bench.feed(forgetful, lambda core, p=peer: core.on_peer_head(p, 1, 0.0))
+    bench.contribute()
+    bench.deliver()
+    assert votes_of(bench, forgetful) == []
+    assert not bench.disks[forgetful].proposals
+    bench.fire_all("attempt")
+    bench.deliver()
+    bench.fire_all("grace")
+    bench.deliver()
+    assert bench.committed() == [1, 1, 1]
+    assert not bench.disks[forgetful].amnesia
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [2, 2, 2]
+
+
+# --- a contribution's blob -----------------------------------------------------------------------
+def test_a_blob_nobody_has_is_excluded_after_the_wait() -> None:
+    bench = Bench(4)
+    lost = bench.peers[2]
+    bench.missing.add(contribution_blob(lost, 1, bench.cores[lost].head, False))
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [1] * 4
+    (excluded,) = result_of(bench, bench.peers[0]).excluded
+    assert (excluded.peer, excluded.reason) == (lost, "blob unavailable")
+
+
+def test_the_leader_does_not_wait_for_a_check_for_ever() -> None:
+    bench = Bench(4)
+    bench.contribute()
+    bench.deliver(kind_is("contribution", "receipt"))
+    leader = bench.order[0]
+    slow = next(iter(bench.cores[leader].contributions))
+    del bench.cores[leader]._round.verdicts[slow]
+    bench.deliver()
+    for peer in bench.peers:
+        bench.fire(peer, "resend")
+    bench.deliver()
+    assert not any(isinstance(e, Combine) for p, e in bench.effects if p == leader)
+    bench.fire(leader, "grace")
+    assert not any(isinstance(e, Combine) for p, e in bench.effects if p == leader)
+    bench.fire(leader, "grace")
+    assert any(isinstance(e, Combine) for p, e in bench.effects if p == leader)
