@@ -66,6 +66,21 @@ def test_the_order_of_arrival_does_not_matter(
     assert one.cosines == other.cosines
 
 
+def test_ids_decide_the_order_of_the_sum_where_it_matters(tmp_path: Path) -> None:
+    """1e20 + 1 - 1e20 is 0 or 1 in float64, by order."""
+    name = "a.lora_A.weight"
+    paths = [
+        write(tmp_path / str(n), {name: np.full((1, 1), value, np.float32)}).path
+        for n, value in enumerate((1e20, 1.0, -1e20))
+    ]
+    inputs = [WeightedFile(f"id{n}", str(path), 1) for n, path in enumerate(paths)]
+    results = set()
+    for order in ((0, 1, 2), (0, 2, 1), (2, 1, 0), (1, 0, 2)):
+        fedavg([inputs[n] for n in order], paths[1], tmp_path / "out")
+        results.add(float(read_all(tmp_path / "out")[0][name].item()))
+    assert results == {0.0}
+
+
 def test_the_mean_is_weighted_by_counts(
     inputs: list[WeightedFile], previous: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,12 @@ def studio() -> Studio:
     return Studio()
 
 
+@pytest.fixture(autouse=True)
+def every_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that act at a step must hear of each one."""
+    monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0.0)
+
+
 @pytest.fixture
 def request_to_train(tiny_model: Path, make_pictures: MakePictures, tmp_path: Path) -> Train:
     folder = make_pictures(count=5)
@@ -70,6 +76,23 @@ def test_seed_round_node_and_weighting_each_change_the_course(
     assert train(studio, request_to_train) != train(studio, other)
 
 
+@pytest.mark.parametrize("change", [{"seed": 4}, {"round": 1}, {"node": "b"}])
+def test_seed_round_and_node_decide_noise_and_order_alike(
+    studio: Studio,
+    request_to_train: Train,
+    make_pictures: MakePictures,
+    change: dict[str, int],
+) -> None:
+    """With one picture there is one order, so only the noise can differ."""
+    folder = str(make_pictures("one", 1))
+    single = replace(request_to_train, folder=folder, batch=1, steps=1)
+    noises = [studio.train(r, Job())["loss"] for r in (single, replace(single, **change))]  # type: ignore[arg-type]
+    assert noises[0] != noises[1]
+    recipe = loop.Recipe(0, 20, 0, 0, single.seed, single.round, single.node, "")
+    orders = [loop.picked(20, r, 0).tolist() for r in (recipe, replace(recipe, **change))]  # type: ignore[arg-type]
+    assert orders[0] != orders[1]
+
+
 def test_the_loss_falls(studio: Studio, request_to_train: Train, tmp_path: Path) -> None:
     long = replace(request_to_train, steps=60, batch=4, learning_rate=5e-3)
     studio.train(long, Job())
@@ -78,9 +101,8 @@ def test_the_loss_falls(studio: Studio, request_to_train: Train, tmp_path: Path)
 
 
 def test_a_cancelled_run_resumes_to_the_same_bytes(
-    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, request_to_train: Train, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0.0)
     saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
     with pytest.raises(Cancelled):
         train(studio, saved, cancel_at(5))
@@ -96,7 +118,6 @@ def test_a_cancelled_run_resumes_to_the_same_bytes(
 def test_a_checkpoint_at_an_interval_resumes_with_the_same_mean_loss(
     studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0.0)
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
     monkeypatch.setattr(loop.checkpoint, "restore", lambda *_: loop.Place())
     saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
