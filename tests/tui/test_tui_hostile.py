@@ -15,6 +15,7 @@ from tui_driver import shown, strips, until
 from tui_scenarios import training
 
 from fedtui.tui.lines import cut, cut_middle, cut_words, left, listed, plain, right, wrapped
+from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.view import EventView, NodeView
 
 ATTACKS = (
@@ -87,6 +88,7 @@ def test_no_text_of_a_peer_reaches_the_terminal_as_anything_but_text(
             rows = strips(app)
             assert_harmless(rows)
             assert all(row.cell_length == 120 for row in rows)
+            app.screen.query_one(PeerTable).focus()
             await pilot.press("y", "space")
             await pilot.pause()
             assert_harmless(strips(app))

@@ -349,6 +349,16 @@ async def test_the_palette_offers_what_is_possible_now(folder: Path) -> None:
         assert source.asked
 
 
+async def test_ctrl_p_opens_the_palette_and_a_command_runs(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, _source):
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        await pilot.press(*"wall")
+        await until(pilot, lambda: "Theme: wall" in text(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: app.theme == "fedtui-wall")
+
+
 async def test_a_click_on_a_picture_shows_it_large(folder: Path) -> None:
     async with shown(training(folder)) as (pilot, app, _source):
         await pilot.click("#pictures Frame")

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Footer
 
 from fedtui.tui.keymap import DASHBOARD_KEYS
+from fedtui.tui.lines import plain
 from fedtui.tui.messages import PictureOpened
 from fedtui.tui.outside import show_outside
 from fedtui.tui.pixels import Mode
@@ -53,8 +54,8 @@ class Workspace(Container):
         width, height = self.size
         beside = int(width * PICTURES_SHARE) - FRAME
         count, rows = arrangement(MOST, beside, height - 2)
-        _, rows_below = arrangement(2, width - FRAME, height - LOSS_ROWS - 2)
-        stacked = rows_below > rows
+        count_below, rows_below = arrangement(MOST, width - FRAME, height - LOSS_ROWS - 2)
+        stacked = count_below * rows_below**2 > count * rows**2
         self.set_class(stacked, "-stacked")
         needed = count * 2 * rows + GAP * (count - 1) + FRAME
         self._pictures.styles.width = "1fr" if stacked else needed
@@ -166,7 +167,7 @@ class DashboardScreen(LiveScreen):
         """Opens the newest picture in a viewer, or says where it is."""
         recipe = self.pictures.recipe
         if recipe and not await show_outside(path := recipe.pictures[-1].path):
-            self.notify(path, title="No viewer here; the picture is at", markup=False)
+            self.notify(plain(path), title="No viewer here; the picture is at", markup=False)
 
     def copyables(self) -> Iterator[Any]:
         """The focused panel, then the room's adapter, then the pictures."""

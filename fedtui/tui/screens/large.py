@@ -11,7 +11,7 @@ from textual.widgets import Footer
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import BACK_KEYS, LARGE_KEYS
-from fedtui.tui.lines import Ink, Line, Span, centred, cut, spread
+from fedtui.tui.lines import Ink, Line, Span, centred, cut, plain, spread
 from fedtui.tui.outside import show_outside
 from fedtui.tui.pixels import Mode
 from fedtui.tui.widgets.drawn import Drawn
@@ -166,10 +166,12 @@ class LargeScreen(Screen[int]):
     async def action_outside(self) -> None:
         """Opens the picture in a viewer, or says where it is."""
         if self.preview and not await show_outside(self.preview.path):
-            self.notify(self.preview.path, title="No viewer here; it is at", markup=False)
+            self.notify(plain(self.preview.path), title="No viewer here; it is at", markup=False)
 
     def action_copy(self) -> None:
         """Copies the picture's path and shows it."""
         if self.preview:
             self.app.copy_to_clipboard(self.preview.path)
-            self.notify(self.preview.path, title="Copied the path of the picture", markup=False)
+            self.notify(
+                plain(self.preview.path), title="Copied the path of the picture", markup=False
+            )

@@ -9,6 +9,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from fedtui.tui.feed import Feed
+from fedtui.tui.lines import plain
 
 
 @runtime_checkable
@@ -39,6 +40,6 @@ class LiveScreen(Screen[None]):
             if value:
                 what, text = value
                 self.app.copy_to_clipboard(text)
-                self.notify(text, title=f"Copied {what}", timeout=5, markup=False)
+                self.notify(plain(text), title=f"Copied {what}", timeout=5, markup=False)
                 return
         self.notify("There is nothing to copy here yet.", severity="warning", markup=False)
