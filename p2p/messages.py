@@ -24,6 +24,8 @@ MAX_SAMPLES: Final = (1 << 29) - 1
 MAX_ENVELOPE_TEXT: Final = 128 << 10
 MAX_BODY_TEXT: Final = 256 << 10
 
+MAX_LISTED: Final = 4 * MAX_MEMBERS
+"""Contributions that one message may name: a member may be seen with several."""
 MAX_ATTEMPT: Final = (1 << 20) - 1
 
 Phase = Literal["prepare", "commit"]
@@ -91,7 +93,7 @@ class NewAttempt(Message):
     attempt: AttemptNumber
     parent: Digest
     lock: LockClaim | None = None
-    have: Annotated[tuple[ShortId, ...], Field(max_length=2 * MAX_MEMBERS)] = ()
+    have: Annotated[tuple[ShortId, ...], Field(max_length=MAX_LISTED)] = ()
 
 
 class Want(Message):
@@ -100,7 +102,7 @@ class Want(Message):
     kind = "want"
 
     round: RoundNumber
-    contributions: Annotated[tuple[ShortId, ...], Field(min_length=1, max_length=2 * MAX_MEMBERS)]
+    contributions: Annotated[tuple[ShortId, ...], Field(min_length=1, max_length=MAX_LISTED)]
 
 
 class ResultInput(Payload):
@@ -133,7 +135,7 @@ class Result(Payload):
     parent: Digest
     algorithm: Annotated[str, StringConstraints(max_length=32)]
     inputs: Annotated[tuple[ResultInput, ...], Field(max_length=MAX_MEMBERS)]
-    excluded: Annotated[tuple[Exclusion, ...], Field(max_length=2 * MAX_MEMBERS)]
+    excluded: Annotated[tuple[Exclusion, ...], Field(max_length=MAX_LISTED)]
     result_blob: Digest
     result_size: BlobSize
     present: Annotated[tuple[PeerId, ...], Field(max_length=MAX_MEMBERS)]
@@ -223,7 +225,7 @@ class Proposal(Message):
     body: BodyText
     just: QC | None = None
     new_attempts: Annotated[tuple[EnvelopeText, ...], Field(max_length=MAX_MEMBERS)]
-    contributions: Annotated[tuple[EnvelopeText, ...], Field(max_length=2 * MAX_MEMBERS)]
+    contributions: Annotated[tuple[EnvelopeText, ...], Field(max_length=MAX_LISTED)]
 
 
 class Prepared(Message):
@@ -265,7 +267,7 @@ class Evidence(Message):
 
 
 class Leave(Message):
-    """A courtesy that spares others the wait; changes nothing in safety."""
+    """A participant will not contribute to this round: a courtesy that spares others the wait."""
 
     kind = "leave"
 

@@ -244,6 +244,11 @@ class Peer:
         self._driver.on_contribution(own)
         return ref.sha256
 
+    def leave_round(self, round_number: int) -> None:
+        """Tells the others not to wait: nothing will come from this node in a round (it has no
+        data, or its training failed). It still votes."""
+        self._driver.on_leave(round_number)
+
     def set_status(self, status: Status) -> None:
         """What other members see of this node's work: flat, small, never acted upon.
 

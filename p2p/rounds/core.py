@@ -79,8 +79,12 @@ from p2p.rounds.state import AttemptState, Draft, Heard, OwnContribution, RoundS
 from p2p.workload import Verdict
 
 PHASES: tuple[Phase, ...] = ("prepare", "commit")
+EARLY = Contribution | NewAttempt | Leave
+"""Small messages that are kept for the next round, one of each member; others are repeated."""
 MAX_CONTRIBUTIONS_PER_PEER = 2
-"""What one member can make others fetch in one round."""
+"""What one member can make others fetch in one round by itself."""
+MAX_QUOTED_PER_PEER = 4
+"""With what leaders quote, whom a member that sends everybody another one may have told more."""
 
 
 class RoundCore:
@@ -104,7 +108,6 @@ class RoundCore:
         self._out: list[Effect] = []
         self._now = 0.0
         self._early: dict[tuple[str, str], Envelope] = {}
-        self._left: set[str] = set()
         self._heads: dict[str, int] = {}
         self._silent_through: int | None = None
         self.facts = Facts.after(genesis, room_id, journal.commits[-1] if journal.commits else None)
@@ -172,7 +175,7 @@ class RoundCore:
     def expected(self) -> frozenset[str]:
         """The participants worth waiting for."""
         members = self.facts.members
-        present = (self.alive - self._left) | {self.me}
+        present = (self.alive | {self.me}) - self._round.left
         return frozenset(p for p in present if p in members and members[p].trains)
 
     def contributors(self) -> frozenset[str]:
@@ -253,12 +256,19 @@ class RoundCore:
         self._look_for_cut()
         return self._flush()
 
+    def on_leave(self, round_number: int, now: float) -> list[Effect]:
+        """This node will not contribute to the round: nobody need wait for it."""
+        self._now = now
+        if round_number == self.round and not self.done and not self.contributed:
+            self._round.left.add(self.me)
+            self._out.append(Broadcast(self._signer.seal(Leave(round=self.round))))
+            self._look_for_cut()
+        return self._flush()
+
     def on_alive(self, peers: Iterable[str], now: float) -> list[Effect]:
         """A hint whom to wait for and whom to ask; safety never depends on it."""
         self._now = now
-        alive = frozenset(peers) | {self.me}
-        self._left -= alive - self.alive
-        self.alive = alive
+        self.alive = frozenset(peers) | {self.me}
         if not self.done:
             self._look_for_cut()
             self._hurry()
@@ -428,7 +438,7 @@ class RoundCore:
             return
         round_number = message.round
         if round_number > self.round:
-            if round_number == self.round + 1:
+            if round_number == self.round + 1 and isinstance(message, EARLY):
                 self._early[envelope.signer, envelope.type] = envelope
             self._out.append(FetchCommits(sender, self.round))
         elif round_number < self.round:
@@ -456,7 +466,7 @@ class RoundCore:
             case Evidence():
                 self._on_evidence(message)
             case Leave():
-                self._left.add(envelope.signer)
+                self._round.left.add(envelope.signer)
                 self._look_for_cut()
 
     def _answer_the_past(self, envelope: Envelope, message: RoundMessage) -> None:
@@ -502,7 +512,7 @@ class RoundCore:
         self._look_for_cut()
         self._lead()
 
-    def _learn(self, envelope: Envelope) -> bool:
+    def _learn(self, envelope: Envelope, most: int = MAX_CONTRIBUTIONS_PER_PEER) -> bool:
         """Remembers a contribution and has its blob fetched; False when it was known or is one
         too many."""
         contribution = parse(envelope.type, envelope.payload)
@@ -511,7 +521,7 @@ class RoundCore:
         rules.check_contribution(contribution, envelope.signer, self.facts)
         state = self._round
         of_peer = [c for c in state.contributions.values() if c.peer == contribution.peer]
-        if envelope.id in state.contributions or len(of_peer) >= MAX_CONTRIBUTIONS_PER_PEER:
+        if envelope.id in state.contributions or len(of_peer) >= most:
             return False
         state.contributions[envelope.id] = contribution
         state.envelopes[envelope.id] = envelope
@@ -615,7 +625,7 @@ class RoundCore:
             attempt.gathering = True
             self._out.append(SetTimer("grace", self.timing.grace))
         unchecked = self._round.contributions.keys() - self._round.verdicts.keys()
-        everyone = (self.alive - self._left) & set(self.facts.voters) <= ready
+        everyone = self.alive & set(self.facts.voters) <= ready
         if (everyone or attempt.grace_over) and (not unchecked or attempt.checks_over):
             self._draft(reports)
 
@@ -739,7 +749,7 @@ class RoundCore:
 
     def _learn_quoted(self, proposal: Proposal) -> None:
         for text in proposal.contributions:
-            self._learn(self._signer.open(text))
+            self._learn(self._signer.open(text), MAX_QUOTED_PER_PEER)
 
     def _retry_missing(self, result: Result) -> None:
         """A blob that could not be had before may be with the leader now."""
@@ -935,6 +945,8 @@ class RoundCore:
                 if peer in self.alive:
                     self._send(peer, state.envelopes[state.own])
         if not state.cut:
+            if self.me in state.left:
+                self._out.append(Broadcast(self._signer.seal(Leave(round=self.round))))
             self._refetch(id_ for id_, v in state.verdicts.items() if v == UNAVAILABLE)
             return
         listeners = [self.leader] if self.attempt == 0 else self.facts.voters

@@ -184,6 +184,9 @@ class RoundDriver:
     def on_contribution(self, own: OwnContribution) -> None:
         self._post(lambda now: self.core.on_contribution(own, now))
 
+    def on_leave(self, round_number: int) -> None:
+        self._post(lambda now: self.core.on_leave(round_number, now))
+
     def _post(self, event: Event, sender: str | None = None) -> None:
         if sender is not None:
             self._waiting[sender] += 1

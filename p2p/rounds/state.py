@@ -75,6 +75,7 @@ class RoundState:
     envelopes: dict[str, Envelope] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     receipts: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
     verified: dict[str, Verdict] = field(default_factory=dict)
     verifying: set[str] = field(default_factory=set)
     reached: dict[str, int] = field(default_factory=dict)

@@ -27,7 +27,6 @@ from p2p.messages import (
 )
 from p2p.rounds.effects import (
     Accused,
-    Broadcast,
     Combine,
     Elected,
     FetchCommits,
@@ -115,13 +114,17 @@ def test_live_participants_are_waited_for_and_a_dead_one_is_not() -> None:
     assert result_of(bench, present[0]).inputs[2]
 
 
-def test_a_member_that_said_goodbye_is_not_waited_for() -> None:
+def test_a_member_that_passes_this_round_is_not_waited_for_but_votes() -> None:
     bench = Bench(4)
-    *present, leaving = bench.peers
+    *present, idle = bench.peers
     bench.contribute(*present)
-    bench.feed(leaving, lambda core: [Broadcast(bench.signer(leaving).seal(Leave(round=1)))])
-    bench.deliver(lambda message: message[1] != leaving)
-    assert bench.committed()[:3] == [1, 1, 1]
+    bench.deliver()
+    assert bench.committed() == [0] * 4
+    bench.feed(idle, lambda core: core.on_leave(1, 0.0))
+    bench.deliver()
+    assert bench.committed() == [1] * 4
+    assert [vote.phase for vote in votes_of(bench, idle)] == ["prepare", "commit"]
+    assert idle in bench.cores[idle].expected()
 
 
 @pytest.mark.parametrize(("contributors", "least", "inputs"), [(0, 1, 0), (1, 2, 0), (2, 2, 2)])
