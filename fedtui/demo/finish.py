@@ -41,13 +41,16 @@ class Results:
 async def finish(
     options: DemoOptions,
     founded: Founded,
-    last_round: int,
+    committed: Path,
     pictures: Pictures,
     arithmetic: TrainerProcess,
     trainer: TrainerProcess,
 ) -> Results:
-    """Exports, draws the sheet and evaluates. Raises :class:`FedtuiError` when a step fails."""
-    committed = rooms.committed_adapters(founded.room.paths)[last_round]
+    """Exports, draws the sheet and evaluates. ``committed`` is the last round's adapter.
+
+    Raises :class:`FedtuiError` when a step fails.
+    """
+    last_round = options.rounds
     await arithmetic.request(
         ExportAdapter(
             path=str(committed),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
+from fedtui.control.client import NoNode
 from fedtui.demo.finish import Results, finish
 from fedtui.demo.founding import Founded, draw_share, found
 from fedtui.demo.nodes import DemoNode, memory_of
@@ -57,7 +60,7 @@ class _Demo:
         arithmetic = TrainerProcess("arithmetic", log=self._paths.trainer_log)
         children.push_async_callback(arithmetic.stop)
         self._reporter.step(f"founding a room of {self._options.nodes} in {self._paths.root}")
-        founded = await found(self._options, self._paths, arithmetic)
+        founded = await self._found(arithmetic)
         names = {p.identity.peer_id: p.name for p in founded.participants}
         self._progress = RoomProgress(names, self._options.rounds)
         children.push_async_callback(self._end_tasks)
@@ -74,12 +77,20 @@ class _Demo:
         results = await finish(
             self._options,
             founded,
-            self._options.rounds,
+            self._last_adapter(founded),
             self._progress.previews,
             arithmetic,
             trainer,
         )
         return self._finished(heads, results)
+
+    async def _found(self, arithmetic: TrainerProcess) -> Founded:
+        try:
+            return await found(self._options, self._paths, arithmetic)
+        except FedtuiError:
+            if self._options.directory is None:
+                shutil.rmtree(self._paths.root, ignore_errors=True)
+            raise
 
     async def _start_nodes(self, founded: Founded, arithmetic: TrainerProcess) -> None:
         """One after the other: the first one draws its first pictures while the others load."""
@@ -140,6 +151,11 @@ class _Demo:
     def _alive(self) -> list[DemoNode]:
         return [node for node in self._nodes if node.peer_id not in self._lost]
 
+    def _last_adapter(self, founded: Founded) -> Path:
+        """The last round's adapter, from a node that lived to see it."""
+        witness = self._alive()[0].participant.profile
+        return witness.room(founded.room.id).adapter(self._options.rounds)
+
     def _committed(self, node: DemoNode) -> bool:
         applied = self._progress.adapters[node.peer_id]
         return max(applied, default=0) >= self._options.rounds
@@ -148,7 +164,11 @@ class _Demo:
         return sum(number == self._options.rounds for number, _, _ in self._progress.previews)
 
     async def _heads(self) -> dict[str, str]:
-        return {node.name: (await node.view()).head for node in self._alive()}
+        heads = {}
+        for node in self._alive():
+            with suppress(NoNode):  # it ended this very moment
+                heads[node.name] = (await node.view()).head
+        return heads
 
     async def _stop_nodes(self) -> None:
         self._leaving = True

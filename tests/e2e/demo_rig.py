@@ -70,13 +70,23 @@ class Demo:
             return []
 
     def kill_node(self, peer_id: str) -> str:
-        """kill -9 of the node with this peer id; its trainers are left to notice by themselves."""
-        for lock in sorted(self.directory.glob("node-*/node.lock")):
-            view = self._view(lock.parent)
-            if view["id"] == peer_id:
-                os.kill(int(lock.read_text()), signal.SIGKILL)
-                return str(view["name"])
-        raise AssertionError(f"no node {peer_id} runs")
+        """kill -9 of the node with this peer id, at once; its trainers notice by themselves."""
+        ready = next(e for e in self.events if (e["type"], e["node"]) == ("node.ready", peer_id))
+        os.kill(ready["pid"], signal.SIGKILL)
+        return str(ready["name"])
+
+    def view(self, number: int) -> Event:
+        """What ``fedtui status --json`` says of a node, counted from 1."""
+        shown = subprocess.run(
+            [sys.executable, "-m", "fedtui", "status", "--json"],
+            env=clean_environment(FEDTUI_HOME=str(self.directory / f"node-{number}")),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+        view: Event = json.loads(shown.stdout)
+        return view
 
     def end(self) -> None:
         """For clean-up: whatever still runs is killed."""
@@ -91,18 +101,6 @@ class Demo:
     @property
     def stderr(self) -> str:
         return "".join(self._errors)
-
-    def _view(self, profile: Path) -> Event:
-        shown = subprocess.run(
-            [sys.executable, "-m", "fedtui", "status", "--json"],
-            env=clean_environment(FEDTUI_HOME=str(profile)),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=PATIENCE,
-        )
-        view: Event = json.loads(shown.stdout)
-        return view
 
     def _read(self) -> None:
         assert self.process.stdout is not None

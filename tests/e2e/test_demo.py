@@ -90,14 +90,19 @@ def test_the_same_seed_ends_in_the_same_adapter(start: Start) -> None:
 
 
 def test_the_room_survives_kill_9_of_its_aggregator_while_it_collects(start: Start) -> None:
-    demo = start(*small(nodes=3, rounds=1, steps=6))
-    elected = demo.wait_for(lambda event: event["type"] == "aggregator.elected")
-    demo.wait_for(lambda event: event["type"] == "contribution.sent")
-    killed = demo.kill_node(elected["peer"])
+    demo = start(*small(nodes=3, rounds=1, steps=20))
+    demo.wait_for(lambda event: event["type"] == "train.progress")
+    leader = demo.view(1)["round"]["order"][0]
+    sent = demo.wait_for(lambda e: e["type"] == "contribution.sent" and e["node"] != leader)
+    assert not any(event["type"] == "aggregator.elected" for event in demo.events)
+    killed = demo.kill_node(leader)
     finished = demo.finish()
     assert finished["ok"] is True
     assert finished["lost"] == [killed]
     assert len(finished["heads"]) == 2
+    commit = next(event for event in demo.events if event["type"] == "round.committed")
+    assert commit["aggregator"] != leader
+    assert sent["node"] in {each["peer"] for each in commit["inputs"]}
 
 
 def test_the_room_survives_kill_9_of_its_aggregator_after_it_proposed(start: Start) -> None:

@@ -133,6 +133,23 @@ def test_data_sample_and_check_agree(environment: dict[str, str], tmp_path: Path
     assert "5 pictures" in readable.stdout
 
 
+def test_a_folder_called_trainer_where_the_user_stands_is_not_ours(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("raise SystemExit('wrong package')")
+    made = subprocess.run(
+        [sys.executable, "-P", "-m", "fedtui", "data", "sample", "pictures", "--count", "1"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+
+
 def test_a_folder_without_pictures_ends_with_5(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert fedtui(environment, "data", "check", str(tmp_path / "empty")).returncode == 5
