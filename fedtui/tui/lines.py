@@ -70,6 +70,17 @@ def cut_middle(text: str, width: int) -> str:
     return set_cell_size(text, head) + ELLIPSIS + text[-tail:]
 
 
+def cut_path(text: str, width: int) -> str:
+    """A path in at most ``width`` cells: folders are left out from the root on."""
+    text = plain(text)
+    parts = text.split("/")
+    for first in range(1, len(parts)):
+        if cell_len(text) <= width:
+            return text
+        text = "/".join([ELLIPSIS, *parts[first:]])
+    return text if cell_len(text) <= width else cut_middle(parts[-1], width)
+
+
 def left(text: str, width: int) -> str:
     """``text`` cut and padded on the right to exactly ``width`` cells."""
     return set_cell_size(cut(text, width), width)

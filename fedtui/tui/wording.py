@@ -54,9 +54,20 @@ LEVEL_SIGNS: dict[Level, Sign] = {
 }
 
 
-def peer_sign(state: str) -> Sign:
+UNSEEN = Sign("◌", "UNSEEN", "muted")
+"""A member that this machine has not met since it started is not lost."""
+
+
+def unseen(peer: PeerView) -> bool:
+    """Whether there has been no sign of a member yet."""
+    return peer.state == "LOST" and peer.last_seen_s is None
+
+
+def peer_sign(peer: PeerView) -> Sign:
     """A state this version does not know shows as the word it came with."""
-    return PEER_SIGNS.get(state, Sign("?", plain(state), "muted"))  # type: ignore[call-overload, no-any-return]
+    if unseen(peer):
+        return UNSEEN
+    return PEER_SIGNS.get(peer.state, Sign("?", plain(peer.state), "muted"))
 
 
 def phase_sign(phase: str) -> Sign:

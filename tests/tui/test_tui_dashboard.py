@@ -271,6 +271,16 @@ async def test_a_state_this_version_does_not_know_is_shown_as_it_came(folder: Pa
         assert "? NAP" in text(app)
 
 
+async def test_a_member_not_met_yet_is_not_called_lost(folder: Path) -> None:
+    view = training(folder)
+    away = replace(view.peers[2], state="LOST", last_seen_s=None)
+    gone = replace(view.peers[3], state="LOST", last_seen_s=31.0)
+    async with shown(replace(view, peers=(*view.peers[:2], away, gone))) as (_, app, _source):
+        assert "◌ UNSEEN" in text(app)
+        assert "✗ LOST" in text(app)
+        assert "1 lost · 1 not seen yet" in text(app)
+
+
 async def test_an_aggregator_nobody_knows_is_named_by_its_short_id(folder: Path) -> None:
     view = training(folder)
     view = replace(view, round=replace(view.round, aggregator=identity(40)))

@@ -14,7 +14,17 @@ from textual.strip import Strip
 from tui_driver import shown, strips, until
 from tui_scenarios import training
 
-from fedtui.tui.lines import cut, cut_middle, cut_words, left, listed, plain, right, wrapped
+from fedtui.tui.lines import (
+    cut,
+    cut_middle,
+    cut_path,
+    cut_words,
+    left,
+    listed,
+    plain,
+    right,
+    wrapped,
+)
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.view import EventView, NodeView
 
@@ -121,7 +131,7 @@ async def test_the_question_before_quitting_shows_names_as_text(folder: Path) ->
 def test_cutting_keeps_to_the_width_and_to_printable_characters(text: str, width: int) -> None:
     from rich.cells import cell_len
 
-    for cutter in (cut, cut_middle, cut_words):
+    for cutter in (cut, cut_middle, cut_path, cut_words):
         assert cell_len(cutter(text, width)) <= width
         assert cutter(text, width).isprintable()
     assert cell_len(left(text, width)) == width

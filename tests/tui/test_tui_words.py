@@ -14,7 +14,7 @@ import pytest
 from tui_scenarios import NAMES, loading, losses, paused, peers, training, verifying
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Line, width_of
+from fedtui.tui.lines import Line, cut_path, width_of
 from fedtui.tui.outside import opener
 from fedtui.tui.widgets.banner import banner
 from fedtui.tui.widgets.lossplot import boundaries, plot
@@ -23,7 +23,7 @@ from fedtui.tui.widgets.picturerow import arrangement, chosen, recipes
 from fedtui.tui.widgets.statusline import status
 from fedtui.tui.widgets.stepper import people_line, steps, steps_line
 from fedtui.tui.wording import PEER_SIGNS, PHASE_SIGNS, ago, clock, loss, rtt
-from fedtui.view import LossPoint, PeerState, Phase, PreviewView
+from fedtui.view import CommitView, InputView, LossPoint, PeerState, Phase, PreviewView
 
 
 def words(line: Line) -> str:
@@ -62,11 +62,30 @@ def test_lines_of_the_stepper_fit(tmp_path: Path, width: int) -> None:
 
 
 def test_only_what_is_known_is_marked_done(tmp_path: Path) -> None:
-    now = verifying(tmp_path).round
-    assert [s.glyph for s in steps(now, made=0)] == ["✓", "✓", "▶", "○", "○"]
-    assert [s.glyph for s in steps(replace(now, phase="PAUSED"), made=0)] == ["○"] * 5
-    assert [s.glyph for s in steps(replace(now, phase="FAILED"), made=0)] == ["○"] * 5
-    assert [s.glyph for s in steps(replace(now, phase="DONE"), made=0)] == ["✓"] * 5
+    view = verifying(tmp_path)
+
+    def glyphs(phase: Phase, *, committed: bool = False, commits: int = 0) -> str:
+        entry = CommitView(3, "", "", "", 0, "", ("a", "b"), (InputView("a", 20, "x"),))
+        now = replace(view.round, phase=phase, commits=commits)
+        seen = replace(view, round=now, commits=(entry,) if committed else ())
+        return "".join(step.glyph for step in steps(seen))
+
+    assert glyphs("VERIFY") == "✓✓▶○○"
+    assert glyphs("PAUSED") == glyphs("FAILED") == glyphs("IDLE") == "○○○○○"
+    assert glyphs("DONE") == "✓✓✓✓✓"
+    assert glyphs("PREVIEW", commits=3) == "✓✓✓✓▶"
+    assert glyphs("PREVIEW", committed=True) == "✓✓✓✓▶"
+    assert glyphs("PREVIEW") == "○○○○▶"
+
+
+def test_a_committed_round_is_counted_from_the_ledger(tmp_path: Path) -> None:
+    view = verifying(tmp_path)
+    entry = CommitView(3, "", "", "", 0, "", ("a", "b"), (InputView("a", 20, "x"),))
+    now = replace(view.round, phase="PREVIEW", contributions=0, commits=0, prepares=0)
+    line = words(steps_line(replace(view, round=now, commits=(entry,)), 120))
+    assert "COLLECT 1" in line
+    assert "VERIFY ━" in line
+    assert "MERGE 2 commits" in line
 
 
 def test_the_most_urgent_thing_is_said_first(tmp_path: Path) -> None:
@@ -187,6 +206,19 @@ def test_durations_read_like_a_clock(seconds: float, said: str) -> None:
 @pytest.mark.parametrize("value", [0.1042, 12.5, 999.0, 12345.0, -1.0, math.nan, math.inf, 1e-9])
 def test_a_loss_takes_at_most_seven_characters(value: float) -> None:
     assert 0 < len(loss(value)) <= 7
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (60, "/home/lena/rooms/adapters/round-0002.safetensors"),
+        (36, "…/adapters/round-0002.safetensors"),
+        (24, "…/round-0002.safetensors"),
+        (16, "round…afetensors"),
+    ],
+)
+def test_a_path_keeps_its_end(width: int, shown: str) -> None:
+    assert cut_path("/home/lena/rooms/adapters/round-0002.safetensors", width) == shown
 
 
 def test_round_trips_are_short() -> None:

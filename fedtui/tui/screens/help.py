@@ -36,6 +36,7 @@ STATES = (
     ("● TRAIN  ↑ UPLOAD  ✓ SENT", "training, sending its contribution, sent"),
     ("○ READY  ○ IDLE  ◌ WATCH  ◌ LOADING", "waiting, nothing to do, only watching, starting"),
     ("? SUSPECT  ✗ LOST  ✗ LEFT", "late, gone without a word, gone with one"),
+    ("◌ UNSEEN", "not met since this machine started"),
 )
 
 WORD = 18

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Ink, Line, crop, cut_middle, plain, spread, width_of
+from fedtui.tui.lines import Ink, Line, crop, cut_path, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import clock, count
 
@@ -47,7 +47,7 @@ def banner(feed: Feed, width: int) -> Line:
     if view.round.phase == "DONE":
         done = f"Done: {count(view.round.rounds, 'round')} trained together."
         if view.adapter:
-            done += f" Adapter {cut_middle(view.adapter, max(16, width - len(done) - 34))}"
+            done += f" Adapter {cut_path(view.adapter, max(16, width - len(done) - 30))}"
         return told("ok", "✓", done, width, "y copy  q leave")
     return ()
 

@@ -67,7 +67,7 @@ def trainer_words(trainer: TrainerView) -> Line:
     if trainer.state == "off":
         return ()
     words = plain(f"{trainer.device} {trainer.state}")
-    if trainer.state in ("loading", "generating"):
+    if trainer.state == "loading":
         words += f" {clock(trainer.since_s)}"
     return ((words, "error" if trainer.state == "failed" else "muted"),)
 

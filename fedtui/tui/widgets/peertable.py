@@ -16,7 +16,7 @@ from fedtui.tui.keymap import LIST_KEYS
 from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left, right
 from fedtui.tui.widgets.drawn import DrawnList, inked, notice, under
 from fedtui.tui.wording import CROWN, NOTHING, ago, loss, name_of, peer_sign, rtt
-from fedtui.view import PeerState, PeerView
+from fedtui.view import PeerView
 
 EMPTY = "Nobody here yet. Members appear when their machines and this one have found each other."
 CONNECTING = "Connecting to the node…"
@@ -61,7 +61,7 @@ def left_pad(text: str, width: int) -> str:
 
 def state_cell(peer: PeerView, width: int) -> Line:
     """Glyph and word."""
-    sign = peer_sign(peer.state)
+    sign = peer_sign(peer)
     return ((left(f"{sign.glyph} {sign.word}", width), sign.ink),)
 
 
@@ -175,12 +175,13 @@ class PeerTable(DrawnList):
         if not self._peers:
             return (("Peers", "muted"),)
         words: list[Span] = [("Peers ", "muted"), (f"{len(self._peers)}", "text")]
-        tally = Counter(peer.state for peer in self._peers)
-        told: tuple[tuple[PeerState, str, Ink], ...] = (
+        tally = Counter(peer_sign(peer).word for peer in self._peers)
+        told: tuple[tuple[str, str, Ink], ...] = (
             ("TRAIN", "training", "accent"),
             ("SUSPECT", "suspect", "warning"),
             ("LOST", "lost", "error"),
             ("LEFT", "left", "muted"),
+            ("UNSEEN", "not seen yet", "muted"),
         )
         for state, word, ink in told:
             if tally[state]:

@@ -91,7 +91,7 @@ def waiting_words(view: NodeView) -> str:
         model = plain(view.model) or "the model"
         return f"Loading {model}, {clock(trainer.since_s)} so far. Base model pictures come next."
     if trainer.state == "generating":
-        return f"Drawing the base model's pictures, {clock(trainer.since_s)} so far."
+        return "Drawing the base model's pictures."
     if not view.room_id:
         return "Pictures appear here, before and after every round, once there is a room."
     return "Base model pictures appear here after the model has loaded, then one more every round."

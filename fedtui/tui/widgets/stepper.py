@@ -8,7 +8,7 @@ from fedtui.tui.feed import Feed
 from fedtui.tui.lines import DOT, Ink, Line, joined, listed, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import CROWN, clock, names_by_id, short_id
-from fedtui.view import NodeView, RoundView
+from fedtui.view import CommitView, NodeView
 
 STEPS = ("TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW")
 
@@ -39,31 +39,49 @@ def title(view: NodeView) -> Line:
     return ((f"Round {view.round.number}" if view.round.number else "Round", "muted"),)
 
 
-def steps(now: RoundView, *, made: int) -> list[Step]:
-    """The five steps; ``made`` pictures of this round exist. Only what is known is marked done."""
-    tallies = {
-        "COLLECT": f"{now.contributions}/{now.expected}" if now.expected else "",
-        "VERIFY": f"{now.prepares}/{now.quorum} prepares" if now.quorum else "",
-        "MERGE": f"{now.commits}/{now.quorum} commits" if now.quorum else "",
-        "PREVIEW": f"{made}" if made else "",
-    }
+def steps(view: NodeView) -> list[Step]:
+    """The five steps of the round. Only what is known is marked done.
+
+    A machine draws the pictures of one round while the next is open already and has nothing yet:
+    then PREVIEW goes on, and the steps before it are done only if the ledger has the round.
+    """
+    now = view.round
+    committed = next((c for c in view.commits if c.round == now.number), None)
     at = STEPS.index(now.phase) if now.phase in STEPS else -1
+    if now.phase == "DONE":
+        at = len(STEPS)
+    ahead = now.phase == "PREVIEW" and committed is None and now.commits < max(1, now.quorum)
+    told = tallies(view, committed)
     found = []
     for i, word in enumerate(STEPS):
-        tally = tallies.get(word, "")
-        if now.phase == "DONE" or i < at:
-            found.append(Step("✓", word, tally, "ok", True))
+        if i < at and not ahead:
+            found.append(Step("✓", word, told.get(word, ""), "ok", True))
         elif i == at:
-            found.append(Step("▶", word, tally, "accent", False))
+            found.append(Step("▶", word, told.get(word, ""), "accent", False))
         else:
-            found.append(Step("○", word, tally, "muted", False))
+            found.append(Step("○", word, told.get(word, ""), "muted", False))
+    return found
+
+
+def tallies(view: NodeView, committed: CommitView | None) -> dict[str, str]:
+    """How far each step is; of a committed round, what its ledger entry says."""
+    now = view.round
+    made = sum(p.round == now.number for p in view.previews) if now.number else 0
+    found = {"PREVIEW": f"{made}"} if made else {}
+    if committed:
+        signed = f"{len(committed.signers)} commits" if committed.signers else ""
+        return found | {"COLLECT": f"{len(committed.inputs)}", "MERGE": signed}
+    if now.expected:
+        found["COLLECT"] = f"{now.contributions}/{now.expected}"
+    if now.quorum:
+        found["VERIFY"] = f"{now.prepares}/{now.quorum} prepares"
+        found["MERGE"] = f"{now.commits}/{now.quorum} commits"
     return found
 
 
 def steps_line(view: NodeView, width: int) -> Line:
     """All steps in one line, joined by a rail when there is room, shortened when there is not."""
-    made = sum(p.round == view.round.number for p in view.previews) if view.round.number else 0
-    row = steps(view.round, made=made)
+    row = steps(view)
     full = [(f"{s.glyph} {s.word}", f" {s.tally}" if s.tally else "", s) for s in row]
     brief = [(f"{s.glyph} {s.word}", f" {s.tally.split()[0]}" if s.tally else "", s) for s in row]
     bare = [(f"{s.glyph} {s.word}", "", s) for s in row]
