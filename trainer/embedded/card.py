@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import PIL
+
 from trainer.embedded import MODEL_NAME
 from trainer.embedded.assemble import total_bytes
 from trainer.embedded.captions import tag_caption
@@ -56,6 +58,7 @@ def write_card(destination: Path, training: dict[str, Any], figures: dict[str, A
         "commit": commit_of(Path(__file__).parent),
         "scenes_version": SCENES_VERSION,
         "scenes_sha256": scenes_sha256(),
+        "pillow": PIL.__version__,
         "training": training,
         "figures": figures,
         "bars": BARS,

@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seed", type=int, default=1)
     result.add_argument("--scenes", type=int, default=SCENES, help="scenes the denoiser learns")
     result.add_argument("--pictures", type=int, default=CARD_PICTURES, help="pictures to measure")
+    result.add_argument(
+        "--workers", type=int, help="processes for the denoiser (default: 2 on a CPU, else 1)"
+    )
     result.add_argument("--resume", action="store_true", help="continue from checkpoints in --out")
     result.add_argument(
         "--docs", type=Path, default=Path("docs/pictures"), help="for --stage sheet"
@@ -102,9 +105,15 @@ def stage_vae(arguments: argparse.Namespace, device: torch.device) -> None:
 
 
 def stage_unet(arguments: argparse.Namespace, device: torch.device) -> None:
-    pace = pace_of("unet", arguments)
     report = train_denoiser(
-        arguments.out, pace, arguments.seed, arguments.scenes, device, log, arguments.resume
+        arguments.out,
+        pace_of("unet", arguments),
+        arguments.seed,
+        arguments.scenes,
+        device,
+        log,
+        arguments.resume,
+        arguments.workers or (2 if device.type == "cpu" else 1),
     )
     remember(arguments.out, "unet", asdict(report))
 
