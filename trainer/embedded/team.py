@@ -85,8 +85,8 @@ def run_together(size: int, parameters: int, work: Callable[..., Any], *argument
     if size == 1:
         return work(alone(), *arguments)
     context = multiprocessing.get_context("spawn")
-    gradients = torch.zeros((size, parameters)).share_memory_()
-    notice = torch.zeros(size + 1, dtype=torch.float64).share_memory_()
+    gradients = _shared(torch.zeros((size, parameters)))
+    notice = _shared(torch.zeros(size + 1, dtype=torch.float64))
     barrier = context.Barrier(size)
     others = [
         context.Process(
@@ -107,6 +107,11 @@ def run_together(size: int, parameters: int, work: Callable[..., Any], *argument
         torch.set_num_threads(threads)
         for other in others:
             other.join(30)
+
+
+def _shared(tensor: Any) -> torch.Tensor:
+    shared: torch.Tensor = tensor.share_memory_()
+    return shared
 
 
 def _member(team: Team, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
