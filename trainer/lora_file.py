@@ -97,8 +97,9 @@ def read(path: Path, model: BaseModel) -> LoraAdapter:
     """
     try:
         arrays, metadata = tensor_file.read_all(path, MAX_HEADER)
-        parts, dialect = _by_layer(arrays, _Names(model))
-        components = _folded(parts, metadata, model)
+        names = _Names(model)
+        parts, dialect = _by_layer(arrays, names)
+        components = _folded(parts, metadata, names)
     except FormatError as error:
         raise TrainerError(
             "The adapter cannot be used",
@@ -194,9 +195,8 @@ def _understood(key: str, names: _Names) -> tuple[Dialect, tuple[str, str], Part
 
 
 def _folded(
-    parts: _Parts, metadata: Mapping[str, str], model: BaseModel
+    parts: _Parts, metadata: Mapping[str, str], names: _Names
 ) -> dict[str, dict[str, Factors]]:
-    names = _Names(model)
     config = _peft_config(metadata)
     components: dict[str, dict[str, Factors]] = {}
     for (component, name), tensors in sorted(parts.items()):

@@ -123,7 +123,7 @@ def test_alpha_is_folded_into_b(
     flat = "lora_unet_" + Q.replace(".", "_")
     A, B = arrays[f"{Q}.lora_A.weight"], arrays[f"{Q}.lora_B.weight"]
     kohya = {f"{flat}.lora_down.weight": A, f"{flat}.lora_up.weight": B}
-    write(tmp_path / "k", kohya | {f"{flat}.alpha": np.float32(RANK / 4).reshape(())})
+    write(tmp_path / "k", kohya | {f"{flat}.alpha": np.array(RANK / 4, np.float32)})
     config = {"unet.r": RANK, "unet.lora_alpha": RANK / 4}
     new = {f"unet.{Q}.lora_A.weight": A, f"unet.{Q}.lora_B.weight": B}
     write(tmp_path / "d", new, {"lora_adapter_metadata": json.dumps(config)})

@@ -28,10 +28,10 @@ def test_the_target_gives_back_latents_and_noise(kind: str) -> None:
     noisy = a.sqrt() * x + (1 - a).sqrt() * noise
     wanted = objective.target(s, x, noise, t).double()
     recovered = {
-        "epsilon": lambda: (noisy - (1 - a).sqrt() * wanted) / a.sqrt(),
-        "v_prediction": lambda: a.sqrt() * noisy - (1 - a).sqrt() * wanted,
-        "sample": lambda: wanted,
-    }[kind]()
+        "epsilon": (noisy - (1 - a).sqrt() * wanted) / a.sqrt(),
+        "v_prediction": a.sqrt() * noisy - (1 - a).sqrt() * wanted,
+        "sample": wanted,
+    }[kind]
     assert torch.allclose(recovered, x, atol=1e-4)
 
 

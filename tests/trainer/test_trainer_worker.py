@@ -131,6 +131,7 @@ def test_a_round_by_hand(
     assert one == two != base
 
 
+@pytest.mark.slow
 def test_two_runs_and_two_processes_give_the_same_bytes(
     full: WorkerProcess, training: Train, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_two_runs_and_two_processes_give_the_same_bytes(
         assert other.ask(replace(training, out=str(tmp_path / "other")))["sha256"] == first
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bytes(
     full: WorkerProcess, training: Train, tmp_path: Path
 ) -> None:
@@ -212,13 +214,13 @@ def test_generate_writes_pictures_with_their_recipe(
     assert announced == [p["path"] for p in pictures]
     image = Image.open(pictures[3]["path"])
     assert image.size == (32, 32)
-    assert image.text["parameters"].splitlines() == [
+    assert image.info["parameters"].splitlines() == [
         "the sea, größer",
         "Negative prompt: blue",
         f"Steps: 3, Sampler: DDIM, CFG scale: 3.5, Seed: 2, Size: 32x32, Model hash: "
         f"{full.ask(Load(str(tiny_model)))['sha256'][:10]}, Model: tiny-random",
     ]
-    recipe = json.loads(image.text["fedtui"])
+    recipe = json.loads(image.info["fedtui"])
     assert recipe["note"] == "round 2"
     assert recipe["prompt"] == "the sea, größer"
     contents = {Path(p["path"]).read_bytes() for p in pictures}
@@ -346,7 +348,7 @@ def test_too_many_waiting_requests_are_turned_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "eof", "sigterm"])
-@pytest.mark.parametrize("role", ["full", "arithmetic"])
+@pytest.mark.parametrize("role", [pytest.param("full", marks=pytest.mark.slow), "arithmetic"])
 def test_every_way_to_end_is_clean(role: str, end: str) -> None:
     with WorkerProcess(role) as worker:
         worker.ready()
@@ -360,6 +362,7 @@ def test_every_way_to_end_is_clean(role: str, end: str) -> None:
         assert worker.exit_code() == 0, worker.log
 
 
+@pytest.mark.slow
 def test_stopping_ends_a_running_training_with_an_answer(training: Train) -> None:
     with WorkerProcess("full") as worker:
         worker.ready()
@@ -393,7 +396,7 @@ def test_the_parents_death_ends_the_worker(tmp_path: Path) -> None:
     worker = int(middle.stdout.readline())
     middle.wait()
     os.close(read)
-    alive = []
+    alive: list[psutil.Process] = []
     if psutil.pid_exists(worker):
         _, alive = psutil.wait_procs([psutil.Process(worker)], timeout=60)
     os.close(write)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from trainer_rig import MakePictures
 
-from trainer import loop, models
+from trainer import checkpoint, loop, models
+from trainer.checkpoint import Place
 from trainer.config import CHECKPOINT_STEPS
 from trainer.errors import Cancelled, TrainerError
 from trainer.job import Job
@@ -119,7 +120,7 @@ def test_a_checkpoint_at_an_interval_resumes_with_the_same_mean_loss(
     studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
-    monkeypatch.setattr(loop.checkpoint, "restore", lambda *_: loop.Place())
+    monkeypatch.setattr(checkpoint, "restore", lambda *_: Place())
     saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
     kept = {}
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from trainer.protocol import (
     Done,
@@ -102,7 +102,7 @@ class WorkerProcess:
             elif isinstance(message, Done | Failed) and message.request == number:
                 return message, progress
 
-    def ask(self, request: Request) -> dict[str, object]:
+    def ask(self, request: Request) -> dict[str, Any]:
         """The result of a request that must succeed."""
         answer, _ = self.finish(self.send(request))
         assert isinstance(answer, Done), answer
@@ -110,7 +110,3 @@ class WorkerProcess:
 
     def exit_code(self) -> int:
         return self.process.wait(LIMIT)
-
-
-def folder_of(path: object) -> Path:
-    return Path(str(path))
