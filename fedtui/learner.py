@@ -144,6 +144,7 @@ class Learner:
 
     async def _pursue(self, goal: Goal) -> None:
         """Works on one goal until it is reached or the room has moved on."""
+        self._set(blocked="")
         work = asyncio.create_task(self._advance(goal), name=f"learn-{goal.round}")
         moved = asyncio.create_task(self._moved.wait())
         try:
