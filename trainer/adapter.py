@@ -1,6 +1,7 @@
 """LoRA factors as plain arrays: their names, shapes, first values and files.
 
-Weights of an adapted layer are W = W0 + B A with A (r, in) and B (out, r). Factors on disk and in
+Weights of an adapted layer are W = W0 + B A with A (r, in) and B (out, r); a convolution has
+A (r, in, k, k) and B (out, r, 1, 1), which other programs call LoCon. Factors on disk and in
 aggregation always have scale 1: whoever trains with another alpha / r folds it into B, because
 factors with different hidden scales must not be averaged.
 """
@@ -8,6 +9,7 @@ factors with different hidden scales must not be averaged.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,7 +32,7 @@ FloatArray = NDArray[np.float32]
 
 
 def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
-    """The layers that ``spec`` names in the model, sorted, with their weights' (out, in) shapes.
+    """The layers that ``spec`` names in the model, sorted, with the shapes of their weights.
 
     Raises :class:`TrainerError` when the spec is impossible or matches nothing.
     """
@@ -47,13 +49,10 @@ def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
         for name, shape in layers.items()
         if any(name == target or name.endswith(f".{target}") for target in spec.targets)
     }
-    odd = next((name for name, shape in chosen.items() if len(shape) != 2), None)
-    if not chosen or odd is not None:
+    if not chosen:
         raise TrainerError(
             "The adapter does not fit the model",
-            f"{odd} is a convolution; adapters train linear layers."
-            if odd
-            else f"No layer of {model.name} is called {', '.join(spec.targets)}.",
+            f"No layer of {model.name} is called {', '.join(spec.targets)}.",
             "The attention projections to_q, to_k, to_v and to_out.0 exist in every model.",
             MISUSE,
         )
@@ -63,9 +62,9 @@ def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
 def factor_shapes(layers: Layers, rank: int) -> dict[str, Shape]:
     """Names and shapes of all tensors in a factors file."""
     shapes: dict[str, Shape] = {}
-    for name, (out, into) in layers.items():
-        shapes[name + A_SUFFIX] = (rank, into)
-        shapes[name + B_SUFFIX] = (out, rank)
+    for name, (out, *rest) in layers.items():
+        shapes[name + A_SUFFIX] = (rank, *rest)
+        shapes[name + B_SUFFIX] = (out, rank, *(1 for _ in rest[1:]))
     return shapes
 
 
@@ -81,7 +80,7 @@ def initial_factors(shapes: Mapping[str, Shape], seed: int) -> Iterator[tuple[st
         if name.endswith(B_SUFFIX):
             yield name, np.zeros(shape, np.float32)
             continue
-        count, into = shape[0] * shape[1], shape[1]
+        count, into = math.prod(shape), math.prod(shape[1:])
         key = INITIAL_DOMAIN + seed.to_bytes(16, "little", signed=True) + name.encode()
         words = np.frombuffer(hashlib.shake_128(key).digest(4 * count), "<u4")
         odd = (words >> np.uint32(8)).astype(np.int64) * 2 + 1 - (1 << 24)

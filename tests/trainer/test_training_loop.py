@@ -221,6 +221,22 @@ def test_alpha_is_folded_into_what_leaves_the_trainer(
     assert np.allclose(one, two, atol=1e-6)
 
 
+def test_convolutions_train_and_load_elsewhere(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    """The whole way of LoCon: start, train, export, draw with the factors and the kohya file."""
+    spec = AdapterSpec(2, 2, ("to_q", "conv1", "proj_in", "ff.net.2"))
+    request = replace(request_to_train, spec=spec, learning_rate=0.02)
+    train(studio, request)
+    kohya = replace(request, export="kohya", out=str(tmp_path / "k.safetensors"))
+    train(studio, kohya)
+    result = studio.evaluate(
+        Evaluate(request.model, request.folder, ("", request.out, kohya.out), draws=2), Job()
+    )
+    losses = result["losses"]
+    assert losses[request.out] == losses[kohya.out] != losses[""]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"resolution": 33}, {"min_snr": -1.0}],
