@@ -1,4 +1,7 @@
-"""Requests that need no torch: folders, first adapters, strangers' files, combination, export."""
+"""Requests that need no torch: folders, first adapters, strangers' files, combination, export.
+
+What each handler takes and gives is written at its request in :mod:`trainer.protocol`.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ SIDECARS = (".txt", ".caption")
 TEXT_KEYS = ("text", "caption", "prompt")
 
 Source = Literal["metadata", "txt", "caption", "missing"]
-SOURCES: tuple[Source, ...] = ("metadata", "txt", "caption", "missing")
 
 
 @dataclass(frozen=True)

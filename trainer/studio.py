@@ -1,6 +1,7 @@
 """Requests that need torch: a base model in memory and what is done with it.
 
-A :class:`Studio` keeps one base model loaded between requests and never changes its weights.
+A :class:`Studio` keeps one base model loaded between requests and never changes its weights. What
+each handler takes and gives is written at its request in :mod:`trainer.protocol`.
 """
 
 from __future__ import annotations
