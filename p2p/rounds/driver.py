@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -59,6 +60,7 @@ from p2p.rounds.limits import (
     BLOB_CHECK_RETRY_DELAY,
     BLOB_CHECK_TRIES,
     KEPT_INPUT_ROUNDS,
+    MAX_COMPUTING_PATIENCE,
     MAX_PARALLEL_CHECKS,
     MAX_QUEUED_EVENTS,
     MAX_QUEUED_EVENTS_PER_PEER,
@@ -103,6 +105,15 @@ class Progress:
     failure: P2PError | None = None
 
 
+@dataclass(eq=False)
+class _Timer:
+    name: TimerName
+    after: float
+    set_at: float
+    computing: bool = False
+    handle: asyncio.TimerHandle = field(init=False)
+
+
 class RoundDriver:
     """Runs one room's rounds on this node.
 
@@ -134,7 +145,7 @@ class RoundDriver:
         self._plan = core.genesis.plan
         self._events: asyncio.Queue[tuple[str | None, Event]] = asyncio.Queue()
         self._waiting: Counter[str] = Counter()
-        self._timers: dict[TimerName, asyncio.TimerHandle] = {}
+        self._timers: dict[TimerName, _Timer] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
         self._results: dict[tuple[tuple[Part, ...], str], asyncio.Task[BlobRef | Exception]] = {}
         self._catching_up = False
@@ -154,7 +165,7 @@ class RoundDriver:
     async def stop(self) -> None:
         """Ends everything; what was not persisted was not said."""
         for timer in self._timers.values():
-            timer.cancel()
+            timer.handle.cancel()
         await self._tasks.cancel()
 
     # --- events in -------------------------------------------------------------------------------
@@ -264,24 +275,28 @@ class RoundDriver:
 
     def _set_timer(self, effect: SetTimer) -> None:
         if timer := self._timers.pop(effect.name, None):
-            timer.cancel()
-        if effect.after is None:
-            return
-        name = effect.name
+            timer.handle.cancel()
+        if effect.after is not None:
+            self._arm(_Timer(effect.name, effect.after, set_at=clock.now()))
 
-        def fire() -> None:
-            handle = self._timers.get(name)
-            # A timer that was set anew while this firing waited in the queue is not this one.
-            self._post(lambda now: self._on_timer(name, handle, now))
+    def _arm(self, timer: _Timer) -> None:
+        loop = asyncio.get_running_loop()
+        fire = partial(self._post, partial(self._on_timer, timer))
+        timer.handle = loop.call_later(timer.after, fire)
+        self._timers[timer.name] = timer
 
-        self._timers[name] = asyncio.get_running_loop().call_later(effect.after, fire)
-
-    def _on_timer(
-        self, name: TimerName, handle: asyncio.TimerHandle | None, now: float
-    ) -> list[Effect]:
-        if handle is None or self._timers.get(name) is not handle:
+    def _on_timer(self, timer: _Timer, now: float) -> list[Effect]:
+        # One that was set anew while this firing waited in the queue is not this one.
+        if self._timers.get(timer.name) is not timer:
             return []
-        return self.core.on_timer(name, now)
+        # Whoever still computes the result, or did until just now, cannot blame the leader yet.
+        was_computing = timer.computing
+        timer.computing = any(not task.done() for task in self._results.values())
+        excused = timer.name == "attempt" and (timer.computing or was_computing)
+        if excused and now - timer.set_at < MAX_COMPUTING_PATIENCE:
+            self._arm(timer)
+            return []
+        return self.core.on_timer(timer.name, now)
 
     # --- blobs and results -----------------------------------------------------------------------
     def _sources(self, likely: Iterable[str]) -> list[str]:

@@ -11,6 +11,8 @@ BLOB_CHECK_TRIES: Final = 3
 BLOB_CHECK_RETRY_DELAY: Final = 1.0
 KEPT_INPUT_ROUNDS: Final = 50
 """Contributions older than this are deleted: their rounds can no longer be recomputed here."""
+MAX_COMPUTING_PATIENCE: Final = 120.0
+"""How long an attempt may last because this node is still computing the result itself."""
 APPLY_RETRY_DELAY: Final = 1.0
 ALIVE_INTERVAL: Final = 0.5
 """How often the state machine is told who is there."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_room import ToyNode, identity, toy_genesis, until
+from toy_room import WAIT_SECONDS, ToyNode, identity, toy_genesis, until
 
 from p2p.addresses import Address
 from p2p.peer import read_genesis
@@ -23,7 +23,7 @@ ROUNDS = 3
 
 
 def leader_of_round_1() -> int:
-    envelope = toy_genesis(COUNT, rounds=ROUNDS)
+    envelope = toy_genesis(COUNT, rounds=ROUNDS, deadline_ms=120_000)
     genesis = read_genesis(envelope)
     members = {member.peer_id: member for member in genesis.members}
     first = leader_order(first_voters(genesis), envelope.id, 1, members)[0]
@@ -42,7 +42,8 @@ async def test_a_killed_aggregator_costs_one_attempt_and_no_work(
     tmp_path: Path, moment: str
 ) -> None:
     victim = leader_of_round_1()
-    genesis = toy_genesis(COUNT, rounds=ROUNDS)
+    dead_id = identity(victim).peer_id
+    genesis = toy_genesis(COUNT, rounds=ROUNDS, deadline_ms=120_000)
     others = [
         ToyNode(tmp_path, i, genesis, probe_interval=0.3) for i in range(COUNT) if i != victim
     ]
@@ -53,15 +54,19 @@ async def test_a_killed_aggregator_costs_one_attempt_and_no_work(
     )  # fmt: skip
     revived: ToyNode | None = None
     try:
-        await asyncio.gather(*(node.start() for node in others))
+        await asyncio.gather(*(node.start(train=False) for node in others))
         for node in others:
             node.knows(others)
             (tmp_path / f"port{node.index}").write_text(str(node.peer.port))
         await until((tmp_path / f"port{victim}").exists)
         port = int((tmp_path / f"port{victim}").read_text())
         for node in others:
-            node.peer._book.hint(identity(victim).peer_id, [Address("127.0.0.1", port)])
-        before = [event async for event in events_of(process)]
+            node.peer._book.hint(dead_id, [Address("127.0.0.1", port)])
+        await until(lambda: all(node.peer._gossip.alive() >= {dead_id} for node in others))
+        for node in others:
+            node.begin_training()
+        async with asyncio.timeout(WAIT_SECONDS):
+            before = [event async for event in events_of(process)]
         assert await process.wait() == -signal.SIGKILL
 
         await until(lambda: all(node.peer.round > 1 for node in others))
@@ -75,7 +80,7 @@ async def test_a_killed_aggregator_costs_one_attempt_and_no_work(
         assert len({node.peer.head for node in everybody}) == 1
         commits = others[0].peer.snapshot().commits
         assert commits[0].attempt > 0
-        assert identity(victim).peer_id in {item.peer for item in commits[0].inputs}
+        assert dead_id in {item.peer for item in commits[0].inputs}
         trained = Counter(
             event["round"] for event in before if event["type"] == "contribution.sent"
         )

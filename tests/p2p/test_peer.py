@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_room import ToyNode, toy_genesis, until
@@ -14,6 +15,7 @@ from toy_room import ToyNode, toy_genesis, until
 from p2p.errors import StorageError
 from p2p.room import Plan
 from p2p.rounds.quorum import leader_order
+from p2p.rounds.state import Timing
 from p2p.workload import Input
 
 
@@ -165,3 +167,28 @@ async def test_a_restart_loses_and_repeats_nothing(tmp_path: Path) -> None:
         assert [len(c.inputs) for c in again.peer.snapshot().commits] == [3, 3]
     finally:
         await asyncio.gather(*(node.stop() for node in [nodes[0], again, nodes[2]]))
+
+
+@pytest.mark.slow
+async def test_a_slow_computation_costs_no_attempt(tmp_path: Path) -> None:
+    genesis = toy_genesis(3, rounds=1)
+    impatient = Timing(base=1.5, grace=0.2, resend=0.5)
+    nodes = [ToyNode(tmp_path, index, genesis, timing=impatient) for index in range(3)]
+    for node in nodes:
+        combine = node.workload.combine
+
+        async def slowly(*args: Any, combine: Any = combine) -> Path:
+            await asyncio.sleep(5.0)
+            path: Path = await combine(*args)
+            return path
+
+        node.workload.combine = slowly  # type: ignore[method-assign]
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        for node in nodes:
+            node.knows(nodes)
+        await until(lambda: all(node.peer.done for node in nodes))
+        (commit,) = nodes[0].peer.snapshot().commits
+        assert commit.attempt == 0
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))

@@ -32,7 +32,8 @@ def type_of(node: ToyNode, data: bytes) -> str:
 
 
 async def main(root: Path, index: int, count: int, moment: str, rounds: int) -> None:
-    node = ToyNode(root, index, toy_genesis(count, rounds=rounds), probe_interval=0.3)
+    genesis = toy_genesis(count, rounds=rounds, deadline_ms=120_000)
+    node = ToyNode(root, index, genesis, probe_interval=0.3)
     node.peer._emit = lambda type, /, **fields: print(
         json.dumps({"type": type, **fields}, default=str), flush=True
     )
