@@ -135,8 +135,3 @@ def name_of(peer: PeerView) -> str:
 def names_by_id(view: NodeView) -> dict[str, str]:
     """Names to be looked up with ``.get(id, short_id(id))``."""
     return {peer.id: name_of(peer) for peer in view.peers}
-
-
-def prompt_label(prompt: str, seed: int) -> str:
-    """A preview's recipe."""
-    return f"“{plain(prompt)}” seed {seed}"

@@ -355,7 +355,7 @@ async def test_ctrl_p_opens_the_palette_and_a_command_runs(folder: Path) -> None
         await pilot.pause()
         await pilot.press(*"wall")
         await until(pilot, lambda: "Theme: wall" in text(app))
-        await pilot.press("down", "enter")
+        await pilot.press("enter")
         await until(pilot, lambda: app.theme == "fedtui-wall")
 
 

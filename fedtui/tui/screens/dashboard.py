@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widget import Widget
 from textual.widgets import Footer
 
 from fedtui.tui.keymap import DASHBOARD_KEYS
@@ -17,7 +15,7 @@ from fedtui.tui.outside import show_outside
 from fedtui.tui.pixels import Mode
 from fedtui.tui.screens.events import EventsScreen
 from fedtui.tui.screens.large import LargeScreen
-from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.screens.live import LiveScreen, Value, value_of
 from fedtui.tui.widgets.banner import Banner
 from fedtui.tui.widgets.eventlist import EventList
 from fedtui.tui.widgets.lossplot import LossPlot, Marker
@@ -169,22 +167,10 @@ class DashboardScreen(LiveScreen):
         if recipe and not await show_outside(path := recipe.pictures[-1].path):
             self.notify(plain(path), title="No viewer here; the picture is at", markup=False)
 
-    def copyables(self) -> Iterator[Any]:
-        """The focused panel, then the room's adapter, then the pictures."""
-        focused: Widget | None = self.focused
+    def copy_values(self) -> Iterator[Value | None]:
+        """The focused panel's, but of a room that is done the adapter; else the picture's path."""
         view = self.feed.view
-        if view and view.adapter and view.round.phase == "DONE" and focused is self.pictures:
-            yield Adapter(view.adapter)
-        yield focused
-        yield self.pictures
-
-
-class Adapter:
-    """The room's adapter, as something to copy."""
-
-    def __init__(self, adapter: str) -> None:
-        self._adapter = adapter
-
-    def copy_value(self) -> tuple[str, str]:
-        """The adapter as the node names it."""
-        return "the adapter", self._adapter
+        if view and view.adapter and view.round.phase == "DONE" and self.focused is self.pictures:
+            yield "the adapter", view.adapter
+        yield value_of(self.focused)
+        yield value_of(self.pictures)

@@ -14,6 +14,7 @@ from fedtui.tui.keymap import BACK_KEYS, LARGE_KEYS
 from fedtui.tui.lines import Ink, Line, Span, centred, cut, plain, spread
 from fedtui.tui.outside import show_outside
 from fedtui.tui.pixels import Mode
+from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.picturerow import Recipe, recipes
@@ -171,7 +172,4 @@ class LargeScreen(Screen[int]):
     def action_copy(self) -> None:
         """Copies the picture's path and shows it."""
         if self.preview:
-            self.app.copy_to_clipboard(self.preview.path)
-            self.notify(
-                plain(self.preview.path), title="Copied the path of the picture", markup=False
-            )
+            copy(self, "the path of the picture", self.preview.path)

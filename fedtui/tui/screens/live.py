@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -11,13 +11,16 @@ from textual.screen import Screen
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import plain
 
+Value: TypeAlias = tuple[str, str]
+"""What something is, for the message, and its text."""
+
 
 @runtime_checkable
 class Copyable(Protocol):
     """A widget that has something to copy."""
 
-    def copy_value(self) -> tuple[str, str] | None:
-        """What it is, for the message, and the text."""
+    def copy_value(self) -> Value | None:
+        """What is under its cursor, or what it shows."""
 
 
 class LiveScreen(Screen[None]):
@@ -29,17 +32,25 @@ class LiveScreen(Screen[None]):
         """Returns to where this screen was opened."""
         self.dismiss()
 
-    def copyables(self) -> Iterator[Any]:
-        """Who is asked for something to copy, in this order."""
-        yield self.focused
+    def copy_values(self) -> Iterator[Value | None]:
+        """What ``y`` may copy, the most wanted first."""
+        yield value_of(self.focused)
 
     def action_copy(self) -> None:
-        """Copies by OSC 52, which may fail silently: the message shows the text as well."""
-        for widget in self.copyables():
-            value = widget.copy_value() if isinstance(widget, Copyable) else None
-            if value:
-                what, text = value
-                self.app.copy_to_clipboard(text)
-                self.notify(plain(text), title=f"Copied {what}", timeout=5, markup=False)
-                return
-        self.notify("There is nothing to copy here yet.", severity="warning", markup=False)
+        """Copies the first thing there is."""
+        found = next((value for value in self.copy_values() if value), None)
+        if found:
+            copy(self, *found)
+        else:
+            self.notify("There is nothing to copy here yet.", severity="warning", markup=False)
+
+
+def value_of(widget: object) -> Value | None:
+    """What a widget has to copy."""
+    return widget.copy_value() if isinstance(widget, Copyable) else None
+
+
+def copy(screen: Screen[None] | Screen[int], what: str, text: str) -> None:
+    """Copies by OSC 52, which may fail silently: the message shows the text as well."""
+    screen.app.copy_to_clipboard(text)
+    screen.notify(plain(text), title=f"Copied {what}", markup=False)
