@@ -22,6 +22,9 @@ def key(
     return Binding(keys, action, label, show=show, key_display=display, tooltip=tooltip, id=id)
 
 
+PREVIOUS = "Show the pictures of the previous prompt"
+NEXT = "Show the pictures of the next prompt"
+
 PRINTED = {
     "left": "←",
     "right": "→",
@@ -55,7 +58,7 @@ DASHBOARD_KEYS: list[BindingType] = [
         "left_square_bracket",
         "prompt(-1)",
         "Previous prompt",
-        "Show the pictures of the previous prompt",
+        PREVIOUS,
         "dash.prompt.previous",
         display="[",
     ),
@@ -63,7 +66,7 @@ DASHBOARD_KEYS: list[BindingType] = [
         "right_square_bracket",
         "prompt(1)",
         "Prompt",
-        "Show the pictures of the next prompt",
+        NEXT,
         "dash.prompt.next",
         show=True,
         display="]",
@@ -75,8 +78,8 @@ DASHBOARD_KEYS: list[BindingType] = [
 ]
 
 PICTURE_KEYS: list[BindingType] = [
-    key("left", "prompt(-1)", "Previous prompt", "Previous prompt", "pictures.previous"),
-    key("right", "prompt(1)", "Next prompt", "Next prompt", "pictures.next"),
+    key("left", "prompt(-1)", "Previous prompt", PREVIOUS, "pictures.previous"),
+    key("right", "prompt(1)", "Next prompt", NEXT, "pictures.next"),
 ]
 
 LARGE_KEYS: list[BindingType] = [

@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 from tui_driver import settle, shown, strips, text, until
 from tui_scenarios import (
+    ADAPTER,
     done,
     events,
     identity,
@@ -83,7 +84,7 @@ async def test_done_says_where_the_adapter_is_and_what_to_press(folder: Path) ->
     async with shown(done(folder)) as (_, app, _source):
         seen = text(app)
         assert "✓ DONE" in seen
-        assert "Done: 8 rounds trained together. Adapter f00dfeed" in seen
+        assert f"Done: 8 rounds trained together. Adapter {ADAPTER}" in seen
         assert "y copy  q leave" in seen
         assert "All 8 rounds are done." in seen
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from textual.binding import Binding
 from tui_driver import settle, shown, text, until
-from tui_scenarios import ScriptedSource, done, identity, loading, training
+from tui_scenarios import ADAPTER, ScriptedSource, done, identity, loading, training
 
 from fedtui.tui import keymap
 from fedtui.tui.app import FedtuiApp
@@ -263,7 +263,7 @@ async def test_y_copies_the_adapter_when_the_room_is_done(folder: Path) -> None:
     async with shown(done(folder)) as (pilot, app, _source):
         await pilot.press("y")
         await until(pilot, lambda: app.clipboard != "")
-        assert app.clipboard == "f00dfeed" * 8
+        assert app.clipboard == ADAPTER
 
 
 async def test_y_says_when_there_is_nothing_to_copy() -> None:

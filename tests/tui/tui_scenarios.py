@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from fedtui.view import (
     CommitView,
     EventView,
+    InputView,
     LossPoint,
     NodeView,
     PeerView,
@@ -26,6 +27,7 @@ PROMPTS = (
     ("van_gogh, night, crescent_moon, mountain, lighthouse, scenery", 7),
     ("van_gogh, sunset, sea, boat, scenery", 7),
 )
+ADAPTER = "rooms/sunflower-42/adapters/round-0008.safetensors"
 NOON = 1_700_000_000.0
 
 
@@ -218,12 +220,24 @@ def roomless() -> NodeView:
     return NodeView(id=identity(0), name="lena")
 
 
+COMMIT = CommitView(
+    8,
+    "ab" * 32,
+    "cd" * 32,
+    "ef" * 32,
+    0,
+    identity(1),
+    signers=tuple(identity(i) for i in range(3)),
+    inputs=tuple(InputView(identity(i), 40, "0f" * 32) for i in range(5)),
+)
+
+
 def done(folder: Path) -> NodeView:
     """All rounds are committed."""
     view = training(folder, rounds=8)
     return replace(
         view,
-        adapter="f00dfeed" * 8,
+        adapter=ADAPTER,
         round=replace(
             view.round,
             number=8,
@@ -233,7 +247,7 @@ def done(folder: Path) -> NodeView:
             prepares=3,
             commits=3,
         ),
-        commits=(CommitView(8, "ab" * 32, "cd" * 32, "ef" * 32, 0, identity(1)),),
+        commits=(COMMIT,),
         trainer=TrainerView("idle", "cpu"),
         peers=tuple(replace(p, state="IDLE", steps=0) for p in view.peers),
     )

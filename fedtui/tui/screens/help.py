@@ -73,6 +73,7 @@ class HelpScreen(ModalScreen[None]):
         self.dismiss()
 
     def _text(self, width: int) -> Sequence[Line]:
+        width -= 1  # a blank before the scrollbar
         rows = [*self._keys, ("tab, shift+tab", "From panel to panel"), ("ctrl+p", "All commands")]
         lines = [section("Keys"), *entries(rows, width)]
         if self._hint:
