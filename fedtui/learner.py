@@ -161,7 +161,6 @@ class Learner:
     async def _advance(self, goal: Goal) -> None:
         for attempt in range(1, TRAIN_RETRIES + 1):
             try:
-                await self._check_model()
                 await self._draw(goal)
                 if goal.train and self._folder:
                     await self._train(goal)
@@ -194,6 +193,7 @@ class Learner:
         if not self._previews_wanted or self._history.has_previews(drawn, preview.count):
             self._set(drawn=max(self.state.drawn, drawn))
             return
+        await self._check_model()
         self._set(activity="generating")
         self._history.forget_previews(drawn)
         folder = self._room.paths.previews / f"round-{drawn:04d}"
@@ -235,6 +235,7 @@ class Learner:
         self._set(contributed=goal.round, samples=trained.samples)
 
     async def _train_now(self, goal: Goal, target: Path) -> Trained:
+        await self._check_model()
         target.parent.mkdir(parents=True, exist_ok=True)
         task = self._room.task
         self._set(activity="training", step=0, steps=task.steps, loss=None)

@@ -62,7 +62,10 @@ class Node:
         self._names = {peer: member.name for peer, member in members.items()}
         self._stream = EventStream(self._identity.peer_id, profile.events)
         self._trainer = TrainerProcess(
-            log=profile.trainer_log, threads=settings.threads, on_state=self._on_trainer
+            log=profile.trainer_log,
+            threads=settings.threads,
+            device=settings.device,
+            on_state=self._on_trainer,
         )
         self._arithmetic = TrainerProcess("arithmetic", log=profile.arithmetic_log)
         workload = AdapterWorkload(

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="Processor threads the trainer may use; 0 leaves the choice to it."
     )
+    device: str = Field(
+        "", description="Where the trainer computes: cpu, cuda, cuda:1 or mps; the best if empty."
+    )
     previews: bool = Field(True, description="Whether to draw previews after each round.")
     color: Literal["auto", "truecolor", "256", "16", "none"] = Field(
         "auto", description="Colour depth of the interface; auto asks the terminal."

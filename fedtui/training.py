@@ -81,6 +81,7 @@ class TrainerProcess:
         *,
         log: Path | None = None,
         threads: int = 0,
+        device: str = "",
         command: Sequence[str] = (),
         on_state: Callable[[ProcessState], None] | None = None,
         on_log: Callable[[str], None] | None = None,
@@ -88,7 +89,7 @@ class TrainerProcess:
         self.role = role
         # -P: a folder called "trainer" where the user stands must not take our module's place.
         self._command = tuple(command) or (sys.executable, "-P", "-m", "trainer", "--role", role)
-        self._environment = _environment(threads)
+        self._environment = _environment(threads, device)
         self._log = _WorkerLog(role, log, on_log)
         self._on_state = on_state
         self._state = ProcessState()
@@ -339,11 +340,13 @@ class _WorkerLog:
             self._handler = None
 
 
-def _environment(threads: int) -> Mapping[str, str]:
+def _environment(threads: int, device: str) -> Mapping[str, str]:
     environment = dict(os.environ)
     environment["PYTHONUNBUFFERED"] = "1"
     if threads:
         environment["FEDTUI_THREADS"] = str(threads)
+    if device:
+        environment["FEDTUI_DEVICE"] = device
     return environment
 
 

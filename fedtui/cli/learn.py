@@ -60,7 +60,7 @@ def train(
     def show(data: dict[str, Any]) -> None:
         line.show(_training(data))
 
-    result = ask(request, threads=_threads(), on_progress=show)
+    result = ask(request, on_progress=show)
     line.clear()
     _discard(checkpoint)
     if json:
@@ -120,7 +120,7 @@ def generate(
         if "step" in data:
             line.show(f"drawing, step {data['step']} of {data['steps']}")
 
-    result = ask(request, threads=_threads(), on_progress=show)
+    result = ask(request, on_progress=show)
     line.clear()
     if json:
         output.data_json(result)
@@ -183,9 +183,3 @@ def _discard(checkpoint: Path) -> None:
         shutil.rmtree(checkpoint)
     else:
         checkpoint.unlink(missing_ok=True)
-
-
-def _threads() -> int:
-    from fedtui import paths, settings
-
-    return settings.load(paths.default_profile()).threads

@@ -13,7 +13,7 @@ from fedtui.cli import output
 
 if TYPE_CHECKING:
     from fedtui.control.client import ControlClient
-    from fedtui.view import NodeView
+    from fedtui.view import NodeView, RoundView
 
 T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,8 +30,7 @@ def status(json: Json = False) -> None:
     r = view.round
     lines = [
         f"{view.name} in {view.room_name}  {view.role}, up {_span(view.uptime_s)}",
-        f"round {r.number} of {r.rounds}: {r.phase.lower()}, attempt {r.attempt}, "
-        f"{r.contributions} of {r.expected} contributions, quorum {r.quorum} of {len(r.voters)}",
+        _round_line(r),
         f"model {view.model}, {view.algorithm}; trainer {view.trainer.state} {view.trainer.device}",
         f"adapter {view.adapter or 'none yet'}",
     ]
@@ -188,6 +187,15 @@ async def _print_sentences(client: ControlClient) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(event["ts"]))
         output.data(f"{clock} {mark}{text}")
         await asyncio.sleep(0)
+
+
+def _round_line(r: RoundView) -> str:
+    if r.phase == "DONE":
+        return f"all {r.rounds} rounds are done"
+    return (
+        f"round {r.number} of {r.rounds}: {r.phase.lower()}, attempt {r.attempt}, "
+        f"{r.contributions} of {r.expected} contributions, quorum {r.quorum} of {len(r.voters)}"
+    )
 
 
 def _span(seconds: float) -> str:

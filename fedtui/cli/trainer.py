@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from fedtui import paths, settings
 from fedtui.cli import output, running
 from fedtui.training import OnProgress, Role, TrainerProcess
 from trainer.protocol import Request
@@ -14,20 +15,23 @@ def ask(
     request: Request,
     *,
     role: Role = "full",
-    threads: int = 0,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Starts a worker, sends one request, ends the worker. Raises what the request raised."""
-    return running.run(_ask(request, role, threads, on_progress))
+    chosen = settings.load(paths.default_profile())
+    trainer = TrainerProcess(
+        role,
+        threads=chosen.threads,
+        device=chosen.device,
+        on_log=output.say if output.settings.debug else None,
+    )
+    return running.run(_ask(trainer, request, on_progress))
 
 
 async def _ask(
-    request: Request, role: Role, threads: int, on_progress: OnProgress | None
+    trainer: TrainerProcess, request: Request, on_progress: OnProgress | None
 ) -> dict[str, Any]:
-    trainer = TrainerProcess(
-        role, threads=threads, on_log=output.say if output.settings.debug else None
-    )
-    if role == "full":
+    if trainer.role == "full":
         output.say("loading the trainer …")
     work = asyncio.create_task(trainer.request(request, on_progress))
     try:
