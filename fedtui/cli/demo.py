@@ -75,5 +75,5 @@ def _reporter(*, as_json: bool) -> Reporter:
     from fedtui.demo.reporting import JsonReporter, PlainReporter
 
     if as_json:
-        return JsonReporter(output.data_json)
+        return JsonReporter(output.data_json, output.say)
     return PlainReporter(output.ProgressLine(), output.say)

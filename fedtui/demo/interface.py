@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -97,11 +96,8 @@ def _end(room: subprocess.Popen[bytes]) -> None:
 
 
 def _tell(paths: DemoPaths) -> None:
-    last = b""
     with paths.events.open("rb") as events:
-        for line in events:
-            last = line
-    finished = last.startswith(b"{") and json.loads(last).get("type") == "demo.finished"
+        finished = any(b'"type": "demo.finished"' in line for line in events)
     if finished:
         output.say(f"adapter   {paths.adapter}")
         output.say(f"pictures  {paths.sheet}")

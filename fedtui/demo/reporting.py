@@ -30,16 +30,17 @@ class Reporter(Protocol):
 
 
 class JsonReporter:
-    """Every event as one JSON line; the steps are in them."""
+    """Every event as one JSON line of data; the steps beside them as narration."""
 
-    def __init__(self, write: Callable[[Any], None]) -> None:
+    def __init__(self, write: Callable[[Any], None], say: Say) -> None:
         self._write = write
+        self._say = say
 
     def event(self, event: dict[str, Any]) -> None:
         self._write(event)
 
     def step(self, text: str) -> None:
-        del text
+        self._say(text)
 
     def meanwhile(self, text: str) -> None:
         del text

@@ -21,7 +21,6 @@ from fedtui.demo.reporting import Reporter
 from fedtui.errors import ExitCode, FedtuiError
 from fedtui.limits import DEMO_LAST_PREVIEWS_S, DEMO_SAMPLE_S
 from fedtui.training import TrainerProcess
-from p2p.rounds.quorum import quorum_size
 
 
 async def run_headless(options: DemoOptions, reporter: Reporter) -> int:
@@ -123,15 +122,8 @@ class _Demo:
 
     async def _until_rounds_done(self, founded: Founded) -> None:
         """Until every living node has the last commit and the previews of it are drawn."""
-        policy = founded.room.genesis.policy
-        needed = quorum_size(len(founded.participants), policy.quorum)
-        while not all(self._committed(node) for node in self._alive()):
-            if len(self._alive()) < needed:
-                raise FedtuiError(
-                    "too few nodes are left to agree on a round",
-                    f"{len(self._alive())} of {len(self._nodes)} live, {needed} are needed",
-                    f"their logs are below {self._paths.root}",
-                )
+        while not (self._alive() and all(map(self._committed, self._alive()))):
+            await self._require_quorum()
             await self._change()
         artist = self._nodes[0]
         wanted = founded.room.task.preview.count
@@ -141,6 +133,29 @@ class _Demo:
                     await self._change()
         except TimeoutError:
             self._reporter.step("the last previews did not come; going on without them")
+
+    async def _require_quorum(self) -> None:
+        """Raises :class:`FedtuiError` when the nodes that are left can commit nothing more.
+
+        Who votes in the open round is the room's decision, so a node is asked.
+        """
+        if not self._lost:
+            return
+        alive = self._alive()
+        voting, needed = 0, 1
+        if alive:
+            try:
+                view = await alive[0].view()
+            except NoNode:
+                return  # it ended this very moment, which is the next change
+            voting = len({node.peer_id for node in alive} & set(view.round.voters))
+            needed = view.round.quorum
+        if voting < needed:
+            raise FedtuiError(
+                "too few nodes are left to agree on a round",
+                f"{voting} of those that vote still live, {needed} are needed",
+                f"their logs are below {self._paths.root}",
+            )
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -117,6 +117,18 @@ def test_the_room_survives_kill_9_of_its_aggregator_after_it_proposed(start: Sta
     assert finished["lost"] == [killed]
 
 
+def test_a_room_without_a_quorum_ends_with_a_reason_and_no_process(start: Start) -> None:
+    demo = start(*small(nodes=2, rounds=1, steps=2000))
+    demo.wait_for(lambda event: event["type"] == "train.progress")
+    children = demo.processes()
+    demo.kill_node(next(e["node"] for e in demo.events if e["type"] == "node.ready"))
+    demo.process.wait(PATIENCE)
+    assert demo.process.returncode == 1
+    _, alive = psutil.wait_procs(children, PATIENCE)
+    assert not alive
+    assert "too few nodes are left" in demo.stderr
+
+
 def test_a_trainer_that_is_killed_starts_again_and_its_node_contributes(start: Start) -> None:
     demo = start(*small(nodes=2, rounds=1, steps=40))
     demo.wait_for(lambda event: event["type"] == "train.progress")
