@@ -235,13 +235,17 @@ class Peer:
     ) -> str:
         """Hands in what was trained for a round (the current one); returns the blob's SHA-256.
 
-        The file is copied and durable before anything is signed. A round that has moved on
-        meanwhile refuses it, as does one that has a contribution of this node already.
+        File and contribution are durable when this returns; :meth:`contributed` is true then. A
+        round that has moved on refuses it, as does one that has a contribution of this node.
+
+        Raises:
+            LimitError: the file is larger than the room allows.
+            StorageError: the disk refused.
         """
         number = self.round if round_number is None else round_number
         ref = await self.blobs.put(path)
         own = OwnContribution(number, ref.sha256, ref.size, samples, steps, loss_milli)
-        self._driver.on_contribution(own)
+        await self._driver.contribute(own)
         return ref.sha256
 
     def leave_round(self, round_number: int) -> None:

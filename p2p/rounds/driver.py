@@ -105,6 +105,15 @@ class Progress:
     failure: P2PError | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Queued:
+    """An event in the queue, of whom it came, and who waits until it has been carried out."""
+
+    event: Event
+    sender: str | None
+    done: asyncio.Future[None] | None
+
+
 @dataclass(eq=False)
 class _Timer:
     name: TimerName
@@ -143,7 +152,7 @@ class RoundDriver:
         self._reachable = reachable
         self._moved = moved
         self._plan = core.genesis.plan
-        self._events: asyncio.Queue[tuple[str | None, Event]] = asyncio.Queue()
+        self._events: asyncio.Queue[_Queued] = asyncio.Queue()
         self._waiting: Counter[str] = Counter()
         self._timers: dict[TimerName, _Timer] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
@@ -159,7 +168,7 @@ class RoundDriver:
             commit = read_commit(record.payload)
             self._to_apply.put_nowait((record.round, *commit))
         self._post(self.core.start)
-        self._tasks.spawn(self._run(), "events")
+        self._running = self._tasks.spawn(self._run(), "events")
         self._tasks.spawn(self._apply_forever(), "results")
 
     async def stop(self) -> None:
@@ -192,30 +201,50 @@ class RoundDriver:
         seen = frozenset(peers)
         self._post(lambda now: self.core.on_alive(seen, now))
 
-    def on_contribution(self, own: OwnContribution) -> None:
-        self._post(lambda now: self.core.on_contribution(own, now))
+    async def contribute(self, own: OwnContribution) -> None:
+        """Returns when the contribution is durable and on its way, or has been refused.
+
+        Raises:
+            StorageError: the disk refused it.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._post(lambda now: self.core.on_contribution(own, now), done=done)
+        await asyncio.wait({done, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done() and self.progress.failure is not None:
+            raise self.progress.failure
 
     def on_leave(self, round_number: int) -> None:
         self._post(lambda now: self.core.on_leave(round_number, now))
 
-    def _post(self, event: Event, sender: str | None = None) -> None:
+    def _post(
+        self, event: Event, sender: str | None = None, done: asyncio.Future[None] | None = None
+    ) -> None:
         if sender is not None:
             self._waiting[sender] += 1
-        self._events.put_nowait((sender, event))
+        self._events.put_nowait(_Queued(event, sender, done))
 
     async def _run(self) -> None:
         try:
             while True:
-                sender, event = await self._events.get()
-                if sender is not None:
-                    self._waiting[sender] -= 1
-                await self._execute(event(clock.now()))
+                queued = await self._events.get()
+                if queued.sender is not None:
+                    self._waiting[queued.sender] -= 1
+                await self._execute(queued.event(clock.now()))
                 self._moved()
+                if queued.done is not None and not queued.done.done():
+                    queued.done.set_result(None)
         except StorageError as error:
             # Without a disk no promise can be kept: silence is the only safe answer.
-            self.progress.failure = error
-            self._emit("node.failed", reason=str(error), remedy=error.remedy)
-            _log.error("rounds stop: %s", error)
+            self._fail(error)
+        except Exception:
+            # As if killed: what was promised is on disk, and a restart goes on from there.
+            _log.exception("the rounds of this node have stopped")
+            self._fail(P2PError("the round protocol met a fault", remedy="Restart the node."))
+
+    def _fail(self, error: P2PError) -> None:
+        self.progress.failure = error
+        self._emit("node.failed", reason=str(error), remedy=error.remedy)
+        _log.error("rounds stop: %s", error)
 
     # --- effects out -----------------------------------------------------------------------------
     async def _execute(self, effects: list[Effect]) -> None:

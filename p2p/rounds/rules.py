@@ -25,6 +25,7 @@ from p2p.messages import (
 from p2p.room import Genesis, Member
 from p2p.rounds.effects import Committed, Part
 from p2p.rounds.quorum import first_voters, leader_order, next_voters, tolerated_liars
+from p2p.text import clean_text
 from p2p.workload import Verdict
 
 REPLACED = "another contribution of the same member was taken"
@@ -126,7 +127,7 @@ def select(
     for id_, contribution in sorted(contributions.items()):
         verdict = verdicts[id_]
         if not verdict.ok:
-            reason = verdict.reason[:MAX_REASON] or "refused"
+            reason = _printable(verdict.reason)
             excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=reason))
         elif contribution.peer in taken:
             excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=REPLACED))
@@ -147,6 +148,14 @@ def select(
         ]
         inputs = []
     return tuple(inputs), tuple(sorted(excluded, key=lambda item: item.contribution))
+
+
+def _printable(reason: str) -> str:
+    """What a check said may quote the file it refused: it is cleaned before it is signed."""
+    try:
+        return clean_text(reason, MAX_REASON)[:MAX_REASON]
+    except ProtocolError:
+        return "refused"
 
 
 def parts_of(inputs: Iterable[ResultInput]) -> tuple[Part, ...]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_room import ToyNode, toy_genesis, until
+from toy_room import ToyNode, read_text, toy_genesis, until
 
 from p2p.errors import StorageError
 from p2p.room import Plan
 from p2p.rounds.quorum import leader_order
 from p2p.rounds.state import Timing
-from p2p.workload import Input
+from p2p.workload import Input, Verdict
 
 
 @asynccontextmanager
@@ -50,11 +50,13 @@ async def test_a_room_agrees_on_every_round_and_on_the_same_bytes(tmp_path: Path
             assert all(event["equal"] for event in node.of("result.recomputed"))
 
 
+@pytest.mark.slow
 async def test_a_wrong_result_is_refused_recorded_and_replaced_by_the_next_leader(
     tmp_path: Path,
 ) -> None:
     genesis = toy_genesis(4, rounds=1)
-    nodes = [ToyNode(tmp_path, index, genesis) for index in range(4)]
+    patient = Timing(base=8.0, resend=0.5)
+    nodes = [ToyNode(tmp_path, index, genesis, timing=patient) for index in range(4)]
     members = {node.id: node for node in nodes}
     first = leader_order(members, genesis.id, 1, {})[0]
     liar = members[first]
@@ -101,6 +103,56 @@ async def test_a_bad_contribution_is_excluded_with_its_reason(tmp_path: Path) ->
         assert first.excluded == ((nodes[1].id, "not a number"),)
         assert {item.peer for item in first.inputs} == {nodes[0].id, nodes[2].id}
         assert len(second.inputs) == 3
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def test_a_reason_that_quotes_a_hostile_file_is_cleaned_before_it_is_signed(
+    tmp_path: Path,
+) -> None:
+    genesis = toy_genesis(3, rounds=1)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(3)]
+    nodes[1].text = lambda round_number: "x"
+
+    async def check(path: Path, plan: Plan) -> Verdict:
+        fine = len(read_text(path)) > 1
+        return Verdict(fine, "" if fine else "tensor \x1b[2J e\u0301\ud800 \u202e" + "y" * 500)
+
+    for node in nodes:
+        node.workload.check = check  # type: ignore[method-assign]
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        for node in nodes:
+            node.knows(nodes)
+        await until(lambda: all(node.peer.done for node in nodes))
+        ((peer, reason),) = nodes[2].peer.snapshot().commits[0].excluded
+        assert peer == nodes[1].id
+        assert reason.startswith("tensor [2J é y")
+        assert len(reason) <= 160
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def test_a_full_disk_silences_the_node_and_says_so(tmp_path: Path) -> None:
+    genesis = toy_genesis(2, rounds=1)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(2)]
+    full, other = nodes
+    try:
+        await asyncio.gather(*(node.start(train=False) for node in nodes))
+
+        def refuse(record: object) -> None:
+            raise StorageError("no space left on the device")
+
+        full.peer._ledger.write = refuse  # type: ignore[method-assign,assignment]
+        for node in nodes:
+            node.knows(nodes)
+            node.begin_training()
+        await until(lambda: full.peer.snapshot().phase == "FAILED")
+        assert "no space left" in full.peer.snapshot().note
+        assert full.of("node.failed")
+        assert not full.of("contribution.sent")
+        await until(lambda: other.peer.contributed(1))
+        assert full.id not in {c.peer for c in other.peer.snapshot().contributions}
     finally:
         await asyncio.gather(*(node.stop() for node in nodes))
 
@@ -154,7 +206,7 @@ async def test_a_restart_loses_and_repeats_nothing(tmp_path: Path) -> None:
         await asyncio.gather(*(node.start(train=node is not nodes[2]) for node in nodes))
         for node in nodes:
             node.knows(nodes)
-        await until(lambda: nodes[1].peer.contributed(1))
+        await until(lambda: bool(nodes[1].of("contribution.sent")))
         await nodes[1].stop()
         await again.start()
         assert again.peer.contributed(1)
