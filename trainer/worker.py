@@ -60,6 +60,8 @@ class Worker:
         self._pending: set[int] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._deadline = threading.Timer(STOP_GRACE, os._exit, (1,))
+        self._deadline.daemon = True
         self._parent = os.getppid()  # before the parent hears of us, and may die
 
     def run(self) -> None:
@@ -68,6 +70,7 @@ class Worker:
         threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
         while (item := self._queue.get()) is not None:
             self._serve(*item)
+        self._deadline.cancel()  # the interpreter's own end may take long on a busy machine
 
     def say(self, message: Message) -> None:
         """Writes one message; a parent that no longer listens ends the worker.
@@ -87,10 +90,8 @@ class Worker:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._deadline.start()
         self._queue.put(None)
-        timer = threading.Timer(STOP_GRACE, os._exit, (1,))
-        timer.daemon = True
-        timer.start()
 
     def _read(self) -> None:
         try:
