@@ -33,7 +33,7 @@ def demo(
         Path | None, typer.Option("--data", help="Your own captioned pictures, split among all.")
     ] = None,
     algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedavg",
-    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 60,
+    steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 40,
     compare: Annotated[
         bool, typer.Option("--compare", help="Afterwards also train each participant alone.")
     ] = False,

@@ -22,7 +22,7 @@ class DemoOptions:
     seed: int = 0
     data: Path | None = None
     algorithm: str = "fedavg"
-    steps: int = 60
+    steps: int = 40
     compare: bool = False
     stay: bool = False
 
