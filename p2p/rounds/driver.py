@@ -156,6 +156,7 @@ class RoundDriver:
         self._waiting: Counter[str] = Counter()
         self._timers: dict[TimerName, _Timer] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
+        self._combining = asyncio.Lock()
         self._results: dict[tuple[tuple[Part, ...], str], asyncio.Task[BlobRef | Exception]] = {}
         self._catching_up = False
         self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
@@ -421,8 +422,10 @@ class RoundDriver:
             Input(part.id, await self._blobs.open_verified(part.blob), part.weight)
             for part in parts
         ]
-        path = await self._workload.combine(inputs, self._plan, before)
-        return await self._blobs.put(path)
+        # One at a time: a workload may write every result to the same path.
+        async with self._combining:
+            path = await self._workload.combine(inputs, self._plan, before)
+            return await self._blobs.put(path)
 
     async def blob(self, sha256: str, size: int) -> Path:
         """A blob of the room's history, from here or from whoever has it.

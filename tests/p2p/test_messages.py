@@ -103,7 +103,7 @@ def test_any_json_is_a_message_or_a_protocol_error(kind: str, value: object) -> 
         {"round": 0},
         {"attempt": -1},
         {"have": ["x" * 32]},
-        {"have": ["a" * 32] * 257},
+        {"have": ["a" * 32] * 513},
         {"lock": {"attempt": 0}},
         {"parent": VALUE.upper()},
     ],
