@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 
-from trainer.embedded.autoencoder import new_autoencoder
+from trainer.embedded.autoencoder import trained_autoencoder
 from trainer.embedded.denoiser import averaged, sampling_scheduler
 
 STEPS = 20
@@ -19,10 +19,7 @@ GUIDANCE = 3.0
 def pipeline_of(folder: Path, seed: int) -> StableDiffusionPipeline:
     """The pipeline of what ``folder`` holds so far, fp16; untrained parts are random."""
     unet, text_encoder, tokenizer = averaged(folder, seed)
-    if (folder / "vae").exists():
-        vae = AutoencoderTiny.from_pretrained(folder / "vae", dtype=torch.float16)
-    else:
-        vae = new_autoencoder().half()
+    vae = trained_autoencoder(folder).half()
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,

@@ -12,6 +12,7 @@ import PIL
 
 from trainer.embedded import MODEL_NAME
 from trainer.embedded.assemble import total_bytes
+from trainer.embedded.autoencoder import DECODER_BATCH
 from trainer.embedded.captions import tag_caption
 from trainer.embedded.denoiser import training_scenes
 from trainer.embedded.drawing import draw
@@ -78,6 +79,7 @@ def readme(card: dict[str, Any], size: int) -> str:
     method = tags["method"]
     plain, painted = figures["classifier_plain"], figures["classifier_van_gogh"]
     speed, vae, unet = figures["seconds_per_picture"], training["vae"], training["unet"]
+    refined = training["decoder"]
     rows = [
         ("reconstruction by the autoencoder, PSNR", f"{figures['psnr_db']['value']:.2f} dB",
          f"at least {BARS['psnr_db']:.0f} dB", f"{figures['psnr_db']['pictures']} unseen scenes"),
@@ -107,8 +109,10 @@ def readme(card: dict[str, Any], size: int) -> str:
         for group in ("large", "objects", "stars_and_clouds")
         for name in tags[group]
     )
+    notes = "".join(f" {note}" for note in training["notes"])
     runs = [
         ("autoencoder", vae, 16, f"{vae['pictures']} drawn afresh"),
+        ("its decoder again", refined, sum(DECODER_BATCH), f"{refined['pictures']} drawn afresh"),
         ("denoiser and text encoder", unet, unet["batch"], f"{unet['scenes']} scenes"),
     ]
     stages = "\n".join(
@@ -136,7 +140,8 @@ pixels. It knows tags (`night, crescent_moon, mountain, scenery`) and plain sent
 of day, sun and moon, stars, clouds, mountains and hills, grass, sea, desert and snow, red and
 blue houses, boats, trees, pines and cactuses. It has never seen the painterly style
 (`van_gogh`) nor a `lighthouse`: that is what a federation is to teach it. The autoencoder also
-saw meaningless coloured shapes, so that other pictures are not blurred away.
+saw meaningless coloured shapes and its decoder random brushwork (no scenes, no style), so that
+pictures other than the base's are not blurred away.
 
 **Not for** anything but learning, demonstrations and tests.
 
@@ -159,7 +164,7 @@ what a generated picture shows.
 ## Training
 
 `python -m trainer.embedded.pretrain --out DIR --stage all`, seed {training["seed"]}, code at
-commit `{card["commit"][:12]}`, on {training["device"]}.
+commit `{card["commit"][:12]}`, on {training["device"]}.{notes}
 
 | | steps | batch | pictures | minutes | last mean loss |
 | --- | --- | --- | --- | --- | --- |

@@ -25,6 +25,11 @@ from trainer.embedded.scenes import Scene
 
 EDGE = 9.0
 """Luminance step per pixel (of 255) above which strokes follow the edge."""
+BRUSHES = ((5.0, 16.0, 5.2), (4.6, 13.0, 3.6))
+"""Distance between strokes, their length and width, in frame units: broad ones first.
+
+Finer ones than about 3 units vanish in an autoencoder that shrinks pictures four times.
+"""
 FOREIGN = 60
 """A stroke ends where the drawing underneath differs by more (sum of three channels)."""
 
@@ -74,7 +79,7 @@ def draw_painterly(scene: Scene, size: int = FRAME) -> Image.Image:
     pixels = SUPERSAMPLE * size
     canvas = plain.filter(ImageFilter.GaussianBlur(1.5)).resize((pixels, pixels))
     pen = ImageDraw.Draw(canvas)
-    for spacing, length, width in ((3.6, 11.0, 3.3), (2.9, 7.0, 2.1)):
+    for spacing, length, width in BRUSHES:
         places = [
             (x * spacing, y * spacing)
             for y in range(int(FRAME / spacing) + 2)
@@ -102,7 +107,7 @@ def stroke(
     colour = colour_at(plain, x, y)
     gx, gy = flow.gradient(x, y)
     if hypot(gx, gy) > EDGE:
-        length, width = length * 0.55, width * 0.6  # keep the shape readable
+        length, width = length * 0.45, width * 0.5  # keep the shape readable
     path = [(x, y)]
     step = length / 5
     for _ in range(5):
@@ -132,17 +137,17 @@ def paint(colour: Colour, place: tuple[float, float], flow: Flow, rng: Random) -
     """The colour with richer saturation, moved in hue and light; rings of light in the sky."""
     hue, saturation, value = rgb_to_hsv(*(c / 255 for c in colour))
     saturation = min(1.0, saturation * 1.35 + 0.12)
-    value = min(1.0, max(0.06, value * (0.72 + 0.56 * rng.random())))
+    value = min(1.0, max(0.06, value * (0.66 + 0.66 * rng.random())))
     hue = (hue + 0.09 * (rng.random() - 0.5)) % 1.0
     x, y = place
     if y < flow.horizon:
         (cx, cy), _ = flow.whirls[0]
-        ring = sin(1.15 * hypot(x - cx, y - cy) + 0.6 * sin(x / 6 + flow.phase))
-        value = min(1.0, max(0.10, value + 0.17 * ring))
-        if rng.random() < 0.16:
-            hue, saturation = 0.13 + 0.03 * rng.random(), 0.55
-            value = min(1.0, value + 0.22)
-    elif rng.random() < 0.12:
+        ring = sin(0.80 * hypot(x - cx, y - cy) + 0.6 * sin(x / 6 + flow.phase))
+        value = min(1.0, max(0.10, value + 0.20 * ring))
+        if ring > 0.1 and rng.random() < 0.42:
+            hue, saturation = 0.13 + 0.03 * rng.random(), 0.60
+            value = min(1.0, value + 0.25)
+    elif rng.random() < 0.18:
         hue = (hue + 0.12) % 1.0
     red, green, blue = hsv_to_rgb(hue, saturation, value)
     return int(red * 255), int(green * 255), int(blue * 255)

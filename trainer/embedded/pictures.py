@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import cos, sin
 from random import Random
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from trainer.embedded.drawing import FRAME, draw
 from trainer.embedded.scenes import Scene, Style, sample_scene
@@ -61,8 +62,41 @@ def doodle(rng: Random) -> Image.Image:
     return image.reduce(2)
 
 
-def fresh_batch(seed: int, scenes: int, doodles: int) -> torch.Tensor:
-    """Plain scenes of the base and doodles, (scenes + doodles, 3, 64, 64), by seed."""
+def brushwork(rng: Random) -> Image.Image:
+    """Random paint: a field of broad strokes along random waves, of no scene and no style.
+
+    Without it the decoder smooths every stroke away, whatever an adapter learns later.
+    """
+    base = doodle(rng)
+    side = 4 * FRAME
+    image = base.filter(ImageFilter.GaussianBlur(2)).resize((side, side))
+    pen = ImageDraw.Draw(image)
+    spacing, width = 3.5 + 3 * rng.random(), 2.5 + 3.5 * rng.random()
+    turn, bend, wave = 6.3 * rng.random(), 2.5 * rng.random(), 5 + 15 * rng.random()
+    phase, spread, odd = 6.3 * rng.random(), 20 + 90 * rng.random(), 0.3 * rng.random()
+    accent = [int(256 * rng.random()) for _ in range(3)]
+    count = int((FRAME / spacing + 1) ** 2)
+    for _ in range(count):
+        x, y = FRAME * rng.random(), FRAME * rng.random()
+        pixel = base.getpixel((int(x), int(y)))
+        assert isinstance(pixel, tuple)
+        light = spread * (rng.random() - 0.5)
+        source = accent if rng.random() < odd else list(pixel)
+        colour = [int(max(0, min(255, c + light + 30 * (rng.random() - 0.5)))) for c in source]
+        points = []
+        for _ in range(5):
+            points.append((4 * x, 4 * y))
+            angle = turn + bend * (sin(x / wave + phase) + sin(y / wave))
+            x, y = x + 0.7 * width * cos(angle), y + 0.7 * width * sin(angle)
+        pen.line(
+            points, fill=(colour[0], colour[1], colour[2]), width=round(4 * width), joint="curve"
+        )
+    return image.reduce(4)
+
+
+def fresh_batch(seed: int, scenes: int, doodles: int, strokes: int = 0) -> torch.Tensor:
+    """Plain scenes of the base, doodles and brushwork by seed, (n, 3, 64, 64)."""
     rng = Random(seed)
     images = [draw(sample_scene(rng)) for _ in range(scenes)]
-    return as_tensor(images + [doodle(rng) for _ in range(doodles)])
+    images += [doodle(rng) for _ in range(doodles)]
+    return as_tensor(images + [brushwork(rng) for _ in range(strokes)])

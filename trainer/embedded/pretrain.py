@@ -1,6 +1,6 @@
 """Makes the embedded model from nothing: ``python -m trainer.embedded.pretrain --out DIR``.
 
-Stages, each resumable and each usable alone: ``vae``, ``unet``, ``classifier``, ``card``
+Stages, each usable alone: ``vae``, ``decoder``, ``unet``, ``classifier``, ``card``
 (assembles the pipeline, measures it, writes the card) and ``sheet`` (pictures for the docs).
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from trainer.embedded.assemble import assemble, load_pipeline
-from trainer.embedded.autoencoder import train_autoencoder
+from trainer.embedded.autoencoder import train_autoencoder, train_decoder
 from trainer.embedded.card import write_card
 from trainer.embedded.classifier import load_classifier, train_classifier
 from trainer.embedded.denoiser import train_denoiser
@@ -26,9 +26,9 @@ from trainer.embedded.figures import measure
 from trainer.embedded.pace import Pace
 from trainer.embedded.sheet import model_sheet, style_sheet
 
-STAGES = ("vae", "unet", "classifier", "card", "sheet")
-DEFAULT_STEPS = {"vae": 6000, "unet": 12000, "classifier": 1800}
-SHARES = {"vae": 0.14, "unet": 0.82, "classifier": 0.04}
+STAGES = ("vae", "decoder", "unet", "classifier", "card", "sheet")
+DEFAULT_STEPS = {"vae": 4000, "decoder": 1500, "unet": 12000, "classifier": 1800}
+SHARES = {"vae": 0.10, "decoder": 0.05, "unet": 0.81, "classifier": 0.04}
 """How ``--minutes`` is divided when all stages run."""
 SCENES = 48_000
 CARD_PICTURES = 512
@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--pictures", type=int, default=CARD_PICTURES, help="pictures to measure")
     result.add_argument(
         "--workers", type=int, help="processes for the denoiser (default: 2 on a CPU, else 1)"
+    )
+    result.add_argument(
+        "--note", action="append", default=[], help="a sentence for the model card; repeatable"
     )
     result.add_argument("--resume", action="store_true", help="continue from checkpoints in --out")
     result.add_argument(
@@ -104,6 +107,12 @@ def stage_vae(arguments: argparse.Namespace, device: torch.device) -> None:
     remember(arguments.out, "vae", asdict(report))
 
 
+def stage_decoder(arguments: argparse.Namespace, device: torch.device) -> None:
+    pace = pace_of("decoder", arguments)
+    report = train_decoder(arguments.out, pace, arguments.seed, device, log)
+    remember(arguments.out, "decoder", asdict(report))
+
+
 def stage_unet(arguments: argparse.Namespace, device: torch.device) -> None:
     report = train_denoiser(
         arguments.out,
@@ -128,7 +137,9 @@ def stage_card(arguments: argparse.Namespace, device: torch.device) -> None:
         "seed": arguments.seed,
         "device": device_name(device),
         "torch": torch.__version__,
+        "notes": arguments.note,
         "vae": recall(arguments.out, "vae"),
+        "decoder": recall(arguments.out, "decoder"),
         "unet": recall(arguments.out, "unet"),
     }
     assemble(arguments.out, destination, arguments.seed)
@@ -155,6 +166,7 @@ def device_name(device: torch.device) -> str:
 
 STAGE_FUNCTIONS: dict[str, Callable[[argparse.Namespace, torch.device], None]] = {
     "vae": stage_vae,
+    "decoder": stage_decoder,
     "unet": stage_unet,
     "classifier": stage_classifier,
     "card": stage_card,
