@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_room import ToyNode, read_text, toy_genesis, until
+from toy_room import INITIAL_SHA256, ToyNode, read_text, toy_genesis, until
 
 from p2p.errors import StorageError
 from p2p.room import Plan
+from p2p.rounds.effects import Part
 from p2p.rounds.quorum import leader_order
 from p2p.rounds.state import Timing
 from p2p.workload import Input, Verdict
@@ -244,3 +245,24 @@ async def test_a_slow_computation_costs_no_attempt(tmp_path: Path) -> None:
         assert commit.attempt == 0
     finally:
         await asyncio.gather(*(node.stop() for node in nodes))
+
+
+async def test_two_results_computed_at_once_do_not_mix(tmp_path: Path) -> None:
+    node = ToyNode(tmp_path, 0, toy_genesis(1))
+    combine = node.workload.combine
+
+    async def slow_to_return(inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:
+        path = await combine(inputs, plan, previous)
+        await asyncio.sleep(0.1)
+        return path
+
+    node.workload.combine = slow_to_return  # type: ignore[method-assign]
+    await node.start(train=False)
+    try:
+        driver, blobs = node.peer._driver, node.peer.blobs
+        names = [await node.peer.provide(text) for text in (b"10", b"20")]
+        parts = [(Part(name, node.id, name, 1),) for name in names]
+        refs = await asyncio.gather(*(driver._result_of(p, INITIAL_SHA256) for p in parts))
+        assert [read_text(blobs.path(ref.sha256)) for ref in refs] == ["10", "20"]
+    finally:
+        await node.stop()
