@@ -22,8 +22,9 @@ class Verdict:
 class Input:
     """One contribution as :meth:`Workload.combine` sees it.
 
-    ``id`` is the contribution's message id (SHA-256, hex); inputs arrive sorted by it.
-    ``weight`` is a positive integer below 2**29, so that products in float64 stay exact.
+    ``id`` is its maker's peer id, one contribution each; inputs arrive sorted by it, an order that
+    does not depend on which attempt or certificate a round happened to need. ``weight`` is a
+    positive integer below 2**29, so that products in float64 stay exact.
     """
 
     id: str

@@ -419,8 +419,8 @@ class RoundDriver:
     async def _combine_parts(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
         before = await self.blob(previous, self.core.facts.previous_size)
         inputs = [
-            Input(part.id, await self._blobs.open_verified(part.blob), part.weight)
-            for part in parts
+            Input(part.peer, await self._blobs.open_verified(part.blob), part.weight)
+            for part in sorted(parts, key=lambda part: part.peer)
         ]
         # One at a time: a workload may write every result to the same path.
         async with self._combining:
