@@ -35,10 +35,12 @@ def pipeline_of(folder: Path, seed: int) -> StableDiffusionPipeline:
 def assemble(folder: Path, destination: Path, seed: int) -> int:
     """Writes the pipeline to ``destination``; returns the bytes of all files there."""
     pipeline_of(folder, seed).save_pretrained(destination, safe_serialization=True)
-    # AutoencoderTiny derives this entry from the others and warns when it reads it from a file
+    # AutoencoderTiny derives one entry from the others and warns when it reads it from a file;
+    # the other one is where the weights lay on the machine that made them
     config = destination / "vae" / "config.json"
     entries = json.loads(config.read_text())
-    entries.pop("block_out_channels", None)
+    for name in ("block_out_channels", "_name_or_path"):
+        entries.pop(name, None)
     config.write_text(json.dumps(entries, indent=2) + "\n")
     for path in destination.rglob("*"):
         if path.is_file():

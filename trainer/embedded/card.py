@@ -65,7 +65,8 @@ def write_card(destination: Path, training: dict[str, Any], figures: dict[str, A
         "bars": BARS,
     }
     (destination / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    (destination / "README.md").write_text(readme(card, total_bytes(destination)), encoding="utf-8")
+    size = total_bytes(destination)
+    (destination / "README.md").write_text(readme(card, size), encoding="utf-8")
 
 
 def percent(value: float) -> str:
@@ -143,13 +144,16 @@ blue houses, boats, trees, pines and cactuses. It has never seen the painterly s
 saw meaningless coloured shapes and its decoder random brushwork (no scenes, no style), so that
 pictures other than the base's are not blurred away.
 
+**Known flaws.** Two suns or moons, or an object twice, in some pictures (the figures below do
+not count copies); cactuses at night are soft; other words than those above mean little to it.
+
 **Not for** anything but learning, demonstrations and tests.
 
 ## Figures
 
-Measured by `python -m trainer.embedded.pretrain --out DIR --stage card`, DDIM with
-{method["steps"]} steps, guidance {method["guidance"]:g}; the classifier beside the weights says
-what a generated picture shows.
+Measured by `python -m trainer.embedded.pretrain --out DIR --stage card` with DDIM,
+{method["steps"]} steps and guidance {method["guidance"]:g}. The classifier beside the weights
+says what a generated picture shows.
 
 | what | reached | bar | measured on |
 | --- | --- | --- | --- |

@@ -59,7 +59,7 @@ def grid(images: Sequence[Image.Image], columns: int, captions: Sequence[str] = 
 def wrapped(text: str, width: int) -> str:
     """The first two lines of the text, of at most ``width`` letters each."""
     lines = [""]
-    for word in text.replace("_", "_").split():
+    for word in text.split():
         if len(lines[-1]) + len(word) + 1 > width and lines[-1]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
