@@ -38,7 +38,7 @@ def check(
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many pictures.")] = 20,
-    style: Annotated[str, typer.Option(help="plain or painterly.")] = "plain",
+    style: Annotated[str, typer.Option(help="plain or van_gogh.")] = "plain",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -57,8 +57,13 @@ def sample(
 def _readable(folder: Path, report: dict[str, Any]) -> str:
     usable = report.get("usable", 0)
     lines = [f"{folder}: {usable} pictures can be trained on"]
+    if not usable:
+        lines.append(
+            "  put PNG, JPEG or WebP files there, each with its caption in a .txt beside it"
+        )
     counts = report.get("captions") or {}
-    lines += [f"  {name.replace('_', ' ')}: {value}" for name, value in counts.items()]
+    if counts:
+        lines.append("  captions: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
     problems = report.get("problems") or []
     for problem in problems[:SHOWN_PROBLEMS]:
         mark = "error  " if problem.get("fatal") else "warning"

@@ -152,7 +152,9 @@ def test_a_folder_called_trainer_where_the_user_stands_is_not_ours(
 
 def test_a_folder_without_pictures_ends_with_5(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert fedtui(environment, "data", "check", str(tmp_path / "empty")).returncode == 5
+    checked = fedtui(environment, "data", "check", str(tmp_path / "empty"))
+    assert checked.returncode == 5
+    assert "put PNG, JPEG or WebP files there" in checked.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
