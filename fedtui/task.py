@@ -49,7 +49,7 @@ class PreviewTask(_Part):
     prompts: Annotated[list[Text], Field(min_length=1, max_length=16)]
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=8)] = [0]
     steps: Annotated[int, Field(ge=1, le=200)] = 20
-    guidance_milli: Annotated[int, Field(ge=0, le=50_000)] = 4_000
+    guidance_milli: Annotated[int, Field(ge=0, le=50_000)] = 3_000
 
     @property
     def count(self) -> int:

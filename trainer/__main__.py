@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from trainer.config import ARITHMETIC_ADDRESS_SPACE, NICENESS
@@ -60,6 +62,11 @@ def yield_to_others() -> None:
     """Training takes what is left over: the node and the screen on this machine go first."""
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    # Linux shares the processor among sessions first (CONFIG_SCHED_AUTOGROUP): in a session of
+    # one's own the niceness of a process counts for nothing, only the session's.
+    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
 def limit_memory() -> None:

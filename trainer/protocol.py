@@ -224,7 +224,7 @@ class Generate(Request):
     loras: tuple[LoraFile, ...] = ()
     negative: str = ""
     steps: int = 20
-    guidance: float = 4.0
+    guidance: float = 3.0
     width: int = 0
     height: int = 0
     note: str = ""

@@ -88,7 +88,7 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first picture.")] = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 20,
-    cfg: Annotated[float, typer.Option(min=0.0, help="Guidance scale.")] = 4.0,
+    cfg: Annotated[float, typer.Option(min=0.0, help="Guidance scale.")] = 3.0,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the model's own when empty.")] = "",
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many pictures.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

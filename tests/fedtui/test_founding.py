@@ -107,7 +107,7 @@ def test_a_task_survives_its_plan() -> None:
     read = read_task(task())
     assert Task.model_validate(read.to_plan()) == read
     assert read.learning_rate == 0.001
-    assert read.preview.guidance == 4.0
+    assert read.preview.guidance == 3.0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from PIL import Image
 from trainer_rig import MakePictures
 from worker_process import WorkerProcess
 
+from trainer.config import NICENESS
 from trainer.protocol import (
     MAX_LINE,
     AdapterSpec,
@@ -475,3 +476,12 @@ def test_the_protocol_imports_nothing_but_the_standard_library() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     names = {name.partition(".")[0] for name in json.loads(result.stdout)}
     assert not names & {*HEAVY, "numpy", "PIL"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups here")
+def test_training_in_a_session_of_its_own_gives_way_to_other_sessions() -> None:
+    """Between sessions Linux ignores the niceness of processes (see sched(7))."""
+    with WorkerProcess(own_session=True) as worker:
+        worker.ready()
+        group = Path(f"/proc/{worker.process.pid}/autogroup").read_text(encoding="ascii")
+        assert group.split()[-2:] == ["nice", str(NICENESS)]

@@ -29,13 +29,20 @@ LIMIT = 240.0
 class WorkerProcess:
     """Starts ``python -m trainer`` and collects what it says."""
 
-    def __init__(self, role: str = "full", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        role: str = "full",
+        environment: Mapping[str, str] | None = None,
+        *,
+        own_session: bool = False,
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "trainer", "--role", role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=os.environ | {"FEDTUI_THREADS": "1"} | dict(environment or {}),
+            start_new_session=own_session,
         )
         self.log: list[str] = []
         self._messages: queue.Queue[Message | None] = queue.Queue()

@@ -23,9 +23,9 @@ MAJORITY = 0.8
 """Share of a participant's pictures that are of its own kind."""
 
 DEMO_PROMPTS: tuple[str, ...] = (
-    "van_gogh, night, crescent_moon, mountain, scenery",
-    "van_gogh, day, sun, clouds, hill, grass, red_house, scenery",
     "van_gogh, sunset, sun, flat, sea, boat, scenery",
+    "van_gogh, day, sun, clouds, hill, grass, red_house, scenery",
+    "van_gogh, night, crescent_moon, mountain, scenery",
     "van_gogh, night, full_moon, hill, snow, pine, scenery",
 )
 """What is drawn before and after each round, always from the same seeds."""
