@@ -2,14 +2,17 @@
 # make test   every test (make test-fast leaves out the slow ones)
 # Both set everything up the first time; later that costs nothing.
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs and is new enough: a name on the PATH may be an empty shim.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; \
+	echo python3)
 BIN := .venv/bin
 ARGS ?=
 
 .PHONY: help setup demo test test-fast lint bench sim upgrade clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# //p' Makefile
 	@echo "also: make lint | bench | sim | upgrade | clean      options: make demo ARGS='--nodes 3'"
 
 setup:
