@@ -52,6 +52,8 @@ UNIX_SOCKET_PATH_BYTES: Final = 100
 # --- the demo ---------------------------------------------------------------------------------
 DEMO_NODES_MAX: Final = 16
 DEMO_NODE_START_S: Final = 60.0
+DEMO_MEET_S: Final = 60.0
+"""After which nodes on one machine that have not met never will: loopback or multicast is off."""
 DEMO_STOP_S: Final = 12.0
 DEMO_SAMPLE_S: Final = 2.0
 """Between two looks at the memory of all processes."""

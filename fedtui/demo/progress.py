@@ -50,6 +50,11 @@ class RoomProgress:
         share = 100 * done // max(total, 1)
         return f"round {current}: {share} % trained, {sent} of {len(self.names)} contributed"
 
+    @property
+    def strangers(self) -> bool:
+        """Whether no node has found any other yet."""
+        return len(self.names) > 1 and not self._found
+
     def _once(self, *what: object) -> bool:
         if what in self._announced:
             return False

@@ -18,8 +18,8 @@ from fedtui.demo.nodes import DemoNode, memory_of
 from fedtui.demo.options import DemoOptions, DemoPaths, open_directory
 from fedtui.demo.progress import RoomProgress
 from fedtui.demo.reporting import Reporter
-from fedtui.errors import ExitCode, FedtuiError
-from fedtui.limits import DEMO_LAST_PREVIEWS_S, DEMO_SAMPLE_S
+from fedtui.errors import ExitCode, FedtuiError, NetworkError
+from fedtui.limits import DEMO_LAST_PREVIEWS_S, DEMO_MEET_S, DEMO_SAMPLE_S
 from fedtui.training import TrainerProcess
 
 
@@ -66,6 +66,7 @@ class _Demo:
         children.push_async_callback(self._stop_nodes)
         self._spawn(self._sample())
         await self._start_nodes(founded, arithmetic)
+        self._spawn(self._require_meeting())
         await self._until_rounds_done(founded)
         heads = await self._heads()
         if not self._options.stay:
@@ -133,6 +134,17 @@ class _Demo:
                     await self._change()
         except TimeoutError:
             self._reporter.step("the last previews did not come; going on without them")
+
+    async def _require_meeting(self) -> None:
+        """Raises :class:`NetworkError` when the nodes stay strangers."""
+        await asyncio.sleep(DEMO_MEET_S)
+        if self._progress.strangers:
+            raise NetworkError(
+                "the nodes do not find each other",
+                f"none has heard of another by mDNS in {DEMO_MEET_S:.0f} s",
+                "check that the loopback interface is up (`ip link show lo`) and that no firewall "
+                "blocks UDP port 5353 on it",
+            )
 
     async def _require_quorum(self) -> None:
         """Raises :class:`FedtuiError` when the nodes that are left can commit nothing more.

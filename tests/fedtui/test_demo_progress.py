@@ -30,6 +30,15 @@ def test_nodes_have_found_each_other_when_everyone_knows_everyone() -> None:
     ]
 
 
+def test_nodes_are_strangers_until_one_hears_of_another() -> None:
+    room = progress()
+    take(room, "a", "round.started", round=1)
+    assert room.strangers
+    take(room, "a", "peer.found", peer="b")
+    assert not room.strangers
+    assert not RoomProgress({"a": "Ada"}, rounds=1).strangers
+
+
 def test_a_commit_is_told_once_and_kept_for_every_node() -> None:
     room = progress()
     take(room, "a", "round.started", now=10.0, round=1)
