@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,14 +54,11 @@ def planned(request: Generate, resolution: int) -> Sheet:
         cause = f"{width} x {height} pixels is not possible."
     elif any(not 0 <= seed < 1 << 63 for seed in request.seeds):
         cause = "A seed is negative or larger than 2^63."
-    elif request.out.lower().endswith(".png") and count > 1:
-        cause = f"{count} pictures do not fit into one file."
     if cause:
         raise TrainerError(
             "These pictures cannot be drawn",
             cause,
-            f"Sides are multiples of {SIDE_STEP} up to {MAX_RESOLUTION}; give a folder for several "
-            "pictures.",
+            f"Sides are multiples of {SIDE_STEP} up to {MAX_RESOLUTION}.",
             MISUSE,
         )
     drawings = tuple(
@@ -69,12 +66,23 @@ def planned(request: Generate, resolution: int) -> Sheet:
         for prompt in request.prompts
         for seed in request.seeds
     )
-    out = Path(request.out)
-    if out.suffix.lower() == ".png":
-        return Sheet(drawings, (out,))
-    numbers = [number for number in range(len(request.prompts)) for _ in request.seeds]
-    names = [f"{n:03d}-{drawing.seed}.png" for n, drawing in zip(numbers, drawings, strict=True)]
-    return Sheet(drawings, tuple(out / name for name in names))
+    return Sheet(drawings, tuple(_places(Path(request.out), request)))
+
+
+def _places(out: Path, request: Generate) -> Iterator[Path]:
+    """Where the pictures go: ``out`` itself for one, files beside it or in it for several."""
+    is_file = out.suffix.lower() == ".png"
+    several = len(request.prompts) > 1
+    for number in range(len(request.prompts)):
+        for seed in request.seeds:
+            if not is_file:
+                yield out / f"{number:03d}-{seed}.png"
+            elif several:
+                yield out.with_name(f"{out.stem}-{number:03d}-{seed}{out.suffix}")
+            elif len(request.seeds) > 1:
+                yield out.with_name(f"{out.stem}-{seed}{out.suffix}")
+            else:
+                yield out
 
 
 def draw_all(

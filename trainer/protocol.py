@@ -210,7 +210,9 @@ class Combine(Request):
 
 @dataclass(frozen=True)
 class Generate(Request):
-    """Draws pictures: every prompt with every seed. ``out`` is a folder, or a ``.png`` for one.
+    """Draws pictures: every prompt with every seed. ``out`` is a folder, or a ``.png``.
+
+    Several pictures with a ``.png`` get its name with their seed: ``out-0.png``, ``out-1.png``.
 
     Progress: ``{"prompt", "seed", "path"}`` per finished picture, ``{"step", "steps"}`` between.
     Result: ``{"pictures": [{"prompt", "seed", "path"}]}``.

@@ -77,7 +77,7 @@ def train(
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A .png; a folder when --count is above 1.")
+        Path, typer.Option("--out", "-o", help="A .png, or a folder; seeds are added to names.")
     ],
     negative: Annotated[str, typer.Option(help="What to keep out.")] = "",
     model: Annotated[
@@ -97,10 +97,8 @@ def generate(
     from fedtui.cli.trainer import ask
     from trainer.protocol import Generate
 
-    if count == 1 and out.suffix.lower() != ".png":
-        raise UsageError("--out must end in .png", f"{out.name} does not")
-    if count > 1 and out.suffix.lower() == ".png":
-        raise UsageError("--out must be a folder for several pictures", f"{out} is one picture")
+    if out.suffix and out.suffix.lower() != ".png":
+        raise UsageError("--out must end in .png or be a folder", f"{out.name} does not")
     width, height = _size(size)
     request = Generate(
         model=model,

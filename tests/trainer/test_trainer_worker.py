@@ -232,6 +232,11 @@ def test_generate_writes_pictures_with_their_recipe(
         replace(request, prompts=(request.prompts[1],), seeds=(2,), out=str(tmp_path / "alone.png"))
     )
     assert Image.open(alone["pictures"][0]["path"]).tobytes() == image.tobytes()
+    both = full.ask(
+        replace(request, prompts=(request.prompts[1],), out=str(tmp_path / "house.v2.png"))
+    )
+    assert [Path(p["path"]).name for p in both["pictures"]] == ["house.v2-1.png", "house.v2-2.png"]
+    assert Image.open(both["pictures"][1]["path"]).tobytes() == image.tobytes()
 
 
 def test_impossible_pictures_are_refused(
@@ -244,7 +249,6 @@ def test_impossible_pictures_are_refused(
         {"steps": 0},
         {"width": 33},
         {"height": 1 << 20},
-        {"seeds": (1, 2), "out": "two.png"},
     ):
         answer, _ = full.finish(full.send(replace(possible, **change)))
         assert isinstance(answer, Failed)
