@@ -134,6 +134,11 @@ class Learner:
             self._goal = goal
             self._moved.set()
 
+    def counted(self, samples: int) -> None:
+        """How many pictures the folder seems to hold, until training says how many it used."""
+        if self.state.samples is None:
+            self._set(samples=samples)
+
     async def run(self) -> None:
         """Works until cancelled."""
         while True:

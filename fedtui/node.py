@@ -265,6 +265,7 @@ class Node:
         except FedtuiError as error:
             self._dataset_note = error.title
             return
+        self._learner.counted(int(report["usable"]))
         problems = len(report.get("problems") or ())
         self._dataset_note = f"{report['usable']} pictures"
         if problems:

@@ -115,7 +115,7 @@ class RoomProgress:
         self.previews[event["round"], event["prompt"], event["seed"]] = event["path"]
         if self.first_preview_s is None:
             self.first_preview_s = now
-            yield f"first picture after {now:.0f} s: {event['path']}"
+            yield f"first picture after {now:.0f} s"
 
     def _on_notice(self, node: str, event: Mapping[str, Any], now: float) -> Iterator[str]:
         if event.get("level") in ("warning", "error"):

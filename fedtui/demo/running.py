@@ -262,7 +262,8 @@ def _tell(finished: dict[str, Any], paths: DemoPaths, reporter: Reporter) -> Non
         reporter.step(f"the nodes do NOT agree: {finished['heads']}")
     evaluation = finished["evaluation"]
     reporter.step(
-        f"{finished['rounds']} rounds in {finished['seconds']:.0f} s, "
+        f"{finished['rounds']} round{'s' if finished['rounds'] > 1 else ''} "
+        f"in {finished['seconds']:.0f} s, "
         f"{finished['peak_memory_bytes'] / (1 << 30):.1f} GiB at most"
     )
     if evaluation:

@@ -103,6 +103,14 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_pictures_are_counted_before_training_says_how_many_it_used(place: Place) -> None:
+    learner = place.learner(TrainerProcess(), Ear())
+    learner.counted(21)
+    assert learner.state.samples == 21
+    learner.counted(22)
+    assert learner.state.samples == 21
+
+
 async def test_another_model_than_the_rooms_is_never_trained(place: Place) -> None:
     trainer, asked = scripted(place, "fail", sha256="f" * 64)
     ear = Ear()
