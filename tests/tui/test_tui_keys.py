@@ -112,6 +112,16 @@ async def test_quitting_a_room_one_owns_stops_it(folder: Path) -> None:
         await until(pilot, lambda: source.stopped and not app.is_running)
 
 
+async def test_ctrl_c_asks_once_and_means_it_twice(folder: Path) -> None:
+    async with shown(training(folder), owns_room=True) as (pilot, app, source):
+        await pilot.press("ctrl+c")
+        await pilot.pause()
+        assert isinstance(app.screen, QuitScreen)
+        assert not source.stopped
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: source.stopped and not app.is_running)
+
+
 async def test_q_does_not_ask_when_nothing_would_be_lost(folder: Path) -> None:
     async with shown(done(folder), owns_room=True) as (pilot, app, source):
         await pilot.press("q")
