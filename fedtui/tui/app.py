@@ -137,12 +137,9 @@ class FedtuiApp(App[None]):
         else:
             self._end_room()
 
-    async def action_help_quit(self) -> None:
-        """Ctrl+C, as Textual calls it: asks like any other quitting; the second one means it."""
-        if isinstance(self.screen, QuitScreen):
-            self.screen.dismiss(True)
-        else:
-            await self.action_quit()
+    def action_help_quit(self) -> None:
+        """Ctrl+C, as Textual calls it: asks like any other quitting."""
+        self.run_worker(self.action_quit(), group="quit", exclusive=True)
 
     def _answered(self, leave: bool | None) -> None:
         if leave:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -24,6 +24,7 @@ class QuitScreen(ModalScreen[bool]):
         key("escape,n", "stay", "Stay", "Stay here", "quit.stay"),
         key("left,h", "app.focus_previous", "Left", "The other button", "quit.left"),
         key("right,l", "app.focus_next", "Right", "The other button", "quit.right"),
+        Binding("ctrl+c", "leave", show=False, priority=True),  # pressed twice, it is meant
     ]
 
     def __init__(self, view: NodeView, hint: str) -> None:
@@ -42,6 +43,10 @@ class QuitScreen(ModalScreen[bool]):
     def action_stay(self) -> None:
         """Changes nothing."""
         self.dismiss(False)
+
+    def action_leave(self) -> None:
+        """Ends what runs here."""
+        self.dismiss(True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Answers with the button."""
