@@ -160,7 +160,9 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
             losses.add(value)
-            if pace.report_due() or step + 1 == recipe.steps:
+            if step + 1 == recipe.steps:
+                job.announce(pace.progress(losses.place()))
+            elif pace.report_due():
                 job.report(pace.progress(losses.place()))
             if saved is not None and pace.checkpoint_due(step + 1):
                 checkpoint.save(saved, recipe.run, losses.place(), parameters, optimizer)
