@@ -50,7 +50,6 @@ UNIX_SOCKET_PATH_BYTES: Final = 100
 """Linux takes 107 bytes, macOS 103; longer profile paths get a socket in the temporary folder."""
 
 # --- the demo ---------------------------------------------------------------------------------
-DEMO_NODES_MAX: Final = 16
 DEMO_NODE_START_S: Final = 60.0
 DEMO_MEET_S: Final = 60.0
 """After which nodes on one machine that have not met never will: loopback or multicast is off."""

@@ -381,8 +381,3 @@ def _how(returncode: int | None) -> str:
     if name == "SIGKILL":
         return "the system killed it (SIGKILL), most often because memory ran out"
     return f"it was ended by {name}"
-
-
-def view_state(state: ProcessState, busy: str = "") -> str:
-    """The word of :class:`fedtui.view.TrainerView` for a process state and what it works on."""
-    return {"ready": busy or "idle"}.get(state.kind, state.kind)
