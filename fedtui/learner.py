@@ -89,6 +89,8 @@ class Listener(Protocol):
 
     async def contribute(self, path: Path, trained: Trained) -> None: ...
 
+    def give_up(self, round_number: int) -> None: ...
+
     def emit(self, type_: str, /, **fields: Any) -> None: ...
 
 
@@ -162,6 +164,8 @@ class Learner:
         if not work.cancelled() and (error := work.exception()) is not None:
             log.error("round %d", goal.round, exc_info=error)
             self._notice(f"round {goal.round} goes on without this node: {error}", "error")
+        if not work.cancelled() and goal.train and self.state.contributed < goal.round:
+            self._listener.give_up(goal.round)
 
     async def _advance(self, goal: Goal) -> None:
         for attempt in range(1, TRAIN_RETRIES + 1):

@@ -174,6 +174,10 @@ class Node:
         except P2PError as error:
             raise FedtuiError(error.title, error.cause, error.remedy) from error
 
+    def give_up(self, round_number: int) -> None:
+        """Spares the others the wait for a contribution that will not come."""
+        self._peer.leave_round(round_number)
+
     # --- steering --------------------------------------------------------------------------------
     async def _steer(self) -> None:
         """Tells the learner where the room stands, whenever that may have changed."""

@@ -45,9 +45,13 @@ class Ear:
 
     contributions: list[Trained] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
 
     async def contribute(self, path: Path, trained: Trained) -> None:
         self.contributions.append(trained)
+
+    def give_up(self, round_number: int) -> None:
+        self.given_up.append(round_number)
 
     def emit(self, type_: str, /, **fields: Any) -> None:
         self.events.append((type_, fields))
@@ -126,13 +130,16 @@ async def test_another_model_than_the_rooms_is_never_trained(place: Place) -> No
 
 async def test_what_cannot_get_better_is_not_tried_again(place: Place) -> None:
     trainer, asked = scripted(place, "hopeless")
-    learner = place.learner(trainer, Ear())
+    ear = Ear()
+    learner = place.learner(trainer, ear)
     learner.aim(place.goal())
     running = asyncio.create_task(learner.run())
-    await until(lambda: bool(learner.state.blocked))
+    await until(lambda: bool(ear.given_up))
     running.cancel()
     await trainer.stop()
+    assert learner.state.blocked
     assert asked.count("train") == 1
+    assert ear.given_up == [1]
 
 
 async def test_a_failing_training_is_tried_again_but_not_for_ever(
