@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtui import __version__, viewing
+from fedtui.control.operations import Operations
 from fedtui.errors import FedtuiError, TrustError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
 from fedtui.learner import Goal, Learner, Trained
@@ -59,6 +60,7 @@ class Node:
                 "was the identity key replaced? restore it, or join again",
             )
         self._me = members[self._identity.peer_id]
+        self.operations = Operations()
         self._names = {peer: member.name for peer, member in members.items()}
         self._stream = EventStream(self._identity.peer_id, profile.events)
         self._trainer = TrainerProcess(

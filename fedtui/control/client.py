@@ -71,13 +71,29 @@ class ControlClient:
         """Asks the node to end; returns once it has heard."""
         await self._json("POST", "/v1/stop")
 
-    async def _json(self, method: str, path: str) -> dict[str, Any]:
-        timeout = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S)
-        async with self._request(method, path, timeout=timeout) as response:
-            body = await response.content.read(CONTROL_VIEW_BYTES)
-            while chunk := await response.content.read(CONTROL_VIEW_BYTES - len(body)):
-                body += chunk
-            data = json.loads(body)
+    async def do(
+        self, name: str, *, within_s: float = CONTROL_TIMEOUT_S, **arguments: Any
+    ) -> dict[str, Any]:
+        """Runs an operation of the node and returns its result.
+
+        Raises :class:`FedtuiError` with the node's title, cause and remedy; :class:`NoNode` when
+        none runs. ``within_s`` bounds the wait, in seconds.
+        """
+        return await self._json("POST", f"/v1/do/{name}", arguments, within_s)
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        within_s: float = CONTROL_TIMEOUT_S,
+    ) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=within_s)
+        async with self._request(method, path, timeout=timeout, json=body) as response:
+            answer = await response.content.read(CONTROL_VIEW_BYTES)
+            while chunk := await response.content.read(CONTROL_VIEW_BYTES - len(answer)):
+                answer += chunk
+            data = json.loads(answer)
         if not isinstance(data, dict):
             raise FedtuiError("the node's answer makes no sense", "it is not an object")
         return data
@@ -90,9 +106,7 @@ class ControlClient:
             session = self._connect()
             async with session.request(method, self._base + path, **arguments) as response:
                 if response.status != 200:
-                    raise FedtuiError(
-                        "the node refused", f"{response.status}: {await response.text()}"
-                    )
+                    raise _refused(response.status, await response.text())
                 yield response
         except (aiohttp.ClientConnectionError, FileNotFoundError) as error:
             raise NoNode(
@@ -103,7 +117,7 @@ class ControlClient:
         except TimeoutError as error:
             raise NetworkError(
                 "the node does not answer",
-                f"nothing came within {CONTROL_TIMEOUT_S:.0f} s",
+                "nothing came in time",
                 "look at its log (`fedtui locate`)",
             ) from error
         except (aiohttp.ClientError, ValueError) as error:
@@ -128,3 +142,17 @@ class ControlClient:
             read_bufsize=CONTROL_LINE_BYTES,
         )
         return self._session
+
+
+def _refused(status: int, text: str) -> FedtuiError:
+    """The node's own error where it told one."""
+    try:
+        told = json.loads(text)
+        return FedtuiError(
+            str(told["error"]),
+            str(told["cause"]),
+            str(told["remedy"]),
+            code=int(told["code"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return FedtuiError("the node refused", f"{status}: {text}")

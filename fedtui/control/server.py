@@ -4,6 +4,7 @@
 ``GET  /v1/view``             the :class:`~fedtui.view.NodeView` as JSON
 ``GET  /v1/events``           JSON lines; ``?since=N`` skips, ``?follow=1`` stays connected
 ``POST /v1/stop``             ends the node cleanly; answers first
+``POST /v1/do/NAME``          runs an operation (:mod:`~fedtui.control.operations`) on a JSON object
 ============================  =================================================================
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,9 +23,13 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from fedtui.control import address
+from fedtui.control.operations import Operations
+from fedtui.errors import FedtuiError
 from fedtui.events import Event
 from fedtui.limits import CONTROL_BODY_BYTES, CONTROL_CONNECTIONS, CONTROL_TIMEOUT_S
 from fedtui.view import NodeView, to_json
+
+log = logging.getLogger("fedtui.control")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,6 +44,9 @@ class Controlled(Protocol):
     def follow_events(self, since: int) -> AsyncIterator[Event]: ...
 
     def request_stop(self) -> None: ...
+
+    @property
+    def operations(self) -> Operations: ...
 
 
 class ControlServer:
@@ -56,6 +65,7 @@ class ControlServer:
         application.router.add_get("/v1/view", self._view)
         application.router.add_get("/v1/events", self._events)
         application.router.add_post("/v1/stop", self._stop)
+        application.router.add_post("/v1/do/{name}", self._do)
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, handler_cancellation=True
         )
@@ -133,10 +143,40 @@ class ControlServer:
         asyncio.get_running_loop().call_later(0.05, self._node.request_stop)
         return web.json_response({"stopping": True, "pid": os.getpid()})
 
+    async def _do(self, request: web.Request) -> web.StreamResponse:
+        try:
+            values = json.loads(await request.text() or "{}")
+        except ValueError as error:
+            return _error(400, f"the arguments are not JSON: {error}")
+        if not isinstance(values, dict):
+            return _error(400, "the arguments must be an object")
+        try:
+            return web.json_response(
+                await self._node.operations.run(request.match_info["name"], values)
+            )
+        except Exception as error:
+            return _refusal(error)
+
 
 async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
     async with asyncio.timeout(CONTROL_TIMEOUT_S):
         await response.write(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+
+
+def _refusal(error: Exception) -> web.Response:
+    """An error with its parts; those of the peer have the same three."""
+    title = getattr(error, "title", "")
+    if not title:
+        log.error("an operation failed", exc_info=error)
+        title = "something went wrong that should not"
+        error = FedtuiError(title, f"{type(error).__name__}: {error}", "look at the node's log")
+    parts = {
+        "error": str(title),
+        "cause": str(getattr(error, "cause", "") or ""),
+        "remedy": str(getattr(error, "remedy", "") or ""),
+        "code": int(getattr(error, "code", 1)),
+    }
+    return web.json_response(parts, status=422)
 
 
 def _error(status: int, text: str) -> web.Response:

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -14,19 +15,37 @@ import pytest
 
 from fedtui.control import address
 from fedtui.control.client import ControlClient, NoNode
+from fedtui.control.operations import Operations
 from fedtui.control.server import ControlServer
-from fedtui.errors import FedtuiError
+from fedtui.errors import ExitCode, FedtuiError, TrustError
 from fedtui.events import Event, EventStream
 from fedtui.limits import CONTROL_CONNECTIONS
 from fedtui.view import NodeView, PeerView, RoundView
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Arguments of the stand-in's operation."""
+
+    numbers: tuple[int, ...]
+    scale: float = 1.0
 
 
 class StandIn:
     """A node as the control server sees it."""
 
     def __init__(self) -> None:
+        self.operations = Operations()
+        self.operations.add("sum", Sum, self._sum)
         self.stream = EventStream("me")
         self.stopped = asyncio.Event()
+
+    async def _sum(self, asked: Sum) -> dict[str, float]:
+        if not asked.numbers:
+            raise TrustError("nothing to add", "no numbers", "give some")
+        if asked.scale == 0:
+            raise ZeroDivisionError("scale")
+        return {"sum": sum(asked.numbers) / asked.scale}
 
     def view(self) -> NodeView:
         return NodeView(
@@ -196,3 +215,38 @@ def test_events_are_written_to_a_file_that_rotates(
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["events.jsonl", "events.jsonl.1", "events.jsonl.2", "events.jsonl.3"]
     assert all(path.stat().st_size <= 2_000 for path in tmp_path.iterdir())
+
+
+async def test_an_operation_gets_its_arguments_and_answers(place: Path) -> None:
+    async with ControlClient(place) as client:
+        assert await client.do("sum", numbers=[1, 2, 3]) == {"sum": 6.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "title"),
+    [
+        ({"numbers": ["a"]}, "sum: numbers.0 is wrong"),
+        ({"numbers": [1], "scael": 2}, "sum takes no 'scael'"),
+        ({}, "sum: numbers is wrong"),
+    ],
+)
+async def test_wrong_arguments_are_named(
+    place: Path, arguments: dict[str, object], title: str
+) -> None:
+    async with ControlClient(place) as client:
+        with pytest.raises(FedtuiError) as caught:
+            await client.do("sum", **arguments)
+    assert caught.value.title == title
+    assert caught.value.code == ExitCode.USAGE
+
+
+async def test_an_operation_that_fails_tells_the_caller_why(place: Path) -> None:
+    async with ControlClient(place) as client:
+        with pytest.raises(FedtuiError) as caught:
+            await client.do("sum", numbers=[])
+        assert (caught.value.title, caught.value.cause) == ("nothing to add", "no numbers")
+        assert (caught.value.remedy, caught.value.code) == ("give some", ExitCode.TRUST)
+        with pytest.raises(FedtuiError, match="should not"):
+            await client.do("sum", numbers=[1], scale=0)
+        with pytest.raises(FedtuiError, match="cannot 'fly'"):
+            await client.do("fly")
