@@ -22,7 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 
 from p2p.addresses import Address, AddressBook
-from p2p.blobs import Sink
+from p2p.blobs.store import Sink
 from p2p.errors import BlobUnavailable, NetworkError, ProtocolError, TrustError
 from p2p.limits import (
     CLIENT_KEEPALIVE,

@@ -86,6 +86,8 @@ DISCOVERY_CLOSE_TIMEOUT: Final = 2.0
 # --- blobs ------------------------------------------------------------------------------------
 MAX_BLOB_BYTES: Final = 1 * GIB
 """Upper end of what a room's policy may allow; the default policy is 256 MiB."""
+CHUNK_BYTES: Final = 4 * MIB
+"""What is verified, resumed and asked for at once: 64 of them in a blob of the default policy."""
 BLOB_WRITE_BYTES: Final = 1 * MIB
 ROOM_QUOTA_BYTES: Final = 20 * GIB
 FREE_SPACE_RESERVE_BYTES: Final = 2 * GIB

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from p2p.blobs.chunks import BlobRef
 from p2p.envelope import strict_json
 from p2p.errors import ProtocolError
 from p2p.limits import MAX_LARGE_JSON_NODES, MAX_LARGE_MESSAGE_BYTES, MAX_MEMBERS
@@ -49,7 +50,8 @@ class Message(Payload):
 class Contribution(Message):
     """What one participant trained in a round: the manifest of a blob, never the blob itself.
 
-    It names its author, because the id of an envelope does not depend on who signed it.
+    It names its author, because the id of an envelope does not depend on who signed it. ``chunks``
+    is the digest of the blob's list of chunks (:mod:`p2p.blobs.chunks`).
     """
 
     kind = "contribution"
@@ -60,9 +62,14 @@ class Contribution(Message):
     plan: Digest
     blob: Digest
     size: BlobSize
+    chunks: Digest
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     steps: Annotated[int, Field(ge=0, lt=1 << 31)]
     loss_milli: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+
+    @property
+    def ref(self) -> BlobRef:
+        return BlobRef(self.blob, self.size, self.chunks)
 
 
 class Receipt(Message):
@@ -138,9 +145,14 @@ class Result(Payload):
     excluded: Annotated[tuple[Exclusion, ...], Field(max_length=MAX_LISTED)]
     result_blob: Digest
     result_size: BlobSize
+    result_chunks: Digest
     present: Annotated[tuple[PeerId, ...], Field(max_length=MAX_MEMBERS)]
     next_voters: Annotated[tuple[PeerId, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
     next_plan: Digest
+
+    @property
+    def ref(self) -> BlobRef:
+        return BlobRef(self.result_blob, self.result_size, self.result_chunks)
 
     @property
     def skipped(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from p2p import clock
 from p2p.addresses import Address, AddressBook
-from p2p.blobs import BlobStore
+from p2p.blobs.store import BlobStore
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope
@@ -221,8 +221,7 @@ class Peer:
         Raises:
             BlobUnavailable: nobody reachable has it now; try again.
         """
-        facts = self._core.facts
-        return await self._driver.blob(facts.previous_blob, facts.previous_size)
+        return await self._driver.blob(self._core.facts.previous)
 
     async def contribute(
         self,
@@ -244,7 +243,7 @@ class Peer:
         """
         number = self.round if round_number is None else round_number
         ref = await self.blobs.put(path)
-        own = OwnContribution(number, ref.sha256, ref.size, samples, steps, loss_milli)
+        own = OwnContribution(number, ref, samples, steps, loss_milli)
         await self._driver.contribute(own)
         return ref.sha256
 

@@ -102,7 +102,8 @@ class Plan(Payload):
 
 
 class Genesis(Payload):
-    """The first entry of a room's ledger. ``initial_blob`` names the state before round 1."""
+    """The first entry of a room's ledger. ``initial_blob`` names the state before round 1,
+    ``initial_chunks`` its list of chunks (:mod:`p2p.blobs.chunks`)."""
 
     room_name: Name
     created_ms: Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -113,4 +114,5 @@ class Genesis(Payload):
     plan: Plan
     initial_blob: Digest
     initial_size: Annotated[int, Field(ge=1, le=1 << 30)]
+    initial_chunks: Digest
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p.addresses import Address, AddressBook
-from p2p.blobs import BlobStore
+from p2p.blobs.store import BlobStore
 from p2p.client import ClientLimits, PeerClient
 from p2p.errors import LimitError, ProtocolError
 from p2p.identity import Identity

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+from asyncio import to_thread
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fedtui.errors import ExitCode, FedtuiError, UsageError
 from fedtui.paths import Profile, make_private
 from fedtui.task import AdapterTask, PreviewTask, Task
 from fedtui.training import TrainerProcess
+from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import Envelope, seal_genesis
 from p2p.identity import Identity
 from p2p.room import Genesis, Member, Plan, Policy
@@ -99,10 +101,10 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
             prompts=prompts or model["prompts"][:PREVIEW_PROMPTS], steps=PREVIEW_STEPS
         ),
     )
-    initial = await arithmetic.request(
+    await arithmetic.request(
         InitAdapter(MODEL, task.adapter.spec, options.seed, str(paths.initial))
     )
-    envelope = _genesis(options, participants, task, initial)
+    envelope = _genesis(options, participants, task, await to_thread(describe, paths.initial))
     entered = [_write_profile(each, envelope) for each in participants]
     return Founded(paths, entered[0], participants)
 
@@ -154,7 +156,7 @@ def _genesis(
     options: DemoOptions,
     participants: tuple[Participant, ...],
     task: Task,
-    initial: dict[str, Any],
+    initial: BlobRef,
 ) -> Envelope:
     founder = participants[0].identity
     members = [
@@ -178,8 +180,9 @@ def _genesis(
             algorithm=options.algorithm,
             task=task.to_plan(),
         ),
-        initial_blob=initial["sha256"],
-        initial_size=initial["bytes"],
+        initial_blob=initial.sha256,
+        initial_size=initial.size,
+        initial_chunks=initial.chunks,
         nonce=_derived(options.seed, "nonce")[:16].hex(),
     )
     return seal_genesis(founder, genesis.to_bytes())

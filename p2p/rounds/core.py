@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
 from p2p.limits import MAX_MESSAGE_BYTES
@@ -243,8 +244,9 @@ class RoundCore:
                 round=own.round,
                 parent=self.head,
                 plan=self.facts.plan_hash,
-                blob=own.blob,
-                size=own.size,
+                blob=own.blob.sha256,
+                size=own.blob.size,
+                chunks=own.blob.chunks,
                 samples=own.samples,
                 steps=own.steps,
                 loss_milli=own.loss_milli,
@@ -295,13 +297,13 @@ class RoundCore:
         return self._flush()
 
     def on_combined(
-        self, round_number: int, attempt: int, blob: str, size: int, now: float
+        self, round_number: int, attempt: int, blob: BlobRef, now: float
     ) -> list[Effect]:
         """The result asked for by :class:`Combine` is in the blob store."""
         self._now = now
         draft = self._attempt.draft
         if (round_number, attempt) == (self.round, self.attempt) and draft is not None:
-            self._propose_result(draft, blob, size)
+            self._propose_result(draft, blob)
         return self._flush()
 
     def on_verified(self, value: str, verdict: Verdict, now: float) -> list[Effect]:
@@ -389,7 +391,7 @@ class RoundCore:
         if state.contributions.keys() == state.verdicts.keys():
             inputs, _ = rules.select(state.contributions, state.verdicts, self.facts)
             if inputs:
-                guess = Precompute(rules.parts_of(inputs), self.facts.previous_blob)
+                guess = Precompute(rules.parts_of(inputs), self.facts.previous)
                 self._out.append(guess)
 
     def _patience(self, attempt: int) -> float:
@@ -648,15 +650,15 @@ class RoundCore:
         draft = Draft(inputs, excluded, quoted)
         facts = self.facts
         if not inputs:
-            self._propose_result(draft, facts.previous_blob, facts.previous_size)
+            self._propose_result(draft, facts.previous)
             return
         self._attempt.draft = draft
         parts = rules.parts_of(inputs)
-        self._out.append(Combine(self.round, self.attempt, parts, facts.previous_blob))
+        self._out.append(Combine(self.round, self.attempt, parts, facts.previous))
 
-    def _propose_result(self, draft: Draft, blob: str, size: int) -> None:
+    def _propose_result(self, draft: Draft, blob: BlobRef) -> None:
         result = rules.make_result(
-            self.facts, self.attempt, draft.inputs, draft.excluded, draft.reports, blob, size
+            self.facts, self.attempt, draft.inputs, draft.excluded, draft.reports, blob
         )
         listed = [self._round.envelopes[item.contribution] for item in result.listed]
         self._attempt.draft = None
@@ -826,9 +828,8 @@ class RoundCore:
                         self.round,
                         heard.value,
                         rules.parts_of(result.inputs),
-                        self.facts.previous_blob,
-                        result.result_blob,
-                        result.result_size,
+                        self.facts.previous,
+                        result.ref,
                     )
                 )
             return

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from p2p import clock
-from p2p.blobs import BlobClient, BlobRef, BlobStore
+from p2p.blobs.chunks import BlobRef
+from p2p.blobs.store import BlobClient, BlobStore
 from p2p.envelope import Envelope, open_envelope
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
@@ -75,6 +76,8 @@ LARGE_KINDS: Final = frozenset({Proposal.kind, Prepared.kind, Commit.kind})
 """Only these messages may exceed ``MAX_MESSAGE_BYTES``."""
 
 Event = Callable[[float], list[Effect]]
+_Work = tuple[tuple[Part, ...], BlobRef]
+"""Inputs and previous result: what a combination is a function of."""
 
 
 class RoundClient(BlobClient, Protocol):
@@ -157,7 +160,9 @@ class RoundDriver:
         self._timers: dict[TimerName, _Timer] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
         self._combining = asyncio.Lock()
-        self._results: dict[tuple[tuple[Part, ...], str], asyncio.Task[BlobRef | Exception]] = {}
+        self._results: dict[
+            tuple[tuple[Part, ...], BlobRef], asyncio.Task[BlobRef | Exception]
+        ] = {}
         self._catching_up = False
         self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
         self._tasks = TaskOwner("rounds")
@@ -355,10 +360,7 @@ class RoundDriver:
                 await asyncio.sleep(BLOB_CHECK_RETRY_DELAY)
             try:
                 path = await self._blobs.fetch(
-                    self._client,
-                    contribution.blob,
-                    contribution.size,
-                    self._sources([contribution.peer]),
+                    self._client, contribution.ref, self._sources([contribution.peer])
                 )
                 return await self._workload.check(path, self._plan)
             except NetworkError as error:
@@ -375,11 +377,7 @@ class RoundDriver:
             self.progress.note = str(error)
             self._emit("aggregation.failed", round=effect.round, reason=str(error))
             return
-        self._post(
-            lambda now: self.core.on_combined(
-                effect.round, effect.attempt, ref.sha256, ref.size, now
-            )
-        )
+        self._post(lambda now: self.core.on_combined(effect.round, effect.attempt, ref, now))
 
     async def _precompute(self, effect: Precompute) -> None:
         with suppress(Exception):  # A guess: the proposal will show what really is to be done.
@@ -392,13 +390,13 @@ class RoundDriver:
             verdict = UNAVAILABLE
             _log.warning("a result cannot be recomputed: %s", error)
         else:
-            equal = ref == BlobRef(effect.result_blob, effect.result_size)
+            equal = ref == effect.result
             verdict = Verdict(equal, "" if equal else "the result is not what its inputs give")
             self.progress.recomputed[effect.round] = equal
             self._emit("result.recomputed", round=effect.round, equal=equal)
         self._post(lambda now: self.core.on_verified(effect.value, verdict, now))
 
-    async def _result_of(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
+    async def _result_of(self, parts: tuple[Part, ...], previous: BlobRef) -> BlobRef:
         """Combines, once for the same inputs however often they are proposed."""
         key = (parts, previous)
         task = self._results.get(key)
@@ -410,14 +408,14 @@ class RoundDriver:
             return outcome
         raise outcome
 
-    async def _compute(self, parts: tuple[Part, ...], previous: str) -> BlobRef | Exception:
+    async def _compute(self, parts: tuple[Part, ...], previous: BlobRef) -> BlobRef | Exception:
         try:
             return await self._combine_parts(parts, previous)
         except Exception as error:  # Handed to everybody who waits for this result.
             return error
 
-    async def _combine_parts(self, parts: tuple[Part, ...], previous: str) -> BlobRef:
-        before = await self.blob(previous, self.core.facts.previous_size)
+    async def _combine_parts(self, parts: tuple[Part, ...], previous: BlobRef) -> BlobRef:
+        before = await self.blob(previous)
         inputs = [
             Input(part.peer, await self._blobs.open_verified(part.blob), part.weight)
             for part in sorted(parts, key=lambda part: part.peer)
@@ -427,13 +425,13 @@ class RoundDriver:
             path = await self._workload.combine(inputs, self._plan, before)
             return await self._blobs.put(path)
 
-    async def blob(self, sha256: str, size: int) -> Path:
+    async def blob(self, ref: BlobRef) -> Path:
         """A blob of the room's history, from here or from whoever has it.
 
         Raises:
             BlobUnavailable: nobody reachable has it now.
         """
-        return await self._blobs.fetch(self._client, sha256, size, self._sources(()))
+        return await self._blobs.fetch(self._client, ref, self._sources(()))
 
     # --- commits ---------------------------------------------------------------------------------
     def _on_commit(self, effect: CommitRound) -> None:
@@ -490,9 +488,7 @@ class RoundDriver:
         """The result of a commit; None when nobody has it any more and a newer one is there."""
         while True:
             try:
-                return await self._blobs.fetch(
-                    self._client, result.result_blob, result.result_size, self._sources(signers)
-                )
+                return await self._blobs.fetch(self._client, result.ref, self._sources(signers))
             except BlobUnavailable as error:
                 if not self._to_apply.empty():
                     return None

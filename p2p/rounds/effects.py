@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.messages import QC, Contribution, Evidence, Phase, Result
 from p2p.workload import Verdict
@@ -192,7 +193,7 @@ class Combine:
     round: int
     attempt: int
     parts: tuple[Part, ...]
-    previous: str
+    previous: BlobRef
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Precompute:
     """The leader will most likely propose the result of these: a voter may begin to recompute."""
 
     parts: tuple[Part, ...]
-    previous: str
+    previous: BlobRef
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,8 @@ class Verify:
     round: int
     value: str
     parts: tuple[Part, ...]
-    previous: str
-    result_blob: str
-    result_size: int
+    previous: BlobRef
+    result: BlobRef
 
 
 @dataclass(frozen=True)

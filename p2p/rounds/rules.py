@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
 from p2p.messages import (
@@ -47,8 +48,7 @@ class Facts:
     voters: tuple[str, ...]
     order: tuple[str, ...]
     present_before: tuple[str, ...]
-    previous_blob: str
-    previous_size: int
+    previous: BlobRef
 
     @classmethod
     def after(cls, genesis: Genesis, room_id: str, last: Committed | None) -> Facts:
@@ -57,14 +57,14 @@ class Facts:
         if last is None:
             number, parent = 1, room_id
             voters = present = first_voters(genesis)
-            blob, size = genesis.initial_blob, genesis.initial_size
+            previous = BlobRef(genesis.initial_blob, genesis.initial_size, genesis.initial_chunks)
         else:
             commit = parse(Commit.kind, last.payload)
             assert isinstance(commit, Commit)
             result = parse_result(commit.body)
             number, parent = last.round + 1, last.commit_hash
             voters, present = result.next_voters, result.present
-            blob, size = result.result_blob, result.result_size
+            previous = result.ref
         return cls(
             room_id=room_id,
             genesis=genesis,
@@ -75,8 +75,7 @@ class Facts:
             voters=voters,
             order=leader_order(voters, room_id, number, members),
             present_before=present,
-            previous_blob=blob,
-            previous_size=size,
+            previous=previous,
         )
 
     @property
@@ -168,8 +167,7 @@ def make_result(
     inputs: tuple[ResultInput, ...],
     excluded: tuple[Exclusion, ...],
     reporters: Iterable[str],
-    blob: str,
-    size: int,
+    blob: BlobRef,
 ) -> Result:
     """The result that an honest leader proposes. ``reporters`` signed a NewAttempt."""
     present = _present(inputs, excluded, reporters)
@@ -181,8 +179,9 @@ def make_result(
         algorithm=facts.genesis.plan.algorithm,
         inputs=inputs,
         excluded=excluded,
-        result_blob=blob,
-        result_size=size,
+        result_blob=blob.sha256,
+        result_size=blob.size,
+        result_chunks=blob.chunks,
         present=present,
         next_voters=next_voters(
             facts.voters, present, facts.present_before, facts.members, facts.genesis.policy
@@ -218,8 +217,7 @@ def check_result(
         result.inputs,
         result.excluded,
         reports,
-        result.result_blob,
-        result.result_size,
+        result.ref,
     )
     if result != expected:
         raise ProtocolError("a result departs from what its round prescribes")
@@ -240,8 +238,7 @@ def check_result(
         ):
             raise ProtocolError("a result changes the blob or weight of a contribution")
     _check_nothing_hidden(listed, facts, reports)
-    previous = (facts.previous_blob, facts.previous_size)
-    if result.skipped and (result.result_blob, result.result_size) != previous:
+    if result.skipped and result.ref != facts.previous:
         raise ProtocolError("a skipped round does not keep the previous result")
     if not result.skipped and len(result.inputs) < facts.genesis.plan.min_contributions:
         raise ProtocolError("a result has fewer inputs than the plan asks for")

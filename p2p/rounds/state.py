@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.messages import (
     Contribution,
@@ -40,8 +41,7 @@ class OwnContribution:
     """What this node trained for ``round``: its blob is already durable in the blob store."""
 
     round: int
-    blob: str
-    size: int
+    blob: BlobRef
     samples: int
     steps: int
     loss_milli: int | None = None

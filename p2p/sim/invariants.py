@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from p2p.blobs.chunks import BlobRef
 from p2p.messages import Phase, parse_result, value_of
 from p2p.rounds.effects import CommitRound, Journal, Lock, Persist, ProposalMade, VoteCast
 from p2p.rounds.rules import Facts, parts_of
-from p2p.sim.parts import INITIAL_BLOB, combine
+from p2p.sim.parts import INITIAL, combine
 
 ALL: Final = frozenset({"S1", "S2", "S3", "S5", "S6", "S7"})
 OUTCOME: Final = frozenset({"S1", "S2"})
@@ -35,7 +36,7 @@ class Invariants:
         self._checked = checked
         self.values: dict[int, str] = {}
         self._hashes: dict[int, str] = {}
-        self._results: dict[int, str] = {0: INITIAL_BLOB}
+        self._results: dict[int, BlobRef] = {0: INITIAL}
         self._votes: dict[tuple[str, int, int, Phase], str] = {}
         self._proposals: dict[tuple[str, int, int], bytes] = {}
         self._progress: dict[str, tuple[int, int]] = {}
@@ -66,8 +67,8 @@ class Invariants:
         previous = self._results.get(record.round - 1)
         if previous is not None:
             blob = combine(parts_of(result.inputs), previous) if result.inputs else previous
-            self._require("S3", blob == result.result_blob, f"round {record.round} is not its sum")
-        self._results.setdefault(record.round, result.result_blob)
+            self._require("S3", blob == result.ref, f"round {record.round} is not its sum")
+        self._results.setdefault(record.round, result.ref)
 
     def on_step(self, node: str, disk: Journal, facts: Facts, quorum: int) -> None:
         """Looks at what is on disk: what only was in memory was never said to anybody."""

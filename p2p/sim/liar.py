@@ -23,7 +23,7 @@ from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import Broadcast, Effect, SetTimer
 from p2p.rounds.quorum import make_qc
 from p2p.rounds.state import OwnContribution
-from p2p.sim.parts import BLOB_SIZE, combine
+from p2p.sim.parts import combine
 
 
 class Liar(RoundCore):
@@ -61,10 +61,8 @@ class Liar(RoundCore):
         if just is not None or not others or len(others) == len(result.inputs):
             super()._propose(body, just, reports, contributions)
             return
-        blob = combine(rules.parts_of(others), self.facts.previous_blob)
-        twin = rules.make_result(
-            self.facts, self.attempt, others, result.excluded, reports, blob, BLOB_SIZE
-        )
+        blob = combine(rules.parts_of(others), self.facts.previous)
+        twin = rules.make_result(self.facts, self.attempt, others, result.excluded, reports, blob)
         quoted = [c for c in contributions if c.signer != self.me]
         silent = {peer: report for peer, report in reports.items() if peer != self.me}
         mute = self._silent_report(silent)

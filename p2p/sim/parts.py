@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from p2p.blobs.chunks import BlobRef, ChunkList
 from p2p.envelope import Envelope, decode_base64
 from p2p.errors import ProtocolError
 from p2p.messages import Message
@@ -16,9 +17,16 @@ from p2p.rounds.effects import Part
 from p2p.rounds.quorum import Rule
 
 ROOM_ID: Final = hashlib.sha256(b"simulated room").hexdigest()
-INITIAL_BLOB: Final = hashlib.sha256(b"initial").hexdigest()
 BLOB_SIZE: Final = 1024
 _NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
+
+
+def blob_of(sha256: str) -> BlobRef:
+    """A blob of one chunk, of which nobody looks at the bytes."""
+    return BlobRef(sha256, BLOB_SIZE, ChunkList.of_one(sha256).digest)
+
+
+INITIAL: Final = blob_of(hashlib.sha256(b"initial").hexdigest())
 
 
 class SimSigner:
@@ -69,23 +77,24 @@ def simulated_genesis(count: int, rule: Rule, deadline_ms: int) -> Genesis:
         policy=Policy(quorum=rule, max_blob=1 << 20),
         members=[Member(peer_id=peer, name=peer[:1], certificate="") for peer in peers],
         plan=Plan(rounds=100_000, deadline_ms=deadline_ms, min_contributions=1, task={}),
-        initial_blob=INITIAL_BLOB,
-        initial_size=BLOB_SIZE,
+        initial_blob=INITIAL.sha256,
+        initial_size=INITIAL.size,
+        initial_chunks=INITIAL.chunks,
         nonce="0" * 32,
     )
 
 
-def contribution_blob(peer: str, round_number: int, parent: str, bad: bool) -> str:
-    """The name of what a node trains: one that fails the check of everybody starts with zeros."""
+def contribution_blob(peer: str, round_number: int, parent: str, bad: bool) -> BlobRef:
+    """What a node trains: a name that fails the check of everybody starts with zeros."""
     digest = hashlib.sha256(f"{peer}|{round_number}|{parent}".encode()).hexdigest()
-    return "0000" + digest[4:] if bad else "1" + digest[1:]
+    return blob_of("0000" + digest[4:] if bad else "1" + digest[1:])
 
 
 def is_bad(blob: str) -> bool:
     return blob.startswith("0000")
 
 
-def combine(parts: Iterable[Part], previous: str) -> str:
-    """The name of the result: a pure function of inputs and previous result, as the product's."""
+def combine(parts: Iterable[Part], previous: BlobRef) -> BlobRef:
+    """The result: a pure function of inputs and previous result, as the product's."""
     text = "|".join(f"{part.id}:{part.blob}:{part.weight}" for part in parts)
-    return hashlib.sha256(f"{previous}|{text}".encode()).hexdigest()
+    return blob_of(hashlib.sha256(f"{previous.sha256}|{text}".encode()).hexdigest())

@@ -39,7 +39,6 @@ from p2p.rounds.state import OwnContribution, Timing
 from p2p.sim.invariants import ALL, Invariants
 from p2p.sim.liar import Liar
 from p2p.sim.parts import (
-    BLOB_SIZE,
     ROOM_ID,
     SimSigner,
     combine,
@@ -267,8 +266,8 @@ class Simulation:
         samples = self.random.randint(1, 60)
 
         def finish() -> list[Effect]:
-            self._blobs[blob].add(machine.id)
-            own = OwnContribution(round_number, blob, BLOB_SIZE, samples, steps=10)
+            self._blobs[blob.sha256].add(machine.id)
+            own = OwnContribution(round_number, blob, samples, steps=10)
             return machine.core.on_contribution(own, self.now)
 
         self._after(machine, self.random.uniform(*TRAINING_SECONDS), finish)
@@ -294,11 +293,11 @@ class Simulation:
         self._after(
             machine,
             self.random.uniform(0.02, 0.4),
-            lambda: machine.core.on_combined(work.round, work.attempt, blob, BLOB_SIZE, self.now),
+            lambda: machine.core.on_combined(work.round, work.attempt, blob, self.now),
         )
 
     def _verify(self, machine: Machine, work: Verify) -> None:
-        equal = combine(work.parts, work.previous) == work.result_blob
+        equal = combine(work.parts, work.previous) == work.result
         verdict = Verdict(equal, "" if equal else "another result")
         self._after(
             machine,

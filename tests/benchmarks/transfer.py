@@ -39,7 +39,7 @@ async def _measure() -> tuple[float, float]:
         path = await giver.store.open_verified(ref.sha256)
         ours, theirs = [], []
         for _ in range(RUNS):
-            ours.append(await _timed(taker.store.fetch(taker.client, ref.sha256, SIZE, [giver.id])))
+            ours.append(await _timed(taker.store.fetch(taker.client, ref, [giver.id])))
             taker.store.remove(ref.sha256)
             theirs.append(await _plain(path))
         await room.close()

@@ -28,9 +28,9 @@ from p2p.rounds.effects import (
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.sim.invariants import Invariants
 from p2p.sim.parts import (
-    BLOB_SIZE,
     ROOM_ID,
     SimSigner,
+    blob_of,
     combine,
     contribution_blob,
     is_bad,
@@ -132,16 +132,13 @@ class Bench:
             case Combine():
                 blob = combine(effect.parts, effect.previous)
                 if peer in self.bad_arithmetic:
-                    blob = "f" * 64
+                    blob = blob_of("f" * 64)
                 self.feed(
                     peer,
-                    lambda core: core.on_combined(
-                        effect.round, effect.attempt, blob, BLOB_SIZE, self.now
-                    ),
+                    lambda core: core.on_combined(effect.round, effect.attempt, blob, self.now),
                 )
             case Verify():
-                expected = (combine(effect.parts, effect.previous), BLOB_SIZE)
-                equal = expected == (effect.result_blob, effect.result_size)
+                equal = combine(effect.parts, effect.previous) == effect.result
                 verdict = Verdict(equal, "" if equal else "another result")
                 self.feed(peer, lambda core: core.on_verified(effect.value, verdict, self.now))
             case FetchCommits():
@@ -158,7 +155,7 @@ class Bench:
         for peer in peers or tuple(self.peers):
             core = self.cores[peer]
             blob = contribution_blob(peer, core.round, core.head, peer in bad)
-            own = OwnContribution(core.round, blob, BLOB_SIZE, samples=10, steps=1)
+            own = OwnContribution(core.round, blob, samples=10, steps=1)
             self.feed(peer, lambda c, own=own: c.on_contribution(own, self.now))
 
     def deliver(self, wanted: Callable[[Message], bool] = everything, limit: int = 10_000) -> None:

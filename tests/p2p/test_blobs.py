@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from member_rig import Room
 
-from p2p.blobs import BlobStore, Sink
+from p2p.blobs.chunks import describe
+from p2p.blobs.store import BlobStore, Sink
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, StorageError
 from p2p.limits import GIB
 
 CONTENT = os.urandom(3 << 20)
 NAME = hashlib.sha256(CONTENT).hexdigest()
 SIZE = len(CONTENT)
+REF = describe(CONTENT)
 
 Deliver = Callable[[int], bytes]
 
@@ -76,7 +78,7 @@ async def test_a_blob_lies_under_its_hash(store: BlobStore, tmp_path: Path) -> N
     source = tmp_path / "delta"
     source.write_bytes(CONTENT)
     ref = await store.put(source)
-    assert (ref.sha256, ref.size) == (NAME, SIZE)
+    assert ref == REF
     assert store.path(NAME) == tmp_path / "blobs" / NAME[:2] / NAME[2:]
     assert store.path(NAME).read_bytes() == CONTENT
     assert source.exists(), "the source is copied, not moved"
@@ -123,7 +125,7 @@ async def test_rotten_bytes_are_not_served_and_can_be_fetched_again(store: BlobS
     with pytest.raises(BlobUnavailable, match="damaged"):
         await reopened.open_verified(NAME)
     assert not reopened.has(NAME)
-    await reopened.fetch(Sources(ada=honest), NAME, SIZE, ["ada"])
+    await reopened.fetch(Sources(ada=honest), REF, ["ada"])
     assert (await reopened.open_verified(NAME)).read_bytes() == CONTENT
 
 
@@ -134,7 +136,7 @@ async def test_a_blob_above_the_limit_is_refused_before_a_byte_is_asked_for(
     store = BlobStore(tmp_path, max_blob=SIZE - 1)
     sources = Sources(ada=honest)
     with pytest.raises(LimitError):
-        await store.fetch(sources, NAME, SIZE, ["ada"])
+        await store.fetch(sources, REF, ["ada"])
     with pytest.raises(LimitError):
         await store.put(CONTENT)
     assert sources.calls == []
@@ -158,7 +160,7 @@ async def test_free_space_is_kept(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, usage=lambda _: (100 * GIB, 2 * GIB + SIZE - 1))
     sources = Sources(ada=honest)
     with pytest.raises(StorageError, match="free"):
-        await store.fetch(sources, NAME, SIZE, ["ada"])
+        await store.fetch(sources, REF, ["ada"])
     assert sources.calls == []
     small_disk = BlobStore(tmp_path / "b", usage=lambda _: (1 * GIB, GIB // 20 + SIZE))
     await small_disk.put(CONTENT)
@@ -169,39 +171,39 @@ async def test_one_flipped_bit_is_refused_and_nothing_is_left(
     store: BlobStore, tmp_path: Path
 ) -> None:
     with pytest.raises(BlobUnavailable, match="other bytes"):
-        await store.fetch(Sources(eve=flipped), NAME, SIZE, ["eve"])
+        await store.fetch(Sources(eve=flipped), REF, ["eve"])
     assert not store.has(NAME)
     assert files_of(tmp_path) == []
 
 
 async def test_a_liar_does_not_keep_the_blob_from_us(store: BlobStore) -> None:
     sources = Sources(eve=flipped, ada=honest)
-    path = await store.fetch(sources, NAME, SIZE, ["eve", "ada"])
+    path = await store.fetch(sources, REF, ["eve", "ada"])
     assert path.read_bytes() == CONTENT
     assert sources.calls == [("eve", 0), ("ada", 0)]
 
 
 async def test_an_interrupted_transfer_goes_on_with_the_next_source(store: BlobStore) -> None:
     sources = Sources(ada=breaks_after(1 << 20), bob=honest)
-    path = await store.fetch(sources, NAME, SIZE, ["ada", "bob"])
+    path = await store.fetch(sources, REF, ["ada", "bob"])
     assert path.read_bytes() == CONTENT
     assert sources.calls == [("ada", 0), ("bob", 1 << 20)]
 
 
 async def test_a_liar_that_breaks_off_cannot_spoil_what_others_send(store: BlobStore) -> None:
     sources = Sources(eve=breaks_after(2 << 20, bytes(FLIPPED)), ada=honest)
-    path = await store.fetch(sources, NAME, SIZE, ["eve", "ada"])
+    path = await store.fetch(sources, REF, ["eve", "ada"])
     assert path.read_bytes() == CONTENT
     assert sources.calls[-1] == ("ada", 0), "the honest one delivered all of it alone"
 
 
 async def test_a_transfer_goes_on_after_a_restart(tmp_path: Path) -> None:
     with pytest.raises(BlobUnavailable):
-        await BlobStore(tmp_path).fetch(Sources(ada=breaks_after(400_000)), NAME, SIZE, ["ada"])
+        await BlobStore(tmp_path).fetch(Sources(ada=breaks_after(400_000)), REF, ["ada"])
     reopened = BlobStore(tmp_path)
     assert not reopened.has(NAME)
     sources = Sources(ada=honest)
-    await reopened.fetch(sources, NAME, SIZE, ["ada"])
+    await reopened.fetch(sources, REF, ["ada"])
     (call,) = sources.calls
     assert call == ("ada", 1_200_000), "three tries of 400,000 bytes each were kept"
 
@@ -209,22 +211,22 @@ async def test_a_transfer_goes_on_after_a_restart(tmp_path: Path) -> None:
 async def test_a_source_without_the_blob_is_asked_once(store: BlobStore) -> None:
     sources = Sources(ada=None, bob=None)
     with pytest.raises(BlobUnavailable, match="ada does not have it"):
-        await store.fetch(sources, NAME, SIZE, ["ada", "bob"])
+        await store.fetch(sources, REF, ["ada", "bob"])
     assert len(sources.calls) == 2
     with pytest.raises(BlobUnavailable, match="no source"):
-        await store.fetch(sources, NAME, SIZE, [])
+        await store.fetch(sources, REF, [])
 
 
 async def test_a_blob_that_is_here_is_not_fetched(store: BlobStore) -> None:
     await store.put(CONTENT)
     sources = Sources()
-    assert await store.fetch(sources, NAME, SIZE, ["ada"]) == store.path(NAME)
+    assert await store.fetch(sources, REF, ["ada"]) == store.path(NAME)
     assert sources.calls == []
 
 
 async def test_two_requests_for_one_blob_share_the_transfer(store: BlobStore) -> None:
     sources = Sources(ada=honest)
-    paths = await asyncio.gather(*(store.fetch(sources, NAME, SIZE, ["ada"]) for _ in range(5)))
+    paths = await asyncio.gather(*(store.fetch(sources, REF, ["ada"]) for _ in range(5)))
     assert len(set(paths)) == 1
     assert len(sources.calls) == 1
 
@@ -243,12 +245,12 @@ async def test_a_cancelled_transfer_leaves_a_partial_file_that_is_used_later(
             started.set()
             await asyncio.sleep(3600)
 
-    fetching = asyncio.ensure_future(store.fetch(Stuck(), NAME, SIZE, ["ada"]))
+    fetching = asyncio.ensure_future(store.fetch(Stuck(), REF, ["ada"]))
     await started.wait()
     fetching.cancel()
     await asyncio.gather(fetching, return_exceptions=True)
     sources = Sources(ada=honest)
-    await store.fetch(sources, NAME, SIZE, ["ada"])
+    await store.fetch(sources, REF, ["ada"])
     assert sources.calls == [("ada", 2 << 20)]
 
 
@@ -256,7 +258,7 @@ async def test_a_cancelled_transfer_leaves_a_partial_file_that_is_used_later(
 async def test_pruning_keeps_what_is_named(store: BlobStore, tmp_path: Path) -> None:
     kept, gone = await store.put(b"kept"), await store.put(b"gone")
     with pytest.raises(BlobUnavailable):
-        await store.fetch(Sources(ada=breaks_after(10)), NAME, SIZE, ["ada"])
+        await store.fetch(Sources(ada=breaks_after(10)), REF, ["ada"])
     assert store.prune({kept.sha256}) == gone.size
     assert files_of(tmp_path) == [store.path(kept.sha256)]
 
@@ -273,7 +275,7 @@ async def test_megabytes_move_between_members_from_the_one_that_has_them(room: R
     ada, bob, eve = [await room.add() for _ in range(3)]
     content = os.urandom(8 << 20)
     ref = await bob.store.put(content)
-    path = await ada.store.fetch(ada.client, ref.sha256, ref.size, [eve.id, bob.id])
+    path = await ada.store.fetch(ada.client, ref, [eve.id, bob.id])
     assert path.read_bytes() == content
 
 
@@ -301,7 +303,7 @@ async def test_a_source_that_dies_in_the_middle_is_replaced(room: Room) -> None:
         await real_fetch(peer_id, sha256, size, counting, offset=offset)
 
     ada.client.fetch_blob = fetch_and_kill  # type: ignore[method-assign]
-    path = await ada.store.fetch(ada.client, ref.sha256, ref.size, [bob.id, eve.id])
+    path = await ada.store.fetch(ada.client, ref, [bob.id, eve.id])
     assert path.read_bytes() == content
     assert offsets[0] == (bob.id, 0)
     assert offsets[1][0] == eve.id
@@ -314,7 +316,7 @@ async def test_a_member_whose_disk_lies_serves_nothing_wrong(room: Room) -> None
     bob.store._verified.clear()
     bob.store.path(ref.sha256).write_bytes(bytes(FLIPPED))
     with pytest.raises(BlobUnavailable):
-        await ada.store.fetch(ada.client, ref.sha256, ref.size, [bob.id])
+        await ada.store.fetch(ada.client, ref, [bob.id])
     assert not bob.store.has(ref.sha256)
 
 
@@ -323,5 +325,5 @@ async def test_a_member_that_lies_on_purpose_is_caught(room: Room) -> None:
     ref = await bob.store.put(CONTENT)
     bob.store.path(ref.sha256).write_bytes(bytes(FLIPPED))  # Counts as verified already.
     with pytest.raises(BlobUnavailable, match="other bytes"):
-        await ada.store.fetch(ada.client, ref.sha256, ref.size, [bob.id])
+        await ada.store.fetch(ada.client, ref, [bob.id])
     assert not ada.store.has(ref.sha256)

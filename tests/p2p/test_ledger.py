@@ -34,7 +34,7 @@ SIGNER = EnvelopeSigner(identity(0), ROOM)
 
 def committed(last: Committed | None) -> Committed:
     facts = Facts.after(read_genesis(GENESIS), ROOM, last)
-    result = make_result(facts, 0, (), (), facts.voters, facts.previous_blob, facts.previous_size)
+    result = make_result(facts, 0, (), (), facts.voters, facts.previous)
     body = result.to_bytes().decode()
     value = value_of(body)
     return Committed(
@@ -66,6 +66,7 @@ def word_of_round(number: int, parent: str) -> list[Record]:
             plan="1" * 64,
             blob="2" * 64,
             size=5,
+            chunks="4" * 64,
             samples=3,
             steps=1,
         )

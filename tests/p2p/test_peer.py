@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_room import INITIAL_SHA256, ToyNode, read_text, toy_genesis, until
+from toy_room import INITIAL, ToyNode, read_text, toy_genesis, until
 
+from p2p.blobs.chunks import describe
 from p2p.errors import StorageError
 from p2p.room import Plan
 from p2p.rounds.effects import Part
@@ -262,7 +263,7 @@ async def test_two_results_computed_at_once_do_not_mix(tmp_path: Path) -> None:
         driver, blobs = node.peer._driver, node.peer.blobs
         names = [await node.peer.provide(text) for text in (b"10", b"20")]
         parts = [(Part(name, node.id, name, 1),) for name in names]
-        refs = await asyncio.gather(*(driver._result_of(p, INITIAL_SHA256) for p in parts))
+        refs = await asyncio.gather(*(driver._result_of(p, describe(INITIAL)) for p in parts))
         assert [read_text(blobs.path(ref.sha256)) for ref in refs] == ["10", "20"]
     finally:
         await node.stop()

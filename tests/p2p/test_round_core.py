@@ -35,7 +35,7 @@ from p2p.rounds.effects import (
     VoteCast,
 )
 from p2p.rounds.rules import parts_of
-from p2p.sim.parts import INITIAL_BLOB, combine, contribution_blob
+from p2p.sim.parts import INITIAL, combine, contribution_blob
 
 
 def proposal_of(bench: Bench, leader: str) -> Proposal:
@@ -140,7 +140,7 @@ def test_the_deadline_ends_the_wait_and_too_few_skip_the_round(
     assert bench.committed() == [1] * 4
     result = result_of(bench, bench.peers[0])
     assert len(result.inputs) == inputs
-    assert (result.result_blob == INITIAL_BLOB) is (inputs == 0)
+    assert (result.ref == INITIAL) is (inputs == 0)
     assert len(result.listed) == contributors
 
 
@@ -326,7 +326,7 @@ def with_invented_input(result: Result) -> Mapping[str, Any]:
 def without_first(result: Result) -> Mapping[str, Any]:
     """Flawless arithmetic over what is left."""
     rest = result.inputs[1:]
-    return {"inputs": rest, "result_blob": combine(parts_of(rest), INITIAL_BLOB)}
+    return {"inputs": rest, "result_blob": combine(parts_of(rest), INITIAL).sha256}
 
 
 def excluding(items: Iterable[ResultInput]) -> Mapping[str, Any]:
@@ -356,10 +356,11 @@ LIES: dict[str, Change] = {
     "a good input excluded": lambda r: {**without_first(r), **excluding(r.inputs[:1])},
     "a wrong sum": lambda r: {"result_blob": "0" * 64},
     "a wrong size": lambda r: {"result_size": 7},
+    "wrong chunks": lambda r: {"result_chunks": "0" * 64},
     "a round skipped": lambda r: {
         "inputs": (),
         **excluding(r.inputs),
-        "result_blob": INITIAL_BLOB,
+        "result_blob": INITIAL.sha256,
     },
 }
 
@@ -610,7 +611,7 @@ def test_a_node_that_lost_its_journal_stays_silent_for_the_round_it_may_have_vot
 def test_a_blob_nobody_has_is_excluded_after_the_wait() -> None:
     bench = Bench(4)
     lost = bench.peers[2]
-    bench.missing.add(contribution_blob(lost, 1, bench.cores[lost].head, False))
+    bench.missing.add(contribution_blob(lost, 1, bench.cores[lost].head, False).sha256)
     bench.contribute()
     bench.deliver()
     assert bench.committed() == [1] * 4

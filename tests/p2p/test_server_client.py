@@ -223,7 +223,7 @@ async def test_ranges_of_a_blob(
 async def test_an_empty_blob_can_be_fetched(room: Room) -> None:
     ada, bob = await room.add(), await room.add()
     blob = await ada.store.put(b"")
-    path = await bob.store.fetch(bob.client, blob.sha256, 0, [ada.id])
+    path = await bob.store.fetch(bob.client, blob, [ada.id])
     assert path.read_bytes() == b""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.addresses import Address
+from p2p.blobs.chunks import describe
 from p2p.envelope import Envelope, seal_genesis
 from p2p.errors import BlobUnavailable
 from p2p.identity import Identity
@@ -80,6 +81,7 @@ def toy_genesis(
         ),
         initial_blob=INITIAL_SHA256,
         initial_size=len(INITIAL),
+        initial_chunks=describe(INITIAL).chunks,
         nonce="0" * 32,
     )
     return seal_genesis(founder, genesis.to_bytes())

@@ -16,11 +16,11 @@ import shutil
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 from weakref import WeakValueDictionary
 
+from p2p.blobs.chunks import BlobRef, Chunker, ChunkList, chunk, read_parts
 from p2p.durable import sync_directory
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, StorageError, TrustError
 from p2p.limits import (
@@ -52,14 +52,6 @@ class BlobClient(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class BlobRef:
-    """The name and the length in bytes of a stored blob."""
-
-    sha256: str
-    size: int
-
-
 def disk_usage(directory: Path) -> tuple[int, int]:
     """Total and free bytes where ``directory`` lies."""
     usage = shutil.disk_usage(directory)
@@ -86,7 +78,7 @@ class BlobStore:
         self._max_blob = max_blob
         self._quota = quota
         self._usage = usage
-        self._verified: set[str] = set()
+        self._verified: dict[str, ChunkList] = {}
         self._reserved = 0
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._publishing = threading.Lock()
@@ -123,10 +115,11 @@ class BlobStore:
         """
         path = self.path(sha256)
         if sha256 not in self._verified:
-            if await asyncio.to_thread(_hash_file, path) != sha256:
+            ref, chunks = await asyncio.to_thread(chunk, path)
+            if ref.sha256 != sha256:
                 self.remove(sha256)
                 raise BlobUnavailable(f"{sha256} was damaged on disk and has been removed")
-            self._verified.add(sha256)
+            self._verified[sha256] = chunks
         return path
 
     # --- adding -----------------------------------------------------------------------------
@@ -139,14 +132,12 @@ class BlobStore:
         """
         size = len(source) if isinstance(source, bytes) else await _size_of(source)
         with self._reserve(size):
-            ref = await asyncio.to_thread(self._copy_in, source)
-        self._verified.add(ref.sha256)
+            ref, chunks = await asyncio.to_thread(self._copy_in, source)
+        self._verified[ref.sha256] = chunks
         return ref
 
-    async def fetch(
-        self, client: BlobClient, sha256: str, size: int, sources: Sequence[str]
-    ) -> Path:
-        """Gets a blob of exactly ``size`` bytes from the first source that delivers it.
+    async def fetch(self, client: BlobClient, ref: BlobRef, sources: Sequence[str]) -> Path:
+        """Gets a blob from the first source that delivers it.
 
         An interrupted transfer goes on where it stopped, with the next source and after a
         restart. When the whole does not hash to its name nothing of it is kept, and every source
@@ -156,6 +147,7 @@ class BlobStore:
             BlobUnavailable: no source delivered it.
             LimitError, StorageError: as :meth:`put`, before any byte is accepted.
         """
+        sha256, size = ref.sha256, ref.size
         location = self._location(sha256)
         async with self._fetching.setdefault(sha256, asyncio.Lock()):
             try:
@@ -175,7 +167,7 @@ class BlobStore:
             size = location.stat().st_size
             location.unlink()
             self._stored -= size
-        self._verified.discard(sha256)
+        self._verified.pop(sha256, None)
 
     def prune(self, keep: Collection[str]) -> int:
         """Removes every blob and every partial download not named in ``keep``.
@@ -214,24 +206,25 @@ class BlobStore:
             )
         return _Reservation(self, size)
 
-    def _copy_in(self, source: Path | bytes) -> BlobRef:
+    def _copy_in(self, source: Path | bytes) -> tuple[BlobRef, ChunkList]:
         draft = self._partial / f"{secrets.token_hex(16)}.draft"
-        digest = hashlib.sha256()
+        chunker = Chunker()
         size = 0
         with _translated():
             try:
                 with draft.open("xb") as file:
-                    for part in [source] if isinstance(source, bytes) else _parts(source):
+                    for part in [source] if isinstance(source, bytes) else read_parts(source):
                         size += len(part)
                         if size > self._max_blob:
                             raise LimitError("a blob grew above the room's limit")
-                        digest.update(part)
+                        chunker.update(part)
                         file.write(part)
                     _flush(file)
-                self._publish(draft, digest.hexdigest())
+                ref, chunks = chunker.finish()
+                self._publish(draft, ref.sha256)
             finally:
                 draft.unlink(missing_ok=True)
-        return BlobRef(digest.hexdigest(), size)
+        return ref, chunks
 
     def _publish(self, draft: Path, sha256: str) -> None:
         """Gives a complete, checked, flushed file its name."""
@@ -269,7 +262,7 @@ class BlobStore:
                 continue
             if digest == sha256:
                 await asyncio.to_thread(self._publish_incoming, incoming, sha256)
-                self._verified.add(sha256)
+                await self.open_verified(sha256)
                 return
             await asyncio.to_thread(incoming.discard)
             reasons.append(f"{source} delivered other bytes")
@@ -381,19 +374,3 @@ async def _size_of(path: Path) -> int:
 def _flush(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _parts(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while part := file.read(BLOB_WRITE_BYTES):
-            yield part
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        for part in _parts(path):
-            digest.update(part)
-    except OSError as error:
-        raise BlobUnavailable(f"{path.name} cannot be read: {error}") from error
-    return digest.hexdigest()
