@@ -84,7 +84,8 @@ def read_header(file: BinaryIO, limit: int = MAX_HEADER) -> Header:
     file.seek(0)
     start = file.read(32)
     for magic, what in _OTHER_FORMATS:
-        if start.startswith(magic):
+        # A header of 640 bytes begins like a pickle, and only then is the ninth byte a brace.
+        if start.startswith(magic) and start[8:9] != b"{":
             raise FormatError(f"it is {what}")
     if len(start) < 8:
         raise FormatError("it is too short to be a safetensors file")

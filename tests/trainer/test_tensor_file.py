@@ -131,3 +131,12 @@ def test_a_renamed_checkpoint_is_called_by_its_name(tmp_path: Path) -> None:
 def test_a_header_of_a_million_empty_tensors_is_refused_by_its_size(tmp_path: Path) -> None:
     header = {f"tensor{n}": entry([0], 0, 0) for n in range(1_000_000)}
     assert "larger than" in refusal(tmp_path / "x", raw(header))
+
+
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
+    """0x0280 in little-endian order is how a pickle of protocol 2 begins."""
+    empty = len(write(tmp_path / "x", {}, {"a": ""}).path.read_bytes()) - 8
+    path = write(tmp_path / "x", {}, {"a": "b" * (length - empty)}).path
+    assert int.from_bytes(path.read_bytes()[:8], "little") == length
+    assert read_all(path)[1]["a"]
