@@ -165,26 +165,40 @@ def test_half_precision_is_read(
     assert np.abs(read.A - arrays[f"{Q}.lora_A.weight"]).max() < 2e-3
 
 
+FLAT = Q.replace(".", "_")
 REFUSED = {
-    f"lora_unet_{Q.replace('.', '_')}.hada_w1_a": "LyCORIS",
-    f"lora_unet_{Q.replace('.', '_')}.dora_scale": "DoRA",
-    "unet:0:up": "cloneofsimo",
-    f"lora_unet_unet_{Q.replace('.', '_')}_lora_down.weight": "no known dialect",
-    f"unet.{Q}.something": "no known dialect",
-    f"unet.{Q}.lora_A.weight": "lacks one of its two factors",
-    "unet.other.layer.lora_A.weight": "0 of its 1 layers",
-    "lora_unet_input_blocks_4_1_proj_in.lora_down.weight": "0 of its 1 layers",
+    (f"lora_unet_{FLAT}.hada_w1_a",): "LyCORIS",
+    (f"lora_unet_{FLAT}.lokr_w1",): "LyCORIS",
+    (f"lora_unet_{FLAT}.dora_scale",): "DoRA",
+    (f"lora_unet_{FLAT}.lora_mid.weight",): "Tucker",
+    ("diffusion_model.input_blocks.0.0.diff",): "whole weight differences",
+    (f"lora_unet_unet_{FLAT}_lora_down.weight",): "no known dialect",
+    (f"unet.{Q}.something",): "no known dialect",
+    (f"unet.{Q}.lora_A.weight",): "lacks one of its two factors",
+    ("unet:900:down", "unet:900:up"): "0 of its 1 layers",
+    ("unet.other.layer.lora_A.weight", "unet.other.layer.lora_B.weight"): "0 of its 1 layers",
+    ("lora_unet_x_y.lora_down.weight", "lora_unet_x_y.lora_up.weight"): "like 'lora_unet_",
+    ("text_encoder.x.lora_A.weight", "text_encoder.x.lora_B.weight"): "0 of its 1 layers",
 }
 
 
-@pytest.mark.parametrize(("key", "words"), REFUSED.items())
+@pytest.mark.parametrize(("keys", "words"), REFUSED.items())
 def test_what_cannot_be_used_is_refused_with_its_reason(
-    base: BaseModel, tmp_path: Path, key: str, words: str
+    base: BaseModel, tmp_path: Path, keys: tuple[str, ...], words: str
 ) -> None:
-    write(tmp_path / "x", {key: np.ones((RANK, 32), np.float32)})
+    write(tmp_path / "x", {key: np.ones((RANK, 32), np.float32) for key in keys})
     with pytest.raises(TrainerError) as caught:
         lora_file.read(tmp_path / "x", base)
     assert words in caught.value.cause
+
+
+def test_an_adapter_of_another_base_is_told_from_which(base: BaseModel, tmp_path: Path) -> None:
+    name = "mid_block.attentions.0.transformer_blocks.9.attn1.to_q"
+    pair = {"A": np.ones((2, 1280), np.float32), "B": np.ones((1280, 2), np.float32)}
+    write(tmp_path / "x", {f"unet.{name}.lora_{part}.weight": pair[part] for part in "AB"})
+    with pytest.raises(TrainerError) as caught:
+        lora_file.read(tmp_path / "x", base)
+    assert "made for Stable Diffusion XL" in caught.value.cause
 
 
 def test_one_foreign_layer_refuses_the_file(

@@ -1,0 +1,83 @@
+"""The layers a LoRA file can belong to, without the weights of any model.
+
+A model on disk gives its own; those that most files are made for are in
+:mod:`trainer.lora_file.known`, so that a file can be looked at where no checkpoint lies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from trainer.lora_file.native import native_names
+from trainer.models.base import BaseModel, Layers, Shape, read_config
+
+TEXT_PREFIX = "text_model."
+"""Part of a CLIP text layer's public name; transformers 5.6 dropped it from CLIPTextModel."""
+_CLIP_START = re.compile(r"(encoder\.layers|embeddings)\.")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Components and the names and weight shapes of their layers, as modules are called in memory.
+
+    ``adapted`` is the denoiser's component. ``title`` is for people, ``base_version`` and
+    ``signature`` are kohya's and modelspec's words for the base.
+    """
+
+    title: str
+    adapted: str
+    components: Mapping[str, Layers]
+    signature: str
+    base_version: str
+
+    @classmethod
+    def of(cls, model: BaseModel) -> Architecture:
+        """That of a model on disk, from headers and configurations alone."""
+        family = model.family
+        components: dict[str, Layers] = {family.adapted: model.layers(family.adapted)}
+        for component in family.networks:
+            if component.startswith("text_encoder"):
+                config = read_config(model.folder / component / "config.json")
+                kinds = config.get("architectures") or [""]
+                bare = kinds[0] == "CLIPTextModel"
+                components[component] = {
+                    _live(name, bare): shape for name, shape in model.layers(component).items()
+                }
+        return cls(model.name, family.adapted, components, family.architecture, family.base_version)
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.components if name != self.adapted))
+
+    @property
+    def is_sdxl(self) -> bool:
+        """kohya's files for it speak of the original UNet's layers."""
+        return self.adapted == "unet" and "text_encoder_2" in self.components
+
+    @cached_property
+    def native(self) -> Mapping[str, str]:
+        """The original checkpoint's names of the denoiser's layers."""
+        if self.adapted != "unet":
+            return {}
+        return native_names(self.components[self.adapted])
+
+    def each(self) -> Iterator[tuple[str, str, Shape]]:
+        """(component, layer, shape of its weight)."""
+        for component, layers in self.components.items():
+            for name, shape in layers.items():
+                yield component, name, shape
+
+
+def public_name(component: str, module: str) -> str:
+    """What other programs call a module of this transformers version."""
+    clip = component.startswith("text_encoder") and _CLIP_START.match(module)
+    return TEXT_PREFIX + module if clip else module
+
+
+def _live(name: str, bare: bool) -> str:
+    """The name in memory of a text layer as it is called on disk, which depends on the writer."""
+    name = name.removeprefix(TEXT_PREFIX)
+    return name if bare else public_name("text_encoder", name)

@@ -1,0 +1,96 @@
+"""Factors as other programs read them, so that none of them gets the strength wrong.
+
+Alpha is folded into B already, so a kohya file says alpha = rank for each layer. A diffusers file
+says no alpha, which every reader takes for alpha = rank as long as all ranks are equal: diffusers
+before 0.42 scaled layers of another rank by the commonest one. Smaller ranks are therefore filled
+up with zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from trainer.errors import MISUSE, TrainerError
+from trainer.lora_file.architecture import Architecture
+from trainer.lora_file.dialects import BY_NAME
+from trainer.lora_file.layers import LoraAdapter, each_layer, padded
+from trainer.models.base import BaseModel
+from trainer.tensor_file import Written
+from trainer.tensor_file import write as write_tensors
+
+Format = Literal["kohya", "diffusers"]
+
+
+def check_format(model: BaseModel | Architecture, dialect: Format) -> None:
+    """Raises :class:`TrainerError` when a model's adapters have no such form: before the work."""
+    architecture = model if isinstance(model, Architecture) else Architecture.of(model)
+    if dialect == "kohya" and architecture.adapted != "unet":
+        raise TrainerError(
+            "There is no such file for this model",
+            f"kohya's names for {architecture.title} fuse layers that are apart here.",
+            "Use the format diffusers; ComfyUI reads it for this kind of model.",
+            MISUSE,
+        )
+
+
+def write(
+    path: Path,
+    adapter: LoraAdapter,
+    dialect: Format,
+    model: BaseModel | Architecture,
+    notes: Mapping[str, str],
+) -> Written:
+    """Writes float32 factors for other programs; ``notes`` go into the header as ``fedtui.*``.
+
+    kohya names are what ComfyUI, A1111 and diffusers all load. Raises :class:`TrainerError` when
+    the model's adapters have no such form.
+    """
+    architecture = model if isinstance(model, Architecture) else Architecture.of(model)
+    check_format(architecture, dialect)
+    speaker = BY_NAME[dialect]
+    stems = speaker.stems(architecture)
+    rank = adapter.rank
+    arrays: dict[str, Any] = {}
+    for component, name, factors in each_layer(adapter):
+        stem = stems[component, name][0]
+        if dialect == "kohya":
+            arrays[speaker.key(stem, "alpha")] = np.float32(factors.rank).reshape(())
+        else:
+            factors = padded(factors, rank)
+        arrays[speaker.key(stem, "A")] = factors.A
+        arrays[speaker.key(stem, "B")] = factors.B
+    metadata = {"format": "pt"} | _described(path, adapter, architecture)
+    metadata |= {
+        key if key.startswith("fedtui.") else f"fedtui.{key}": value for key, value in notes.items()
+    }
+    metadata["sshs_model_hash"] = _content_hash(arrays)
+    return write_tensors(path, arrays, metadata)
+
+
+def _described(path: Path, adapter: LoraAdapter, architecture: Architecture) -> dict[str, str]:
+    """What interfaces of other programs show of a LoRA file."""
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(adapter.rank),
+        "ss_network_alpha": str(float(adapter.rank)),
+        "ss_base_model_version": architecture.base_version,
+        "ss_sd_model_name": architecture.title,
+        "ss_output_name": path.stem,
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{architecture.signature}/lora",
+        "modelspec.implementation": "https://github.com/huggingface/diffusers",
+        "modelspec.title": path.stem,
+    }
+
+
+def _content_hash(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 over the tensors' bytes in file order, as kohya's tools compute it."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
