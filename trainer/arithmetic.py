@@ -27,6 +27,7 @@ from trainer.protocol import (
     Describe,
     ExportAdapter,
     InitAdapter,
+    InspectAdapter,
     Request,
     SampleData,
     SplitData,
@@ -137,10 +138,30 @@ def combine(request: Combine, job: Job) -> Result:
 
 def export_adapter(request: ExportAdapter, job: Job) -> Result:
     job.check()
-    model = models.resolve(request.model)
-    read = lora_file.read(Path(request.path), model)
-    file = lora_file.write(Path(request.out), read, request.format, model, request.metadata)
+    path = Path(request.path)
+    base = (
+        lora_file.Architecture.of(models.resolve(request.model))
+        if request.model
+        else lora_file.known_base(path)
+    )
+    lora_file.check_format(base, request.format)
+    read = lora_file.read(path, base)
+    notes = _own_notes(read.metadata) | request.metadata
+    file = lora_file.write(Path(request.out), read, request.format, base, notes)
     return {"path": str(file.path), "sha256": file.sha256, "modules": read.modules}
+
+
+def _own_notes(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What an earlier writing of ours said of the adapter's origin."""
+    return {key: value for key, value in metadata.items() if key.startswith("fedtui.")}
+
+
+def inspect_adapter(request: InspectAdapter, job: Job) -> Result:
+    job.check()
+    model = models.resolve(request.model) if request.model else None
+    found = lora_file.inspect(Path(request.path), model)
+    alphas = {"none" if alpha is None else str(alpha): n for alpha, n in found.alphas.items()}
+    return asdict(found) | {"alphas": alphas, "ignored": list(found.ignored)}
 
 
 def draw_contact_sheet(request: ContactSheet, job: Job) -> Result:
@@ -161,5 +182,6 @@ HANDLERS: Mapping[type[Request], Handler] = {
     CheckBlob: check_blob,
     Combine: combine,
     ExportAdapter: export_adapter,
+    InspectAdapter: inspect_adapter,
     ContactSheet: draw_contact_sheet,
 }

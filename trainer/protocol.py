@@ -256,6 +256,7 @@ class Evaluate(Request):
 class ExportAdapter(Request):
     """Writes an adapter of any dialect for other programs. Arithmetic.
 
+    Without ``model`` the adapter must fit a well-known base, whose weights need not be here.
     Result: ``{"path", "sha256", "modules"}``.
     """
 
@@ -265,6 +266,22 @@ class ExportAdapter(Request):
     model: str
     format: Literal["kohya", "diffusers"] = "kohya"
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InspectAdapter(Request):
+    """Says what a LoRA file of any dialect is, without loading it. Arithmetic.
+
+    ``matching`` of its ``modules`` are in ``model``; without one, in the well-known base it fits.
+    ``ranks``, ``alphas`` and ``dtypes`` count layers; the alpha ``none`` means alpha = rank.
+    ``ignored`` are tensors that are no LoRA. Result: ``{"dialect", "title", "modules", "ranks":
+    {rank: count}, "alphas", "dtypes", "bytes", "ignored": [...], "metadata": {...}, "model",
+    "matching"}``.
+    """
+
+    kind: ClassVar[str] = "inspect_adapter"
+    path: str
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -368,6 +385,7 @@ ARITHMETIC: frozenset[type[Request]] = frozenset(
         CheckBlob,
         Combine,
         ExportAdapter,
+        InspectAdapter,
         ContactSheet,
     }
 )

@@ -9,7 +9,7 @@ matching layers passing silently, are the two classic faults of this format.
 from __future__ import annotations
 
 from trainer.lora_file.architecture import Architecture, public_name
-from trainer.lora_file.inspecting import Inspection, inspect
+from trainer.lora_file.inspecting import Inspection, inspect, known_base
 from trainer.lora_file.known import known
 from trainer.lora_file.layers import Factors, FloatArray, LoraAdapter, each_layer
 from trainer.lora_file.reading import read
@@ -26,6 +26,7 @@ __all__ = [
     "each_layer",
     "inspect",
     "known",
+    "known_base",
     "public_name",
     "read",
     "write",

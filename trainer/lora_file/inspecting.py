@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.errors import TrainerError
+from trainer.errors import MISUSE, TrainerError
 from trainer.lora_file.architecture import Architecture
-from trainer.lora_file.parsing import parse
+from trainer.lora_file.known import known
+from trainer.lora_file.parsing import Parsed, parse
 from trainer.lora_file.reading import alphas, fits, suggested
 from trainer.models.base import BaseModel
 from trainer.tensor_file import FormatError
@@ -39,20 +40,23 @@ class Inspection:
     matching: int
 
 
+def known_base(path: Path) -> Architecture:
+    """The well-known base that a file fits. Raises :class:`TrainerError` when there is none."""
+    parsed, _ = _looked_at(path)
+    base = suggested(parsed)
+    if base is None:
+        raise TrainerError(
+            "The adapter's base model is not known",
+            f"Its {len(parsed.layers)} layers fit none of {', '.join(b.title for b in known())}.",
+            "Name the model it was made for.",
+            MISUSE,
+        )
+    return base
+
+
 def inspect(path: Path, model: BaseModel | None = None) -> Inspection:
     """Looks at a file's header. Raises :class:`TrainerError` when it is no LoRA that is read."""
-    try:
-        with path.open("rb") as file:
-            parsed = parse(path, file)
-            said = alphas(parsed, file)
-    except FormatError as error:
-        raise TrainerError(
-            "The file is no LoRA adapter that can be read",
-            f"{path}: {error}.",
-            "Give a LoRA of kohya, diffusers, peft, ComfyUI or safelora in safetensors format.",
-        ) from error
-    except OSError as error:
-        raise TrainerError("The adapter cannot be read", str(error)) from error
+    parsed, said = _looked_at(path)
     base = Architecture.of(model) if model else suggested(parsed)
     return Inspection(
         dialect=parsed.dialect.name,
@@ -70,3 +74,18 @@ def inspect(path: Path, model: BaseModel | None = None) -> Inspection:
         model=base.title if base else "",
         matching=fits(parsed, base) if base else 0,
     )
+
+
+def _looked_at(path: Path) -> tuple[Parsed, Counter[float | None]]:
+    try:
+        with path.open("rb") as file:
+            parsed = parse(path, file)
+            return parsed, alphas(parsed, file)
+    except FormatError as error:
+        raise TrainerError(
+            "The file is no LoRA adapter that can be read",
+            f"{path}: {error}.",
+            "Give a LoRA of kohya, diffusers, peft, ComfyUI or safelora in safetensors format.",
+        ) from error
+    except OSError as error:
+        raise TrainerError("The adapter cannot be read", str(error)) from error
