@@ -92,7 +92,7 @@ def encode(
     """
     captions = sorted({picture.caption.text for picture in contents.pictures})
     steps = len(captions) + len(contents.pictures)
-    text_key = digests.of_parts("tokenizer", "text_encoder")
+    text_key = digests.text
     states: list[torch.Tensor] = []
     for caption in captions:
         job.check()
@@ -100,7 +100,7 @@ def encode(
         states.append(
             cache.recall(lambda c=caption: _states(model, c), "text", text_key, caption)  # type: ignore[misc]
         )
-    vae_key = digests.of_parts("vae")
+    vae_key = digests.pictures
     moments: list[torch.Tensor] = []
     for picture in contents.pictures:
         job.check()

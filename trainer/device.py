@@ -65,3 +65,10 @@ def described(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return device.type
+
+
+def frozen_dtype(device: torch.device) -> torch.dtype:
+    """Of weights that are not trained: bfloat16 on CUDA devices that compute it, else float32."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32

@@ -6,30 +6,53 @@ from typing import Any
 
 import torch
 
-from trainer.errors import NO_USABLE, TrainerError
+from trainer.errors import MISUSE, NO_USABLE, TrainerError
+
+KINDS = ("epsilon", "v_prediction", "sample", "flow")
+"""Of ``prediction_type`` that can be trained."""
+
+
+def check(schedule: Any, min_snr: float) -> None:
+    """Raises :class:`TrainerError` for a schedule that cannot be trained like this."""
+    kind = schedule.config.prediction_type
+    if kind not in KINDS:
+        raise TrainerError(
+            "This kind of model is not supported",
+            f"Its scheduler predicts {kind!r}.",
+            f"Choose a model that predicts {', '.join(KINDS)}.",
+            NO_USABLE,
+        )
+    if min_snr > 0 and kind == "flow":
+        raise TrainerError(
+            "The training settings are impossible",
+            "Min-SNR weighting is made for diffusion; this model is a rectified flow.",
+            "Leave min_snr at 0: the levels themselves are drawn where they count.",
+            MISUSE,
+        )
+
+
+def levels(schedule: Any, count: int, draw: torch.Generator) -> torch.Tensor:
+    """Noise levels (count,) int64 to train on.
+
+    Uniform for diffusion. Logit-normal for a flow, whose middle is the hardest part (Esser et al.,
+    arXiv 2403.03206, section 3.1).
+    """
+    total = int(schedule.config.num_train_timesteps)
+    if schedule.config.prediction_type == "flow":
+        u = torch.sigmoid(torch.randn(count, generator=draw))
+        return (u * total).long().clamp_max(total - 1)
+    return torch.randint(0, total, (count,), generator=draw)
 
 
 def target(
     schedule: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
-    """ε, v = √ᾱ ε - √(1-ᾱ) x₀ or x₀, as the schedule's ``prediction_type`` says.
-
-    Raises :class:`TrainerError` for a prediction type unknown here.
-    """
+    """ε, v = √ᾱ ε - √(1-ᾱ) x₀, x₀, or ε - x₀ of a flow, as ``prediction_type`` says."""
     kind = schedule.config.prediction_type
-    if kind == "epsilon":
-        return noise
     if kind == "v_prediction":
         velocity: torch.Tensor = schedule.get_velocity(latents, noise, timesteps)
         return velocity
-    if kind == "sample":
-        return latents
-    raise TrainerError(
-        "This kind of model is not supported",
-        f"Its scheduler predicts {kind!r}.",
-        "Choose a model that predicts epsilon, v_prediction or sample.",
-        NO_USABLE,
-    )
+    return {"epsilon": noise, "sample": latents, "flow": noise - latents}[kind]
 
 
 def min_snr_weights(schedule: Any, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:

@@ -24,6 +24,7 @@ from trainer import (
     loop,
     lora_file,
     models,
+    objective,
     tensor_file,
 )
 from trainer.adapter import FloatArray
@@ -86,6 +87,7 @@ class Studio:
         contents = dataset.scan(Path(request.folder), job, request.resolution or base.resolution)
         contents.require_pictures()
         loaded = self._use(request.model, job)
+        objective.check(loaded.model.schedule, request.min_snr)
         examples = cache.encode(
             contents,
             request.resolution or base.resolution,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_snr
 
 from trainer import objective
 from trainer.errors import TrainerError
+from trainer.models.flow import FlowSchedule
 
 KINDS = ("epsilon", "v_prediction", "sample")
 
@@ -37,10 +38,32 @@ def test_the_target_gives_back_latents_and_noise(kind: str) -> None:
 
 def test_an_unknown_prediction_type_is_refused() -> None:
     s = schedule("epsilon")
-    s.register_to_config(prediction_type="flow")
-    x = torch.zeros(1, 4, 2, 2)
+    s.register_to_config(prediction_type="score")
     with pytest.raises(TrainerError, match="not supported"):
-        objective.target(s, x, x, torch.tensor([1]))
+        objective.check(s, 0.0)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_flow_has_the_noise_levels_of_the_scheduler_that_draws(shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    flow = FlowSchedule.of(scheduler)
+    assert torch.allclose(flow.sigmas, scheduler.sigmas.flip(0), atol=1e-6)
+    x, noise = torch.randn(2, 3, 4, 8, 8)
+    t = torch.tensor([10, 400, 999])
+    noisy = flow.add_noise(x, noise, t)
+    velocity = objective.target(flow, x, noise, t)
+    assert torch.allclose(noisy - flow.sigma(t).view(-1, 1, 1, 1) * velocity, x, atol=1e-5)
+    assert torch.allclose(noisy[2], noise[2], atol=1e-6)
+
+
+def test_a_flow_is_trained_mostly_in_its_middle_and_refuses_min_snr() -> None:
+    flow = FlowSchedule(1000, 1.0)
+    levels = objective.levels(flow, 4000, torch.Generator().manual_seed(0))
+    assert 0 <= int(levels.min()) <= int(levels.max()) <= 999
+    middle = ((levels > 250) & (levels < 750)).float().mean()
+    assert 0.68 < float(middle) < 0.78  # P(|N(0, 1)| < ln 3) = 0.728
+    with pytest.raises(TrainerError, match="impossible"):
+        objective.check(flow, 5.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

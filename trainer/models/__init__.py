@@ -7,9 +7,23 @@ from pathlib import Path
 from trainer import embedded
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.models.base import BaseModel, Family, read_config
-from trainer.models.stable_diffusion import StableDiffusion
+from trainer.models.flux import Flux
+from trainer.models.pixart import PixArt
+from trainer.models.stable_diffusion import StableDiffusion, StableDiffusion2
+from trainer.models.stable_diffusion_3 import StableDiffusion3
+from trainer.models.stable_diffusion_xl import StableDiffusionXL
+from trainer.models.unconditional import Unconditional
 
-FAMILIES: tuple[Family, ...] = (StableDiffusion(),)
+FAMILIES: tuple[Family, ...] = (
+    StableDiffusion2(),
+    StableDiffusion(),
+    StableDiffusionXL(),
+    StableDiffusion3(),
+    Flux(),
+    PixArt(),
+    Unconditional(),
+)
+"""The first that recognises a folder reads it."""
 
 
 def resolve(model: str) -> BaseModel:
@@ -41,7 +55,7 @@ def _described(name: str, folder: Path) -> BaseModel:
         )
     pipeline = str(read_config(index).get("_class_name"))
     for family in FAMILIES:
-        if pipeline in family.pipelines:
+        if family.recognises(folder, pipeline):
             return BaseModel(name, folder.resolve(), family)
     known = ", ".join(sorted(name for family in FAMILIES for name in family.pipelines))
     raise TrainerError(

@@ -42,10 +42,11 @@ class Drawing:
 
 
 class LoadedModel(Protocol):
-    """A base model in memory, frozen, in evaluation mode.
+    """A base model in memory, frozen, in evaluation mode; B below is the batch size.
 
-    ``schedule`` is a diffusers scheduler with ``add_noise`` and ``get_velocity``; B below is the
-    batch size.
+    ``schedule`` says how noise grows over ``config.num_train_timesteps`` levels: a diffusers
+    scheduler with ``add_noise``, ``config.prediction_type`` and ``get_velocity`` where that is v,
+    or :class:`trainer.models.flow.FlowSchedule`.
     """
 
     device: torch.device
@@ -73,12 +74,12 @@ class LoadedModel(Protocol):
         """(B, C, h, w) of the latents that belong to these moments."""
 
     def text_states(self, caption: str) -> torch.Tensor:
-        """(tokens, width) of one caption."""
+        """Everything ``predict`` wants to know of one caption; opaque, of one shape per model."""
 
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:
-        """The denoiser's float32 output, shaped like ``noisy``."""
+        """The denoiser's float32 output, shaped like ``noisy``; ``states`` are (B, ...)."""
 
     def draw(self, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
         """One picture, a function of ``drawing`` and the adapters attached at the time.
@@ -88,7 +89,7 @@ class LoadedModel(Protocol):
 
 
 class Family(ABC):
-    """A kind of base model; stateless."""
+    """A kind of base model; stateless. ``pipe`` below is a loaded diffusers pipeline."""
 
     name: str
     pipelines: frozenset[str]
@@ -99,18 +100,85 @@ class Family(ABC):
     """Components with weights, the adapted one and those a foreign adapter may change."""
     settings: Sequence[str]
     """Components that are only files: tokenizers, schedulers."""
+    text_parts: Sequence[str] = ()
+    """Components that decide a caption's states."""
+    picture_parts: Sequence[str] = ("vae",)
+    """Components that decide a picture's moments."""
     architecture: str
     """``modelspec.architecture`` and, before the slash, what interfaces call the base."""
     base_version: str
     """``ss_base_model_version`` in kohya's metadata."""
+    targets: Sequence[str] = ("to_q", "to_k", "to_v", "to_out.0")
+    """Layers of the adapted component that get an adapter when nothing else is said."""
+    side_step: int = 8
+    """Pixels; sides of pictures are multiples of it."""
+    large_text: bool = False
+    """Whether the text encoders are too large to keep in float32 where bfloat16 is native."""
+
+    def recognises(self, folder: Path, pipeline: str) -> bool:
+        """Whether a folder whose index names ``pipeline`` belongs to this family."""
+        del folder
+        return pipeline in self.pipelines
 
     @abstractmethod
     def resolution(self, folder: Path) -> int:
         """Pixels along one side of a picture the model was made for."""
 
     @abstractmethod
+    def text_states(self, pipe: Any, caption: str) -> torch.Tensor:
+        """See :meth:`LoadedModel.text_states`."""
+
+    @abstractmethod
+    def predict(
+        self, pipe: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
+    ) -> torch.Tensor:
+        """See :meth:`LoadedModel.predict`; the caller takes care of precision."""
+
+    def denoiser_channels(self, pipe: Any) -> int:
+        """Channels of the latents that the denoiser takes."""
+        return int(getattr(pipe, self.adapted).config.in_channels)
+
+    def latent_channels(self, pipe: Any) -> int:
+        """Channels of the latents that the autoencoder makes."""
+        return int(pipe.vae.config.latent_channels)
+
+    def schedule(self, pipe: Any) -> Any:
+        """The noise of training, from the scheduler that draws; see :class:`LoadedModel`."""
+        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+        return DDPMScheduler.from_config(pipe.scheduler.config)
+
+    def draw(self, pipe: Any, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
+        """See :meth:`LoadedModel.draw`."""
+        import torch
+
+        def after_step(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
+            on_step(step + 1)
+            return values
+
+        image: Image = pipe(
+            **self.wording(drawing),
+            width=drawing.width,
+            height=drawing.height,
+            num_inference_steps=drawing.steps,
+            guidance_scale=drawing.guidance,
+            generator=torch.Generator("cpu").manual_seed(drawing.seed),
+            callback_on_step_end=after_step,
+        ).images[0]
+        return image
+
+    def wording(self, drawing: Drawing) -> dict[str, Any]:
+        """The pipeline's arguments for what to draw and what not."""
+        return {"prompt": drawing.prompt, "negative_prompt": drawing.negative or None}
+
     def load(self, model: BaseModel, device: torch.device) -> LoadedModel:
-        """Brings the model into memory. Raises :class:`TrainerError`."""
+        """Brings the model into memory, which imports torch and diffusers; takes seconds.
+
+        Raises :class:`TrainerError`.
+        """
+        from trainer.models.loaded import LoadedPipeline
+
+        return LoadedPipeline.load(self, model.folder, device)
 
 
 @dataclass(frozen=True)
@@ -144,6 +212,10 @@ class BaseModel:
             if name.endswith(".weight") and len(shape) in (2, 4)
         }
 
+    def has(self, component: str) -> bool:
+        """Whether the folder holds this component; large text encoders may be left out."""
+        return (self.folder / component).is_dir()
+
     def files(self, component: str) -> list[Path]:
         """The files of a component that decide what it computes, sorted."""
         folder = self.folder / component
@@ -163,7 +235,8 @@ class BaseModel:
 
     def fingerprint(self) -> tuple[tuple[str, int, int], ...]:
         """Changes when a file changes; cheap, for noticing edits and never for naming content."""
-        paths = [p for c in (*self.family.networks, *self.family.settings) for p in self.files(c)]
+        names = (*self.family.networks, *self.family.settings)
+        paths = [path for name in names if self.has(name) for path in self.files(name)]
         return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
 
 
@@ -172,20 +245,37 @@ class Digests:
     """SHA-256 of a model's components and of the model as a whole."""
 
     components: Mapping[str, str]
+    text_parts: Sequence[str]
+    picture_parts: Sequence[str]
 
     @classmethod
     def of(cls, model: BaseModel) -> Digests:
-        names = (*model.family.networks, *model.family.settings)
-        return cls({name: model.component_sha256(name) for name in names})
+        family = model.family
+        names = [name for name in (*family.networks, *family.settings) if model.has(name)]
+        return cls(
+            {name: model.component_sha256(name) for name in names},
+            family.text_parts,
+            family.picture_parts,
+        )
 
     @property
     def model(self) -> str:
         text = "".join(f"{name}\0{value}\n" for name, value in sorted(self.components.items()))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def of_parts(self, *names: str) -> str:
-        """Names some components together."""
-        return hashlib.sha256("".join(self.components[name] for name in names).encode()).hexdigest()
+    @property
+    def text(self) -> str:
+        """Names the components that decide a caption's states."""
+        return self._of(self.text_parts)
+
+    @property
+    def pictures(self) -> str:
+        """Names the components that decide a picture's moments."""
+        return self._of(self.picture_parts)
+
+    def _of(self, names: Sequence[str]) -> str:
+        known = "".join(self.components[name] for name in names if name in self.components)
+        return hashlib.sha256(known.encode()).hexdigest()
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -213,6 +303,19 @@ def weight_files(folder: Path) -> list[Path]:
             if path.is_file():
                 return [path]
     raise _unusable(folder.parent, f"{folder.name}/ has no weights in safetensors format")
+
+
+def latent_side(folder: Path, denoiser: str) -> int:
+    """The denoiser's sample size times the autoencoder's factor: pixels along one side."""
+    side = read_config(folder / denoiser / "config.json")["sample_size"]
+    vae = read_config(folder / "vae" / "config.json")
+    blocks = vae.get("block_out_channels") or vae["decoder_block_out_channels"]
+    return int(side) * int(2 ** (len(blocks) - 1))
+
+
+def has_plain_weights(folder: Path) -> bool:
+    """Whether a network's weights lie there under their plain name, not as an fp16 variant."""
+    return bool(list(folder.glob("*model.safetensors*")))
 
 
 def _unusable(folder: Path, cause: str) -> TrainerError:

@@ -1,0 +1,157 @@
+"""A diffusers pipeline in memory, as the trainer sees every family of models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from PIL.Image import Image
+from torch import nn
+
+from trainer.device import frozen_dtype
+from trainer.errors import NO_USABLE, TrainerError
+from trainer.models.base import Drawing, Family, Shape, has_plain_weights, read_config
+
+log = logging.getLogger("trainer")
+
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts of a pipeline that look at finished pictures or at example pictures."""
+
+
+@dataclass
+class LoadedPipeline:
+    """See :class:`trainer.models.base.LoadedModel`.
+
+    The denoiser runs in bfloat16 where the device computes it natively, the autoencoder always in
+    float32: that of Stable Diffusion 1.x overflows in float16.
+    """
+
+    family: Family
+    pipe: Any
+    schedule: Any
+    device: torch.device
+
+    @classmethod
+    def load(cls, family: Family, folder: Path, device: torch.device) -> LoadedPipeline:
+        """Raises :class:`TrainerError` when a component is missing or does not fit."""
+        try:
+            pipe = _pipeline(family, folder, device)
+            loaded = cls(family, pipe, family.schedule(pipe), device)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise TrainerError(
+                "The model cannot be loaded",
+                f"{folder}: {error}",
+                "Download or save it again with diffusers' save_pretrained.",
+                NO_USABLE,
+            ) from error
+        takes, has = family.denoiser_channels(pipe), family.latent_channels(pipe)
+        if takes != has:
+            raise TrainerError(
+                "This kind of model is not supported",
+                f"The denoiser takes {takes} channels, pictures give {has}; "
+                "it is probably an inpainting model or one for grey pictures.",
+                "Choose a model that draws coloured pictures.",
+                NO_USABLE,
+            )
+        return loaded
+
+    @property
+    def denoiser(self) -> Any:
+        return getattr(self.pipe, self.family.adapted)
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        names = [name for name in self.family.networks if name not in self.family.picture_parts]
+        found = {name: getattr(self.pipe, name, None) for name in names}
+        return {name: network for name, network in found.items() if network is not None}
+
+    @property
+    def parameters(self) -> int:
+        networks = [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
+        return sum(
+            parameter.numel()
+            for network in networks
+            for name, parameter in network.named_parameters()
+            if ".lora_" not in name
+        )
+
+    @property
+    def sampler(self) -> str:
+        return type(self.pipe.scheduler).__name__.removesuffix("Scheduler")
+
+    @torch.no_grad()
+    def moments(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels themselves without an autoencoder; (B, 2C, h, w) mean and log variance of a
+        variational one; latents of a plain one."""
+        vae = getattr(self.pipe, "vae", None)
+        if vae is None:
+            return pixels
+        encoded = vae.encode(pixels.to(self.device))
+        found: torch.Tensor = (
+            encoded.latent_dist.parameters if hasattr(encoded, "latent_dist") else encoded.latents
+        )
+        return found
+
+    def latent_shape(self, moments: torch.Tensor) -> Shape:
+        batch, _, height, width = moments.shape
+        return (batch, self.family.latent_channels(self.pipe), height, width)
+
+    def latents(self, moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        if moments.shape != noise.shape:
+            mean, log_variance = moments.chunk(2, dim=1)
+            moments = mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        vae = getattr(self.pipe, "vae", None)
+        if vae is None:
+            return moments
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        return (moments - shift) * float(vae.config.scaling_factor)
+
+    @torch.no_grad()
+    def text_states(self, caption: str) -> torch.Tensor:
+        return self.family.text_states(self.pipe, caption)
+
+    def predict(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
+    ) -> torch.Tensor:
+        with self._precision():
+            return self.family.predict(self.pipe, noisy, timesteps, states).float()
+
+    @torch.no_grad()
+    def draw(self, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
+        with self._precision():
+            return self.family.draw(self.pipe, drawing, on_step)
+
+    def _precision(self) -> torch.autocast:
+        dtype = frozen_dtype(self.device)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
+
+
+def _pipeline(family: Family, folder: Path, device: torch.device) -> Any:
+    """The whole pipeline of a folder on the device, frozen. Nothing is fetched or unpickled."""
+    index = read_config(folder / "model_index.json")
+    kind = getattr(diffusers, str(index["_class_name"]))
+    plain = has_plain_weights(folder / family.adapted)
+    low = frozen_dtype(device)
+    dtypes: dict[str, torch.dtype] = {"default": torch.float32, family.adapted: low}
+    if family.large_text:
+        dtypes |= {name: low for name in family.networks if name.startswith("text_encoder")}
+    pipe = kind.from_pretrained(
+        folder,
+        dtype=dtypes,
+        variant=None if plain else "fp16",
+        use_safetensors=True,
+        local_files_only=True,
+        **{name: None for name in UNUSED if name in index},
+    )
+    pipe.set_progress_bar_config(disable=True)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.to(device).eval().requires_grad_(False)
+    return pipe

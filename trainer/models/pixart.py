@@ -1,0 +1,88 @@
+"""PixArt-α and PixArt-Σ: a small transformer that reads a T5's states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.models.base import Drawing, Family, latent_side
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+"""Tokens of a caption that each was trained with."""
+
+
+class PixArt(Family):
+    """The transformer also tells a variance, which training leaves as it is."""
+
+    name = "pixart"
+    pipelines = frozenset(TOKENS)
+    adapted = "transformer"
+    networks = ("text_encoder", "transformer", "vae")
+    settings = ("scheduler", "tokenizer")
+    text_parts = ("tokenizer", "text_encoder")
+    architecture = "pixart"
+    base_version = "pixart"
+    side_step = 16
+    large_text = True
+
+    def resolution(self, folder: Path) -> int:
+        return latent_side(folder, self.adapted)
+
+    def text_states(self, pipe: Any, caption: str) -> torch.Tensor:
+        """(tokens, width + 1): the last column says which tokens are words."""
+        from trainer.models.packing import with_mask
+
+        states, mask, _, _ = pipe.encode_prompt(
+            caption,
+            do_classifier_free_guidance=False,
+            device=pipe.device,
+            max_sequence_length=TOKENS[type(pipe).__name__],
+        )
+        return with_mask(states[0], mask[0])
+
+    def predict(
+        self, pipe: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
+    ) -> torch.Tensor:
+        from trainer.models.packing import without_mask
+
+        states, mask = without_mask(states)
+        batch, channels, height, width = noisy.shape
+        conditions: dict[str, torch.Tensor | None] = {"resolution": None, "aspect_ratio": None}
+        if pipe.transformer.use_additional_conditions:
+            size = noisy.new_tensor([height, width]) * pipe.vae_scale_factor
+            conditions = {
+                "resolution": size.expand(batch, -1),
+                "aspect_ratio": (size[:1] / size[1:]).expand(batch, -1),
+            }
+        output: torch.Tensor = pipe.transformer(
+            noisy,
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            timestep=timesteps,
+            added_cond_kwargs=conditions,
+            return_dict=False,
+        )[0]
+        return output[:, :channels]
+
+    def draw(self, pipe: Any, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
+        import torch
+
+        image: Image = pipe(
+            drawing.prompt,
+            negative_prompt=drawing.negative,
+            width=drawing.width,
+            height=drawing.height,
+            num_inference_steps=drawing.steps,
+            guidance_scale=drawing.guidance,
+            generator=torch.Generator("cpu").manual_seed(drawing.seed),
+            callback=lambda step, *_: on_step(step + 1),
+            clean_caption=False,
+            use_resolution_binning=False,
+            max_sequence_length=TOKENS[type(pipe).__name__],
+        ).images[0]
+        return image
