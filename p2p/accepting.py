@@ -59,7 +59,7 @@ class HandshakeGate:
         """Admits one more socket of ``host``, or says no."""
         if self._hosts.total() >= self._limits.total:
             return False
-        if self._hosts[host] >= self._limits.per_host and not _is_loopback(host):
+        if self._hosts[host] >= self._limits.per_host and not is_loopback(host):
             return False
         self._hosts[host] += 1
         return True
@@ -175,5 +175,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a remote host is this machine."""
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback

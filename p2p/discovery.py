@@ -112,7 +112,7 @@ class Discovery:
         self._interfaces = list(interfaces) if interfaces is not None else None
         self._announce = announce
         self._day = day
-        self._on_loopback = interfaces is not None and all(map(_is_loopback, interfaces))
+        self._on_loopback = only_loopback(interfaces)
         self._state = DiscoveryState(False, "not started")
         self._names: OrderedDict[str, str] = OrderedDict()
         self._pending: set[str] = set()
@@ -151,7 +151,7 @@ class Discovery:
 
     async def _run(self) -> None:
         """One life of the mDNS sockets; ends with an exception."""
-        zeroconf = self._open()
+        zeroconf = open_mdns(self._interfaces)
         try:
             instance = f"{self._peer_id[:8]}-{secrets.token_hex(3)}.{SERVICE_TYPE}"
             known = self._snapshot()
@@ -176,14 +176,6 @@ class Discovery:
             async with asyncio.timeout(DISCOVERY_CLOSE_TIMEOUT):
                 await zeroconf.async_close()
 
-    def _open(self) -> AsyncZeroconf:
-        if self._interfaces is not None:
-            return AsyncZeroconf(interfaces=self._interfaces)
-        try:
-            return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.All)
-        except OSError:  # IPv6 is switched off here.
-            return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
-
     async def _follow(self, zeroconf: AsyncZeroconf, instance: str) -> None:
         """Interfaces or the day changed: zeroconf itself watches neither."""
         if self._interfaces is None:
@@ -192,20 +184,7 @@ class Discovery:
             await (await zeroconf.async_update_service(self._record(instance)))
 
     def _snapshot(self) -> tuple[object, ...]:
-        return self._day(), *self._own_addresses()
-
-    def _own_addresses(self) -> list[str]:
-        if self._interfaces is not None:
-            return self._interfaces
-        reachable = [
-            entry.address.partition("%")[0]
-            for name, entries in psutil.net_if_addrs().items()
-            for entry in entries
-            if entry.family in {socket.AF_INET, socket.AF_INET6}
-            and not name.startswith(_VIRTUAL_ADAPTERS)
-            and not _is_loopback(entry.address)
-        ]
-        return sorted(reachable, key=lambda host: (":" in host, host))[:MAX_ADDRESSES_PER_PEER]
+        return self._day(), *own_addresses(self._interfaces)
 
     def _record(self, instance: str) -> AsyncServiceInfo:
         tag = room_tag(self._room_id, self._day())
@@ -214,7 +193,7 @@ class Discovery:
             instance,
             port=self._port,
             properties={"v": _VERSION, "id": self._peer_id, "rt": tag},
-            parsed_addresses=self._own_addresses(),
+            parsed_addresses=own_addresses(self._interfaces),
         )
 
     # --- hints ------------------------------------------------------------------------------
@@ -260,17 +239,62 @@ class Discovery:
         if text.get("v") != _VERSION or tag not in {room_tag(self._room_id, d) for d in days}:
             raise ProtocolError("a record belongs to another room or version")
         public_key_of(peer_id)
-        addresses: list[Address] = []
-        for host in info.parsed_scoped_addresses()[: 2 * MAX_ADDRESSES_PER_PEER]:
-            if self._is_dialable(host):
-                addresses.append(Address.checked(host, info.port or 0))
-        return peer_id, tuple(addresses[:MAX_ADDRESSES_PER_PEER])
+        return peer_id, announced_addresses(info, on_loopback=self._on_loopback)
 
-    def _is_dialable(self, host: str) -> bool:
-        ip: Any = ipaddress.ip_address(host)
-        if ip.is_unspecified or ip.is_multicast or (ip.is_loopback and not self._on_loopback):
-            return False
-        return not (ip.version == 6 and ip.is_link_local and ip.scope_id is None)
+
+# --- for everything that speaks mDNS ----------------------------------------------------------
+def open_mdns(interfaces: Sequence[str] | None) -> AsyncZeroconf:
+    """The mDNS sockets on the given addresses of ours; None means every interface.
+
+    Raises:
+        OSError: there is no interface to speak on.
+    """
+    if interfaces is not None:
+        return AsyncZeroconf(interfaces=list(interfaces))
+    try:
+        return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.All)
+    except OSError:  # IPv6 is switched off here.
+        return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
+
+
+def own_addresses(interfaces: Sequence[str] | None) -> list[str]:
+    """Addresses at which others may reach this machine, IPv4 first; at most eight."""
+    if interfaces is not None:
+        return list(interfaces)
+    reachable = [
+        entry.address.partition("%")[0]
+        for name, entries in psutil.net_if_addrs().items()
+        for entry in entries
+        if entry.family in {socket.AF_INET, socket.AF_INET6}
+        and not name.startswith(_VIRTUAL_ADAPTERS)
+        and not _is_loopback(entry.address)
+    ]
+    return sorted(reachable, key=lambda host: (":" in host, host))[:MAX_ADDRESSES_PER_PEER]
+
+
+def announced_addresses(info: AsyncServiceInfo, *, on_loopback: bool) -> tuple[Address, ...]:
+    """The addresses of a record that can be dialled from here.
+
+    Raises:
+        ProtocolError: it names a port that does not exist.
+    """
+    found: list[Address] = []
+    for host in info.parsed_scoped_addresses()[: 2 * MAX_ADDRESSES_PER_PEER]:
+        if _is_dialable(host, on_loopback):
+            found.append(Address.checked(host, info.port or 0))
+    return tuple(found[:MAX_ADDRESSES_PER_PEER])
+
+
+def only_loopback(interfaces: Sequence[str] | None) -> bool:
+    """Whether everything happens on this machine."""
+    return interfaces is not None and all(map(_is_loopback, interfaces))
+
+
+def _is_dialable(host: str, on_loopback: bool) -> bool:
+    ip: Any = ipaddress.ip_address(host)
+    if ip.is_unspecified or ip.is_multicast or (ip.is_loopback and not on_loopback):
+        return False
+    return not (ip.version == 6 and ip.is_link_local and ip.scope_id is None)
 
 
 def _is_loopback(host: str) -> bool:

@@ -160,6 +160,21 @@ def check_certificate(der: bytes, peer_id: str) -> None:
         raise TrustError(f"a certificate is not signed by {peer_id}")
 
 
+def certificate_owner(der: bytes) -> str:
+    """The peer id that a certificate was made for and by.
+
+    Raises:
+        TrustError: it is not a certificate that fedtui makes.
+    """
+    # The template has fixed lengths: the key stands where it stands in every certificate.
+    key = der[_KEY_OFFSET : _KEY_OFFSET + PUBLIC_KEY_BYTES]
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise TrustError("a certificate is not one that fedtui makes")
+    peer_id = peer_id_of(key)
+    check_certificate(der, peer_id)
+    return peer_id
+
+
 # --- the certificate template ---------------------------------------------------------------
 # RFC 5280 and RFC 8410, DER. Every length is fixed, because peer id, key and signature are.
 _ED25519: Final = bytes.fromhex("300506032b6570")
@@ -190,6 +205,11 @@ def _to_be_signed(peer_id: str) -> bytes:
 
 def _certificate(peer_id: str, signature: bytes) -> bytes:
     return _der(0x30, _to_be_signed(peer_id) + _ED25519 + _der(0x03, b"\0" + signature))
+
+
+_KEY_OFFSET: Final = _certificate(peer_id_of(bytes(range(32))), bytes(SIGNATURE_BYTES)).index(
+    bytes(range(32))
+)
 
 
 # --- the key file ---------------------------------------------------------------------------

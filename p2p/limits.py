@@ -106,3 +106,31 @@ UNREACHABLE_AFTER_INTERVALS: Final = 10.0
 STALL_SECONDS: Final = 5.0
 """A timer this late means that we slept or were starved: others are not blamed for it."""
 LEAVE_TIMEOUT: Final = 1.0
+
+# --- joining ----------------------------------------------------------------------------------
+MAX_LOBBY_FRAME_BYTES: Final = 8 * KIB
+"""From a joiner; the lobby's answer carries a genesis and is bounded by its own size."""
+MAX_LOBBY_SESSIONS: Final = 64
+MAX_LOBBY_SESSIONS_PER_HOST: Final = 8
+LOBBY_PROOF_TIMEOUT: Final = 10.0
+"""From the end of the TLS handshake to the signed request."""
+LOBBY_APPROVAL_TIMEOUT: Final = 300.0
+LOBBY_WAITING_INTERVAL: Final = 3.0
+LOBBY_REFUSAL_DELAY: Final = 0.15
+"""A refused proof is answered after this: the SPAKE2 library does not run in constant time."""
+LOBBY_POLL_INTERVAL: Final = 2.0
+LOBBY_LINGER: Final = 30.0
+"""How long the port stays open after the last invite is used: answers get lost."""
+LOBBY_ADMIT_TIMEOUT: Final = 30.0
+LOBBY_REPLY_TIMEOUT: Final = 30.0
+LOBBY_FIND_TIMEOUT: Final = 6.0
+"""For the mDNS record of a code's lobby; on a clean network it takes 0.1 to 1.2 s."""
+MAX_LOBBIES_TRIED: Final = 4
+CODE_GUESSES: Final = 3
+CODE_LIFETIME: Final = 10 * 60.0
+LINK_LIFETIME: Final = 24 * 3600.0
+MAX_INVITE_LIFETIME: Final = 366 * 24 * 3600.0
+MAX_INVITE_USES: Final = MAX_MEMBERS
+MAX_OPEN_INVITES: Final = 64
+CLOCK_TOLERANCE: Final = 300.0
+"""Two clocks further apart than this are worth a word when an invite has expired."""

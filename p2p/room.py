@@ -18,6 +18,7 @@ PeerId = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{52}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=32)]
 Role = Literal["admin", "participant", "observer"]
+Device = Literal["server", "desktop", "laptop"]
 
 
 class Payload(BaseModel):

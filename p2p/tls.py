@@ -138,12 +138,15 @@ class MemberTLS:
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
         if protocol == ssl.PROTOCOL_TLS_SERVER:
             context.num_tickets = 0
-        _load_own_certificate(context, self.identity)
+        load_own_certificate(context, self.identity)
         return context
 
 
-def _load_own_certificate(context: ssl.SSLContext, identity: Identity) -> None:
-    """``ssl`` takes the private key from a file only: one of ours, for a moment, 0600 in 0700."""
+def load_own_certificate(context: ssl.SSLContext, identity: Identity) -> None:
+    """Gives a context our key and certificate.
+
+    ``ssl`` takes the private key from a file only: one of ours, for a moment, 0600 in 0700.
+    """
     pem = ssl.DER_cert_to_PEM_cert(identity.certificate_der()).encode()
     with tempfile.NamedTemporaryFile(prefix="fedtui-", suffix=".pem", delete=False) as file:
         file.write(identity.private_key_pem() + pem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,16 +126,16 @@ async def test_trouble_turns_it_off_with_a_reason_and_is_retried(
     running: list[Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = 0
-    real_open = Discovery._open
+    real_open = discovery_module.open_mdns
 
-    def open_late(self: Discovery) -> AsyncZeroconf:
+    def open_late(interfaces: Sequence[str] | None) -> AsyncZeroconf:
         nonlocal opened
         opened += 1
         if opened <= 2:
             raise OSError(19, "No such device")
-        return real_open(self)
+        return real_open(interfaces)
 
-    monkeypatch.setattr(Discovery, "_open", open_late)
+    monkeypatch.setattr(discovery_module, "open_mdns", open_late)
     monkeypatch.setattr(discovery_module, "DISCOVERY_RETRY_MIN", 0.02)
     ada = make(1)
     await ada.discovery.start()
