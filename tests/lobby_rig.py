@@ -37,6 +37,7 @@ def genesis_of(founder: Identity, nonce: str = "0" * 32) -> Envelope:
         plan=Plan(rounds=1, deadline_ms=60_000, task={}),
         initial_blob="0" * 64,
         initial_size=1,
+        initial_chunks="0" * 64,
         nonce=nonce,
     )
     return seal_genesis(founder, genesis.to_bytes())
