@@ -18,6 +18,9 @@ NICENESS = 5
 MAX_THREADS = 8
 """Default ceiling of CPU threads; ``FEDTUI_THREADS`` sets another number."""
 
+HUB_TIMEOUT = 20.0
+"""Seconds to wait for the hub's list of a model's files."""
+
 # --- pictures -----------------------------------------------------------------------------------
 
 MIN_SIDE = 32

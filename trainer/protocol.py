@@ -70,12 +70,26 @@ class Request:
 
 @dataclass(frozen=True)
 class Load(Request):
-    """Loads a base model and keeps it. ``model`` is ``tiny-landscapes`` or a diffusers folder.
+    """Loads a base model and keeps it. ``model`` is ``tiny-landscapes``, a diffusers folder, a
+    single ``.safetensors`` checkpoint or a hub name ``owner/name[@revision]``.
 
     Result: ``{"model", "sha256", "device", "parameters", "resolution"}``.
     """
 
     kind: ClassVar[str] = "load"
+    model: str
+
+
+@dataclass(frozen=True)
+class ImportModel(Request):
+    """Makes a folder of a single file or hub name, once; other requests do so when they need it.
+
+    Progress: ``{"stage": "download"|"unpack", "step", "steps"}``, a download in MiB. Result:
+    ``{"model", "folder", "sha256", "revision", "family", "resolution"}``; the revision is the
+    hub's commit or the file's SHA-256.
+    """
+
+    kind: ClassVar[str] = "import_model"
     model: str
 
 

@@ -23,7 +23,6 @@ from trainer import (
     injection,
     loop,
     lora_file,
-    models,
     objective,
     tensor_file,
 )
@@ -34,8 +33,9 @@ from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_RESOLUTION, MAX_STEPS
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
 from trainer.lora_file import LoraAdapter
+from trainer.models import importing, store
 from trainer.models.base import BaseModel, Digests, LoadedModel, Shape
-from trainer.protocol import Evaluate, Generate, Load, Request, Train
+from trainer.protocol import Evaluate, Generate, ImportModel, Load, Request, Train
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Studio:
             Train: self.train,
             Generate: self.generate,
             Evaluate: self.evaluate,
+            ImportModel: self.import_model,
         }
 
     def load(self, request: Load, job: Job) -> Result:
@@ -78,9 +79,21 @@ class Studio:
             "resolution": loaded.base.resolution,
         }
 
+    def import_model(self, request: ImportModel, job: Job) -> Result:
+        base = importing.obtain(request.model, job)
+        kept = store.record(base.folder)
+        return {
+            "model": base.name,
+            "folder": str(base.folder),
+            "sha256": kept.sha256 if kept is not None else Digests.of(base).model,
+            "revision": kept.revision if kept is not None else "",
+            "family": base.family.name,
+            "resolution": base.resolution,
+        }
+
     def train(self, request: Train, job: Job) -> Result:
         _check_recipe(request)
-        base = models.resolve(request.model)
+        base = importing.obtain(request.model, job)
         layers = adapter.target_layers(base, request.spec)
         shapes = adapter.factor_shapes(layers, request.spec.rank)
         start = _initial(request, shapes)
@@ -127,7 +140,7 @@ class Studio:
         }
 
     def generate(self, request: Generate, job: Job) -> Result:
-        base = models.resolve(request.model)
+        base = importing.obtain(request.model, job)
         sheet = generate.planned(request, base.resolution)
         adapters = [(lora_file.read(Path(lora.path), base), lora.weight) for lora in request.loras]
         hashes = tuple((_sha256(Path(lora.path)), lora.weight) for lora in request.loras)
@@ -144,7 +157,7 @@ class Studio:
                 f"Use 1 to {MAX_DRAWS}.",
                 MISUSE,
             )
-        base = models.resolve(request.model)
+        base = importing.obtain(request.model, job)
         adapters = {
             path: [(lora_file.read(Path(path), base), 1.0)] if path else []
             for path in request.adapters
@@ -170,7 +183,7 @@ class Studio:
 
     def _use(self, name: str, job: Job) -> Loaded:
         """The loaded model, read again when it is another one or its files have changed."""
-        base = models.resolve(name)
+        base = importing.obtain(name, job)
         fingerprint = base.fingerprint()
         if self._loaded is None or self._loaded.fingerprint != fingerprint:
             job.report({"stage": "load", "step": 0, "steps": 1})

@@ -11,16 +11,20 @@ from fedtui.cli import output
 from fedtui.errors import UsageError
 
 EMBEDDED_MODEL = "tiny-landscapes"
-STAGES = {"load": "loading the model", "cache": "preparing the pictures"}
+MODEL_HELP = "tiny-landscapes, a diffusers folder, a .safetensors checkpoint, or OWNER/NAME."
+STAGES = {
+    "download": "downloading the model, MiB",
+    "unpack": "unpacking the model",
+    "load": "loading the model",
+    "cache": "preparing the pictures",
+}
 FORMATS = ("kohya", "diffusers", "factors")
 
 
 def train(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures with captions.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The adapter file to write.")],
-    model: Annotated[
-        str, typer.Option(help="tiny-landscapes, or a diffusers folder or file.")
-    ] = EMBEDDED_MODEL,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = EMBEDDED_MODEL,
     steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimiser steps.")] = 200,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
     batch: Annotated[int, typer.Option(min=1, max=512, help="Pictures in one step.")] = 8,
@@ -58,7 +62,7 @@ def train(
     line = output.ProgressLine()
 
     def show(data: dict[str, Any]) -> None:
-        line.show(_training(data))
+        line.show(progress_text(data))
 
     result = ask(request, on_progress=show)
     line.clear()
@@ -80,9 +84,7 @@ def generate(
         Path, typer.Option("--out", "-o", help="A .png, or a folder; seeds are added to names.")
     ],
     negative: Annotated[str, typer.Option(help="What to keep out.")] = "",
-    model: Annotated[
-        str, typer.Option(help="tiny-landscapes, or a diffusers folder or file.")
-    ] = EMBEDDED_MODEL,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = EMBEDDED_MODEL,
     lora: Annotated[
         list[str] | None, typer.Option(help="FILE or FILE:WEIGHT; several times for several.")
     ] = None,
@@ -115,7 +117,9 @@ def generate(
     line = output.ProgressLine()
 
     def show(data: dict[str, Any]) -> None:
-        if "step" in data:
+        if data.get("stage") in STAGES:
+            line.show(progress_text(data))
+        elif "step" in data:
             line.show(f"drawing, step {data['step']} of {data['steps']}")
 
     result = ask(request, on_progress=show)
@@ -127,10 +131,12 @@ def generate(
         output.data(str(picture["path"]))
 
 
-def _training(data: dict[str, Any]) -> str:
+def progress_text(data: dict[str, Any]) -> str:
+    """How far the trainer is, in words."""
     stage = data.get("stage", "train")
     if stage in STAGES:
-        return STAGES[stage]
+        known = int(data.get("steps", 0)) > 1
+        return f"{STAGES[stage]} {data['step']} of {data['steps']}" if known else STAGES[stage]
     parts = [f"step {data.get('step', 0)} of {data.get('steps', 0)}"]
     if isinstance(data.get("loss"), float):
         parts.append(f"loss {data['loss']:.4f}")

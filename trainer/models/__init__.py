@@ -1,4 +1,7 @@
-"""Base models by name or folder. A new family is a file beside this one and a line in FAMILIES."""
+"""Base models by name, folder or file.
+
+A new family is a file beside this one and a line in FAMILIES.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from trainer import embedded
 from trainer.errors import NO_USABLE, TrainerError
+from trainer.models import store
 from trainer.models.base import BaseModel, Family, read_config
 from trainer.models.flux import Flux
 from trainer.models.pixart import PixArt
@@ -27,30 +31,30 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def resolve(model: str) -> BaseModel:
-    """Finds a base model: ``tiny-landscapes`` or a diffusers folder.
+    """Finds a base model that is ready to be read: ``tiny-landscapes``, a diffusers folder, or a
+    single file or hub name that was imported before.
 
     Raises :class:`TrainerError` with code 5 for anything else.
     """
     if model == embedded.MODEL_NAME:
-        return _described(model, embedded.WEIGHTS)
-    folder = Path(model).expanduser()
-    if folder.is_file():
-        raise TrainerError(
-            "The model is a single file",
-            f"{folder} is not a diffusers folder.",
-            "Convert it: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER).",
-            NO_USABLE,
-        )
-    return _described(folder.name, folder)
+        return described(model, embedded.WEIGHTS)
+    path = Path(model).expanduser()
+    if path.is_file():
+        return described(path.stem, store.found(model))
+    if store.is_hub_name(model):
+        return described(model.split("/")[1], store.found(model))
+    return described(path.name, path)
 
 
-def _described(name: str, folder: Path) -> BaseModel:
+def described(name: str, folder: Path) -> BaseModel:
+    """The model of a folder, as the family that recognises it reads it."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise TrainerError(
             "There is no model here",
             f"{folder} contains no model_index.json.",
-            f"Give a diffusers folder, or {embedded.MODEL_NAME}.",
+            "Give a diffusers folder, a .safetensors checkpoint, a hub name, or "
+            f"{embedded.MODEL_NAME}.",
             NO_USABLE,
         )
     pipeline = str(read_config(index).get("_class_name"))

@@ -1,0 +1,240 @@
+"""Single files and hub names become ordinary folders, once, whole, or with a clear word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from single_file_rig import write_single_file
+
+from trainer import models
+from trainer.errors import Cancelled, TrainerError
+from trainer.job import Job
+from trainer.models import hub, importing, store
+from trainer.models.base import Digests
+from trainer.models.hub import Remote
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(store.STORE_VARIABLE, str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def settings_of(model: Path, place: Path) -> None:
+    """A model's folder without its weights."""
+    shutil.copytree(model, place, ignore=shutil.ignore_patterns("*.safetensors"))
+
+
+def test_a_single_file_is_the_model_it_was_made_of(tiny_model: Path, tmp_path: Path) -> None:
+    file = write_single_file(tiny_model, tmp_path / "checkpoint.safetensors")
+    settings_of(tiny_model, tmp_path / "checkpoint")
+    with pytest.raises(TrainerError, match="not unpacked"):
+        models.resolve(str(file))
+    base = importing.obtain(str(file), Job())
+    assert base.name == "checkpoint"
+    whole = models.resolve(str(tiny_model))
+    from safetensors.numpy import load_file
+
+    for component in base.family.networks:
+        one, other = (
+            {k.removeprefix("text_model."): v for k, v in load_file(path).items()}
+            for path in (models.base.weight_files(b.folder / component)[0] for b in (base, whole))
+        )
+        assert one.keys() == other.keys()
+        assert all((one[name] == other[name]).all() for name in one), component
+    kept = store.record(base.folder)
+    assert kept is not None
+    assert kept.revision == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert kept.sha256 == Digests.of(models.resolve(str(file))).model
+    again = importing.obtain(str(file), Job(report=lambda data: pytest.fail("unpacked twice")))
+    assert again.folder == base.folder
+
+
+def test_a_file_without_its_settings_says_what_is_missing(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    file = write_single_file(tiny_model, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(TrainerError) as caught:
+        importing.obtain(str(file), Job())
+    assert "stable-diffusion-v1-5" in caught.value.cause
+    assert str(tmp_path / "checkpoint") in caught.value.remedy
+    assert caught.value.code == 5
+
+
+def test_a_file_that_holds_something_else_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    file = write_single_file(tiny_model, tmp_path / "checkpoint.safetensors")
+    settings_of(tiny_model, tmp_path / "checkpoint")
+    tensors = load_file(file)
+    save_file({k: v for k, v in tensors.items() if "first_stage" not in k}, file)
+    with pytest.raises(TrainerError, match="cannot be used"):
+        importing.obtain(str(file), Job())
+    (tmp_path / "junk.safetensors").write_bytes(b"PK\x03\x04 something")
+    with pytest.raises(TrainerError) as caught:
+        importing.obtain(str(tmp_path / "junk.safetensors"), Job())
+    assert "zip" in caught.value.cause
+    assert not list(store.root().rglob(store.RECORD))
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of a hub as one repository needs. ``limit`` cuts answers short."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.folder = folder
+        self.commit = "c" * 40
+        self.limit = 0
+        self.served: list[tuple[str, int]] = []
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        if "/api/models/" in self.path:
+            self._answer(json.dumps(self._listing()).encode(), {})
+            return
+        name = self.path.split("?")[0].split(f"/resolve/{self.server.commit}/")[-1]
+        path = self.server.folder / name
+        if not path.is_file():
+            self._answer(b"", {}, 404)
+            return
+        content = path.read_bytes()
+        etag = hashlib.sha256(content).hexdigest()
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.server.commit,
+                   "X-Linked-Size": str(len(content)), "Accept-Ranges": "bytes"}  # fmt: skip
+        if self.command == "GET":
+            self.server.served.append((name, len(content) - start))
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self._answer(content[start:], headers, 206 if start else 200)
+
+    def _listing(self) -> dict[str, Any]:
+        files = [path for path in sorted(self.server.folder.rglob("*")) if path.is_file()]
+        siblings = []
+        for path in files:
+            entry: dict[str, Any] = {
+                "rfilename": path.relative_to(self.server.folder).as_posix(),
+                "size": path.stat().st_size,
+            }
+            if path.suffix == ".safetensors":
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                entry["lfs"] = {"sha256": digest, "size": path.stat().st_size, "pointerSize": 1}
+            siblings.append(entry)
+        return {"id": "owner/tiny", "sha": self.server.commit, "siblings": siblings}
+
+    def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            limit = self.server.limit
+            self.wfile.write(body[:limit] if limit else body)
+            if limit and len(body) > limit:
+                self.connection.close()
+
+
+@pytest.fixture
+def local_hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    shutil.copytree(tiny_model, tmp_path / "repository")
+    (tmp_path / "repository" / "README.md").write_text("not needed")
+    (tmp_path / "repository" / "v1-5-pruned.safetensors").write_bytes(b"not needed either")
+    server = Hub(tmp_path / "repository")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_hub_name_is_fetched_once_and_names_its_content(local_hub: Hub, tiny_model: Path) -> None:
+    steps: list[int] = []
+    base = importing.obtain("owner/tiny", Job(report=lambda data: steps.append(data["step"])))
+    assert Digests.of(base) == Digests.of(models.resolve(str(tiny_model)))
+    assert store.record(base.folder) == store.Record(
+        "owner/tiny", local_hub.commit, Digests.of(base).model
+    )
+    assert {name for name, _ in local_hub.served}.isdisjoint(
+        {"README.md", "v1-5-pruned.safetensors"}
+    )
+    local_hub.served.clear()
+    assert importing.obtain("owner/tiny", Job()).folder == base.folder
+    assert local_hub.served == []
+
+
+def test_an_interrupted_download_goes_on_and_never_counts_as_whole(local_hub: Hub) -> None:
+    seen = [0]
+
+    def cancelled() -> bool:
+        seen[0] += 1
+        return seen[0] > 12
+
+    with pytest.raises(Cancelled):
+        importing.obtain("owner/tiny", Job(cancelled))
+    with pytest.raises(TrainerError, match="not on this machine"):
+        models.resolve("owner/tiny")
+    before = {name for name, _ in local_hub.served}
+    local_hub.served.clear()
+    importing.obtain("owner/tiny", Job())
+    assert before
+    assert len({name for name, _ in local_hub.served} & before) <= 1
+
+
+def test_bytes_that_are_not_the_announced_ones_are_refused(
+    local_hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_matches", lambda path, file: not path.name.endswith(".safetensors"))
+    with pytest.raises(TrainerError, match="cannot be downloaded") as caught:
+        importing.obtain("owner/tiny", Job())
+    assert "other bytes" in caught.value.cause
+
+
+def test_an_unreachable_hub_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(TrainerError) as caught:
+        importing.obtain("owner/none", Job())
+    assert "cannot be reached" in caught.value.cause
+    assert caught.value.code == 5
+
+
+def test_only_one_set_of_weights_is_fetched() -> None:
+    names = (
+        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.non_ema.safetensors", "vae/config.json",
+        "vae/diffusion_pytorch_model.fp16.safetensors", "tokenizer/merges.txt",
+        "transformer/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "transformer/diffusion_pytorch_model.safetensors.index.json", "whole.safetensors",
+        "text_encoder/model.safetensors", "text_encoder/model.fp16.safetensors",
+        "safety_checker/model.safetensors",
+    )  # fmt: skip
+    chosen = {file.name for file in hub.needed(Remote(name, 1, "") for name in names)}
+    assert chosen == {
+        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors", "tokenizer/merges.txt",
+        "transformer/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "transformer/diffusion_pytorch_model.safetensors.index.json",
+        "text_encoder/model.safetensors",
+    }  # fmt: skip

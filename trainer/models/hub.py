@@ -1,0 +1,172 @@
+"""Fetching models from a hub by name: only what is needed, resumed, checked against its hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
+from tqdm.auto import tqdm
+
+from trainer.config import HUB_TIMEOUT
+from trainer.errors import NO_USABLE, Cancelled, TrainerError
+from trainer.job import Job
+from trainer.models import store
+
+SETTINGS = (".json", ".txt", ".model")
+"""Endings of the small files of a model."""
+WEIGHTS = re.compile(
+    r"(diffusion_pytorch_model|model)(?P<fp16>\.fp16)?(-\d+-of-\d+)?\.safetensors"
+    r"(?P<index>\.index(\.fp16)?\.json)?"
+)
+"""Names of a network's weights and of the list of their parts."""
+RESERVE = 1 << 30
+"""Bytes that a download leaves free on the disk."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a repository; ``sha256`` is empty for small files."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+def download(model: str, folder: Path, job: Job) -> str:
+    """Fetches ``owner/name[@revision]`` into a folder; returns the commit.
+
+    What was fetched before an interruption is kept. Reports ``{"stage": "download", "step",
+    "steps"}`` in MiB. Raises :class:`TrainerError`.
+    """
+    name, commit, files = _listing(model)
+    wanted = needed(files)
+    if not any(PurePosixPath(file.name).name == "model_index.json" for file in wanted):
+        raise _refused(model, "it is no diffusers model: it has no model_index.json")
+    total = sum(file.bytes for file in wanted)
+    present = sum(f.bytes for f in wanted if (folder / f.name).is_file())
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < total - present + RESERVE:
+        raise _refused(model, f"its {total >> 20} MiB do not fit the disk of {folder}")
+    done = 0
+    for file in wanted:
+        job.check()
+        _fetch(name, commit, file, folder, _meter(job, done, total))
+        done += file.bytes
+    return commit
+
+
+def download_settings(model: str, folder: Path) -> None:
+    """Fetches the small files of a model alone. Raises :class:`TrainerError`."""
+    name, commit, files = _listing(model)
+    small = [file for file in needed(files) if file.name.endswith(SETTINGS)]
+    for file in sorted(small, key=lambda file: file.name == "model_index.json"):
+        _fetch(name, commit, file, folder, tqdm)
+
+
+def needed(files: Iterable[Remote]) -> list[Remote]:
+    """Settings, and of each network one set of safetensors: plain rather than fp16."""
+    by_folder: dict[str, list[Remote]] = {}
+    for file in files:
+        path = PurePosixPath(file.name)
+        if len(path.parts) <= 2 and path.parts[0] not in ("safety_checker", "feature_extractor"):
+            by_folder.setdefault(str(path.parent), []).append(file)
+    chosen: list[Remote] = []
+    for folder, inside in by_folder.items():
+        if folder == ".":
+            chosen += [file for file in inside if file.name == "model_index.json"]
+            continue
+        weights = [(file, WEIGHTS.fullmatch(PurePosixPath(file.name).name)) for file in inside]
+        plain = [file for file, match in weights if match and "fp16" not in file.name]
+        variant = [file for file, match in weights if match and "fp16" in file.name]
+        chosen += plain or variant
+        chosen += [f for f, match in weights if match is None and f.name.endswith(SETTINGS)]
+    return sorted(chosen, key=lambda file: file.name)
+
+
+def _listing(model: str) -> tuple[str, str, list[Remote]]:
+    """The repository's name, the commit, and its files."""
+    match = store.HUB_NAME.fullmatch(model)
+    assert match is not None, model
+    name, revision = match["name"], match["revision"]
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        raise _refused(model, "HF_HUB_OFFLINE is set")
+    try:
+        info = huggingface_hub.HfApi(endpoint=_endpoint()).model_info(
+            name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT
+        )
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no"
+        hint = " (private, gated or misspelt?)" if status in (401, 403, 404) else ""
+        raise _refused(model, f"the hub answered {status}{hint}") from error
+    except Exception as error:  # httpx and requests have families of their own
+        raise _refused(model, f"the hub cannot be reached: {error}") from error
+    files = [
+        Remote(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else "")
+        for file in info.siblings or ()
+    ]
+    return name, str(info.sha), files
+
+
+def _fetch(name: str, commit: str, file: Remote, folder: Path, meter: Any) -> None:
+    path = folder / file.name
+    if path.is_file() and path.stat().st_size == file.bytes and _matches(path, file):
+        return
+    try:
+        huggingface_hub.hf_hub_download(
+            name,
+            file.name,
+            revision=commit,
+            local_dir=folder,
+            endpoint=_endpoint(),
+            tqdm_class=meter,
+        )
+    except Cancelled:
+        raise
+    except Exception as error:
+        raise _refused(name, f"{file.name} could not be fetched: {error}") from error
+    if not _matches(path, file):
+        path.unlink()
+        raise _refused(name, f"{file.name} arrived with other bytes than the hub announced")
+
+
+def _matches(path: Path, file: Remote) -> bool:
+    if not file.sha256:
+        return True
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+
+
+def _meter(job: Job, before: int, total: int) -> Any:
+    """A progress bar that reports to ``job`` and may be cancelled by it."""
+
+    class Meter(tqdm):  # type: ignore[misc]
+        def update(self, n: float | None = 1) -> bool | None:
+            job.check()
+            result: bool | None = super().update(n)
+            job.report(
+                {"stage": "download", "step": (before + int(self.n)) >> 20, "steps": total >> 20}
+            )
+            return result
+
+    return Meter
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _refused(model: str, cause: str) -> TrainerError:
+    return TrainerError(
+        "The model cannot be downloaded",
+        f"{model}: {cause}.",
+        "Run the command again to go on where it stopped, or give a folder on this machine.",
+        NO_USABLE,
+    )

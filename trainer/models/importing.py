@@ -1,0 +1,156 @@
+"""Making ordinary model folders out of single files and hub names, once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_utils import (
+    DIFFUSERS_DEFAULT_PIPELINE_PATHS,
+    infer_diffusers_model_type,
+)
+
+from trainer import embedded, models, tensor_file
+from trainer.config import MAX_MODEL_HEADER
+from trainer.errors import NO_USABLE, TrainerError
+from trainer.job import Job
+from trainer.models import hub, store
+from trainer.models.base import BaseModel, Digests, read_config
+from trainer.tensor_file import FormatError, Header
+
+log = logging.getLogger("trainer")
+
+
+def obtain(model: str, job: Job) -> BaseModel:
+    """The model of this name, imported first if need be.
+
+    Reports ``{"stage": "download"|"unpack", "step", "steps"}``. Raises :class:`TrainerError`.
+    """
+    path = Path(model).expanduser()
+    imported = model != embedded.MODEL_NAME and (path.is_file() or store.is_hub_name(model))
+    if imported and store.record(store.place(model)) is None:
+        _import(model, job)
+    return models.resolve(model)
+
+
+def _import(model: str, job: Job) -> None:
+    folder = store.place(model)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if store.is_hub_name(model):
+        revision = hub.download(model, folder, job)
+    else:
+        revision = _unpack(Path(model).expanduser().resolve(), folder, job)
+    base = models.described(folder.name, folder)
+    store.write_record(folder, store.Record(model, revision, Digests.of(base).model))
+
+
+def _unpack(path: Path, folder: Path, job: Job) -> str:
+    """Writes a single file's model as a folder; returns the file's SHA-256."""
+    job.check()
+    job.report({"stage": "unpack", "step": 0, "steps": 1})
+    try:
+        with path.open("rb") as file:
+            header = tensor_file.read_header(file, MAX_MODEL_HEADER)
+            file.seek(0)
+            revision = hashlib.file_digest(file, "sha256").hexdigest()
+    except FormatError as error:
+        raise _unusable(path, f"{error}") from error
+    settings = _settings(path, header)
+    kind = str(read_config(settings / "model_index.json").get("_class_name"))
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        pipe = _read(kind, path, settings, _dtype(header))
+        job.check()
+        pipe.save_pretrained(draft, safe_serialization=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return revision
+
+
+def _read(kind: str, path: Path, settings: Path, dtype: torch.dtype) -> Any:
+    reader = getattr(getattr(diffusers, kind, None), "from_single_file", None)
+    if reader is None:
+        raise _unusable(path, f"a {kind[:80]} is never stored in one file")
+    index = read_config(settings / "model_index.json")
+    unused = ("safety_checker", "feature_extractor", "image_encoder")
+    try:
+        return reader(
+            path,
+            config=str(settings),
+            torch_dtype=dtype,
+            local_files_only=True,
+            **{name: None for name in unused if name in index},
+        )
+    except Exception as error:  # whatever a reader of foreign weights stumbles over
+        first = str(error).strip().split("\n")[0]
+        raise _unusable(path, f"it does not fit the settings in {settings}: {first}") from error
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """As much of a tensor as telling models apart needs."""
+
+    shape: tuple[int, ...]
+
+
+def _settings(path: Path, header: Header) -> Path:
+    """A folder with the model's settings: beside the file, or kept from the hub.
+
+    A single file holds weights only. How many heads a layer has and what a tokenizer's words are
+    stands elsewhere.
+    """
+    beside = path.with_suffix("")
+    if (beside / "model_index.json").is_file():
+        return beside
+    shapes = {name: _Shape(shape) for name, shape in header.shapes.items()}
+    name = _public_model(shapes)
+    for known in (store.root() / "hub").glob(f"{name.replace('/', '--')}*"):
+        if (known / "model_index.json").is_file():
+            return known
+    kept = store.root() / "settings" / name.replace("/", "--")
+    if not (kept / "model_index.json").is_file():
+        try:
+            hub.download_settings(name, kept)
+        except TrainerError as error:
+            raise TrainerError(
+                "The settings of the model are missing",
+                f"{path.name} holds the weights of a model like {name}, but not its settings and "
+                f"the words of its tokenizer. {error.cause}",
+                f"Put a folder with them (that of {name} without its weights) at {beside}, or go "
+                "online once.",
+                NO_USABLE,
+            ) from error
+    return kept
+
+
+def _public_model(shapes: Mapping[str, _Shape]) -> str:
+    kind = infer_diffusers_model_type(dict(shapes))
+    return str(DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"])
+
+
+def _dtype(header: Header) -> torch.dtype:
+    """That of most of the file's bytes."""
+    sizes: dict[str, int] = {}
+    for tensor in header.tensors.values():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.end - tensor.start
+    most = max(sizes, key=lambda name: sizes[name])
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(most, torch.float32)
+
+
+def _unusable(path: Path, cause: str) -> TrainerError:
+    return TrainerError(
+        "The model file cannot be used",
+        f"{path}: {cause}.",
+        "Give a whole checkpoint in safetensors format, or a diffusers folder.",
+        NO_USABLE,
+    )
