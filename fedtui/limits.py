@@ -40,6 +40,11 @@ EVENTS_FILES: Final = 3
 EVENT_QUEUE: Final = 1_000
 """Events waiting for one slow reader before the oldest of them are dropped."""
 
+LOG_CHUNK_BYTES: Final = 256 << 10
+"""Of a log file, in one answer."""
+LOG_TAIL_BYTES: Final = 4 << 20
+"""A log is shown from so far before its end."""
+
 # --- the control API --------------------------------------------------------------------------
 CONTROL_BODY_BYTES: Final = 64 << 10
 CONTROL_LINE_BYTES: Final = 1 << 20

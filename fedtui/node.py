@@ -28,6 +28,7 @@ from fedtui.limits import (
 from fedtui.paths import Profile
 from fedtui.rooms import Room
 from fedtui.settings import Settings
+from fedtui.showing import Showing
 from fedtui.training import ProcessState, TrainerProcess
 from fedtui.view import NodeView
 from fedtui.workload import AdapterWorkload
@@ -95,6 +96,14 @@ class Node:
             cache=profile.cache(settings.data),
             previews=settings.previews,
         )
+        Showing(
+            profile,
+            room.paths,
+            self._arithmetic,
+            previews=lambda: self._learner.previews,
+            events=self._stream.since,
+            name_of=self._name_of,
+        ).offer(self.operations)
         self._tasks = TaskOwner("node")
         self._steered = asyncio.Event()
         self._stop_asked = asyncio.Event()

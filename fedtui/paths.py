@@ -51,6 +51,11 @@ class RoomPaths:
         return self.contributions / f"round-{round_number:04d}.safetensors"
 
     @property
+    def exports(self) -> Path:
+        """What a person asked to be written: grids of pictures, adapters for other programs."""
+        return self.root / "exports"
+
+    @property
     def history(self) -> Path:
         """Loss points and previews of earlier rounds, for the screen after a restart."""
         return self.root / "history.json"
@@ -84,6 +89,11 @@ class Profile:
     def state(self) -> Path:
         """What the program remembers between runs."""
         return self.root / "state.json"
+
+    @property
+    def interface(self) -> Path:
+        """How the interface looks: what was chosen on its settings screen."""
+        return self.root / "interface.json"
 
     @property
     def lock(self) -> Path:

@@ -19,12 +19,14 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # before Textual is imported
 
+from fedtui.errors import FedtuiError
 from fedtui.tui.app import FedtuiApp
 from fedtui.tui.feed import ViewSource
+from fedtui.tui.look import Look
 from fedtui.tui.widgets.picture import Picture
 from fedtui.view import NodeView, from_json, to_json
 
@@ -64,6 +66,10 @@ class Still:
         """The recorded view."""
         return self._view
 
+    async def do(self, name: str, *, within_s: float, **arguments: Any) -> dict[str, Any]:
+        """A recorded view can do nothing."""
+        raise FedtuiError(f"a recorded view cannot {name!r}")
+
     async def stop(self) -> None:
         """Nothing runs."""
 
@@ -102,7 +108,7 @@ def record(view: NodeView, name: str, folder: Path) -> Path:
 async def draw(source: ViewSource, shot: Shot, theme: str) -> str:
     """One screen as SVG."""
     # Blocks: the fonts of most SVG viewers lack braille, or give it another width.
-    app = FedtuiApp(source, theme=theme, marker="block", pictures="quadrant")
+    app = FedtuiApp(source, look=Look(theme=theme, characters="blocks", pictures="quadrant"))
     async with app.run_test(size=(shot.columns, shot.lines)) as pilot:
         for key in ("", *shot.keys):
             if key:

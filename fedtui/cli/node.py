@@ -53,7 +53,7 @@ def attach() -> int:
     terminal.prepare(settings.load(profile).color)
     from fedtui.tui.app import run
 
-    return run(profile.control, quit_hint=QUIT_HINT, owns_room=False)
+    return run(profile.control, quit_hint=QUIT_HINT, owns_room=False, kept=profile.interface)
 
 
 def stop() -> None:

@@ -6,27 +6,27 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 
+from fedtui.tui.characters import AsciiFilter
 from fedtui.tui.feed import Feed, ViewSource
 from fedtui.tui.keymap import GLOBAL_KEYS, key_name
 from fedtui.tui.limits import ANSWER_S, MIN_COLUMNS, MIN_LINES, POLL_LOST_S, POLL_S, STOP_S
+from fedtui.tui.look import Look, read, write
 from fedtui.tui.messages import ViewChanged
-from fedtui.tui.screens.dashboard import DashboardScreen
+from fedtui.tui.places import PLACES
 from fedtui.tui.screens.help import HelpScreen
 from fedtui.tui.screens.quit import QuitScreen
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, LIGHT, THEMES, WALL
-
-if TYPE_CHECKING:
-    from fedtui.tui.pixels import Mode
-    from fedtui.tui.widgets.lossplot import Marker
 
 TERMINATED = 143
 HUNG_UP = 129
@@ -39,16 +39,21 @@ class FedtuiApp(App[None]):
     """One node on a screen.
 
     ``owns_room``: quitting ends the node behind ``source``, and asks first while a round runs.
-    ``quit_hint``: one sentence on what quitting does here. ``pictures`` and ``marker`` choose how
-    pictures and the loss are drawn; None takes what the terminal's colours allow.
+    ``quit_hint``: one sentence on what quitting does here. ``kept`` is the file in which the look
+    is kept; changes of ``look`` are lost without one.
     """
 
     TITLE = "fedtui"
     CSS_PATH: ClassVar[list[str | PurePath]] = [
         STYLES / "base.tcss",
         STYLES / "dashboard.tcss",
+        STYLES / "places.tcss",
         STYLES / "dialogs.tcss",
     ]
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        place.id: place.open for place in PLACES
+    }
+    DEFAULT_MODE = PLACES[0].id
     BINDINGS = GLOBAL_KEYS
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
@@ -59,29 +64,50 @@ class FedtuiApp(App[None]):
         *,
         quit_hint: str = "",
         owns_room: bool = False,
-        theme: str = DARK.name,
-        pictures: Mode | None = None,
-        marker: Marker = "braille",
+        look: Look | None = None,
+        kept: Path | None = None,
     ) -> None:
         super().__init__()
-        self._source = source
+        self.source = source
         self._quit_hint = quit_hint
         self._owns_room = owns_room
-        self._pictures: Mode | None = pictures
-        self._marker: Marker = marker
+        self._kept = kept
+        self.look = look or read(kept)
         self.feed = Feed()
         self.animation_level = "none"
         for known in THEMES:
             self.register_theme(known)
-        self.theme = theme
+        self._ascii = AsciiFilter(enabled=False)
+        self._filters.append(self._ascii)
+        self._apply(self.look)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Inks that the library's own themes do not define."""
         return dict(FALLBACK_VARIABLES)
 
-    def get_default_screen(self) -> Screen[None]:
-        """The dashboard."""
-        return DashboardScreen(self._pictures, self._marker)
+    def change_look(self, **changes: Any) -> None:
+        """Applies a choice at once and keeps it; a disk that refuses is told, not suffered."""
+        self.look = replace(self.look, **changes)
+        self._apply(self.look)
+        try:
+            write(self._kept, self.look)
+        except OSError as error:
+            self.notify(
+                f"{error.strerror or error}: it lasts until you leave.",
+                title="The choice cannot be kept",
+                severity="warning",
+                markup=False,
+            )
+
+    def _apply(self, look: Look) -> None:
+        self.theme = look.theme if look.theme in self.available_themes else DARK.name
+        self.set_keymap(look.keys)
+        self._ascii.enabled = look.characters == "ascii"
+        for screen in self.screen_stack if self._running else ():
+            screen.set_class(look.density == "compact", "-compact")
+            screen.refresh(layout=True)
+            for widget in screen.walk_children(Widget):
+                widget.notify_style_update()
 
     def on_mount(self) -> None:
         """Starts to listen to the node and to signals."""
@@ -95,7 +121,7 @@ class FedtuiApp(App[None]):
 
     async def on_unmount(self) -> None:
         """Lets go of the node."""
-        await self._source.close()
+        await self.source.close()
 
     def _signalled(self, code: int) -> None:
         self.exit(return_code=code)
@@ -105,7 +131,7 @@ class FedtuiApp(App[None]):
         heard = monotonic()
         while True:
             try:
-                feed = Feed(await asyncio.wait_for(self._source.view(), ANSWER_S))
+                feed = Feed(await asyncio.wait_for(self.source.view(), ANSWER_S))
                 heard = monotonic()
             except Exception as error:  # whatever it is, it is shown, and the node asked again
                 reason = str(error) or type(error).__name__
@@ -116,14 +142,29 @@ class FedtuiApp(App[None]):
     def on_view_changed(self, message: ViewChanged) -> None:
         """Hands the feed to every screen that shows it."""
         self.feed = message.feed
+        self._hand_on()
+
+    def _hand_on(self) -> None:
         for screen in self.screen_stack:
             if hasattr(screen, "feed"):
-                screen.feed = message.feed
+                screen.feed = self.feed
+
+    async def action_place(self, place: str) -> None:
+        """Shows one of the places; what was open over it is still there."""
+        if len(self.screen_stack) > 1 and isinstance(self.screen, ModalScreen):
+            return
+        await self.switch_mode(place)
+        self.screen.set_class(self.look.density == "compact", "-compact")
+        self._hand_on()
 
     def action_help(self) -> None:
         """Explains the keys of the screen on show."""
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen.active_bindings, self._quit_hint))
+
+    def action_palette(self) -> None:
+        """Opens the palette without ctrl; Textual's own key for it stays."""
+        self.action_command_palette()
 
     async def action_quit(self) -> None:
         """Leaves; asks first when that would end a room in the middle of a round."""
@@ -152,7 +193,7 @@ class FedtuiApp(App[None]):
     async def _stop_and_exit(self) -> None:
         # A node that cannot be told to stop must not keep a person from leaving.
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._source.stop(), STOP_S)
+            await asyncio.wait_for(self.source.stop(), STOP_S)
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
@@ -169,24 +210,36 @@ class FedtuiApp(App[None]):
                 told.add(binding.tooltip)
                 run = partial(self.call_later, self.run_action, binding.action, screen)
                 yield SystemCommand(binding.tooltip, f"Key {key_name(binding)}", run)
+        for place in PLACES:
+            if place.id != self.current_mode:
+                show = partial(self.call_later, self.action_place, place.id)
+                yield SystemCommand(f"To the screen {place.name}", f"Key {place.key}", show)
         yield SystemCommand("Keys and words", "Key ?", self.action_help)
         for theme, name in ((DARK, "dark"), (LIGHT, "light"), (WALL, "wall, high contrast")):
             if self.theme != theme.name:
-                change = partial(setattr, self, "theme", theme.name)
+                change = partial(self.change_look, theme=theme.name)
                 yield SystemCommand(f"Theme: {name}", "Change the colours", change)
         ends = self._owns_room and not self.feed.lost
         told_so = "Ends the node on this machine" if ends else "The node keeps running"
         yield SystemCommand("Quit", f"{told_so}. Key q", self.action_quit)
 
 
-def run(control: Path, *, quit_hint: str = "", owns_room: bool = False) -> int:
+def run(
+    control: Path,
+    *,
+    quit_hint: str = "",
+    owns_room: bool = False,
+    kept: Path | None = None,
+) -> int:
     """Shows the node behind the control socket ``control`` until the person leaves.
+
+    ``kept`` is where the look is kept.
 
     Returns the exit code: 0, or 129 or 143 when a signal ended it.
     """
     from fedtui.control.client import ControlClient
 
-    app = FedtuiApp(ControlClient(control), quit_hint=quit_hint, owns_room=owns_room)
+    app = FedtuiApp(ControlClient(control), quit_hint=quit_hint, owns_room=owns_room, kept=kept)
     app.run()
     if quit_hint and not owns_room:
         print(quit_hint, file=sys.stderr)

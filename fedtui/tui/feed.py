@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedtui.view import NodeView
 
@@ -16,6 +16,13 @@ class ViewSource(Protocol):
 
         Raises:
             Exception: of any kind when there is no node to ask; its text is shown.
+        """
+
+    async def do(self, name: str, *, within_s: float, **arguments: Any) -> dict[str, Any]:
+        """Runs an operation (:mod:`fedtui.control.operations`) and returns its result.
+
+        Raises:
+            Exception: with ``title``, ``cause`` and ``remedy`` where it comes from a node.
         """
 
     async def stop(self) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
+from fedtui.tui.places import PLACES
+
 
 def key(
     keys: str,
@@ -42,10 +44,30 @@ def key_name(binding: Binding) -> str:
     return binding.key_display or PRINTED.get(binding.key, binding.key)
 
 
+TO_PLACES: list[BindingType] = [
+    key(
+        {",": "comma", "D": "D,f12"}.get(place.key, place.key),
+        f"place('{place.id}')",
+        place.name,
+        f"To the screen {place.name}",
+        f"app.place.{place.id}",
+        display=place.key,
+    )
+    for place in PLACES
+]
+
 GLOBAL_KEYS: list[BindingType] = [
+    *TO_PLACES,
     key("question_mark", "help", "Help", "Keys and words", "app.help", show=True, display="?"),
     key("f1", "help", "Help", "Keys and words", "app.help.f1"),
+    key("colon", "palette", "Commands", "All commands by name", "app.palette", display=":"),
     key("q", "quit", "Quit", "Leave the interface", "app.quit", show=True),
+]
+
+SCREEN_KEYS: list[BindingType] = [
+    key("escape", "back", "Back", "Back, or to the dashboard", "place.back", display="esc"),
+    key("f", "full", "Full", "Give the focused panel the whole screen", "place.full"),
+    key("y", "copy", "Copy", "Copy the value under the focus", "place.copy"),
 ]
 
 BACK_KEYS: list[BindingType] = [
@@ -72,8 +94,6 @@ DASHBOARD_KEYS: list[BindingType] = [
         display="]",
     ),
     key("f", "full", "Full", "Give the focused panel the whole screen", "dash.full", show=True),
-    key("e", "events", "Events", "Show all events", "dash.events", show=True),
-    key("y", "copy", "Copy", "Copy the value under the focus", "dash.copy"),
     key("o", "outside", "Open", "Open the newest picture in a viewer", "dash.open"),
 ]
 
@@ -97,14 +117,10 @@ LARGE_KEYS: list[BindingType] = [
         "large.compare",
         show=True,
     ),
+    key("a", "play", "Play", "Show round after round by itself", "large.play", show=True),
     key("o", "outside", "Open", "Open the picture in a viewer", "large.open", show=True),
     key("y", "copy", "Copy path", "Copy the picture's path", "large.copy", show=True),
     key("space", "back", "Back", "Back to the dashboard", "large.back"),
-]
-
-EVENT_KEYS: list[BindingType] = [
-    key("y", "copy", "Copy", "Copy the newest event in view", "events.copy", show=True),
-    key("e", "back", "Back", "Back to the dashboard", "events.back"),
 ]
 
 LIST_KEYS: list[BindingType] = [
@@ -114,6 +130,43 @@ LIST_KEYS: list[BindingType] = [
     key("pagedown", "page(1)", "Page down", "A page down", "list.pagedown"),
     key("home,g", "move(-1000000)", "First", "To the first", "list.first"),
     key("end,G", "move(1000000)", "Last", "To the last", "list.last"),
+    key("enter", "open", "Open", "Open what is under the cursor", "list.open"),
+]
+
+GALLERY_KEYS: list[BindingType] = [
+    key("left,h", "round(-1)", "Round", "The round before", "gallery.earlier", display="←"),
+    key("right,l", "round(1)", "Round", "The round after", "gallery.later", show=True),
+    key("up,k", "prompt(-1)", "Previous prompt", "The prompt before", "gallery.previous"),
+    key("down,j", "prompt(1)", "Prompt", "The prompt after", "gallery.next", show=True),
+    key("space,enter", "enlarge", "Large", "Show the picture large", "gallery.large", show=True),
+    key("p", "pin", "Pin", "Compare with this round from now on", "gallery.pin", show=True),
+    key(
+        "c",
+        "compare",
+        "Compare",
+        "Swap with the pinned round in the same place",
+        "gallery.compare",
+        show=True,
+    ),
+    key("a", "play", "Play", "Show round after round by itself", "gallery.play", show=True),
+    key("e", "export", "Export", "Save all pictures in one labelled file", "gallery.export"),
+    key("o", "outside", "Open", "Open the picture in a viewer", "gallery.open"),
+]
+
+LOG_KEYS: list[BindingType] = [
+    key(
+        "slash",
+        "find",
+        "Filter",
+        "Only lines with a text; ! at its start: without it",
+        "logs.find",
+        show=True,
+        display="/",
+    ),
+    key("l", "level", "Level", "Only lines of at least this level", "logs.level", show=True),
+    key("s", "source", "Source", "Another log", "logs.source", show=True),
+    key("t", "tail", "Newest", "To the newest line, and follow it", "logs.tail", show=True),
+    key("L", "path", "Copy path", "Copy where the log lies", "logs.path"),
 ]
 
 SCROLL_KEYS: list[BindingType] = [

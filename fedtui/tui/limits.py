@@ -28,3 +28,17 @@ PICTURE_PIXELS: Final = 64 << 20
 """A file that claims more pixels than this is not opened."""
 PICTURE_RETRY_S: Final = 1.0
 """Between looks at a picture that could not be read."""
+
+OPERATION_S: Final = 60.0
+"""An operation of the node that says nothing for so long has failed."""
+ERROR_SHOWN_S: Final = 12.0
+"""Long enough to read what happened, why, and what to do."""
+
+SLIDE_S: Final = 2.5
+"""A picture of a slideshow."""
+GRID_PICTURES: Final = 24
+"""Pictures on the gallery at once."""
+LOG_LINES: Final = 50_000
+"""Lines of a log kept for scrolling; older ones are in the file."""
+LOG_POLL_S: Final = 0.5
+"""Between two looks at a log that is on the screen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from textual.message import Message
 from textual.strip import Strip
@@ -35,3 +36,21 @@ class PictureOpened(Message):
     """Somebody wants to see the preview of this round large."""
 
     round: int
+
+
+@dataclass
+class Answered(Message):
+    """An operation of the node has given its result."""
+
+    operation: str
+    result: dict[str, Any]
+
+
+@dataclass
+class Refused(Message):
+    """An operation came to nothing: what happened, why, and what to do."""
+
+    operation: str
+    title: str
+    cause: str = ""
+    remedy: str = ""

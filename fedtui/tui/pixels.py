@@ -18,7 +18,7 @@ from fedtui.tui.limits import PICTURE_PIXELS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Mode = Literal["quadrant", "half", "dithered"]
+Mode = Literal["quadrant", "half", "dithered", "shades"]
 RGB: TypeAlias = tuple[int, int, int]
 Cell: TypeAlias = tuple[str, RGB, RGB]
 """A character, its ink and its paper."""
@@ -28,6 +28,8 @@ QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 MEMBERS = tuple(tuple(bits >> i & 1 for i in range(4)) for bits in range(16))
 """Which of the four pixels are ink, by bits."""
 UPPER_HALF = "▀"
+SHADES = " .:-=+*#%@"
+"""From dark to bright."""
 FLAT = 8
 """A cell whose channels differ by no more than this is painted in one colour."""
 
@@ -83,6 +85,8 @@ def render(image: Image, box: Box, mode: Mode) -> list[list[Cell]]:
     small = image.resize((across, 2 * fit.rows), pillow.Resampling.BICUBIC)
     if mode == "dithered":
         small = dither(small)
+    if mode == "shades":
+        return shades(image.resize((fit.columns, fit.rows), pillow.Resampling.BICUBIC))
     return quadrants(small) if mode == "quadrant" else halves(small)
 
 
@@ -114,6 +118,21 @@ def halves(image: Image) -> list[list[Cell]]:
         ]
         for y in range(0, image.height, 2)
     ]
+
+
+def shades(image: Image) -> list[list[Cell]]:
+    """One pixel per cell, a letter of its brightness in its colour: for ASCII terminals."""
+    data, width = image.tobytes(), image.width
+    rows = []
+    for y in range(image.height):
+        row: list[Cell] = []
+        for x in range(width):
+            i = 3 * (y * width + x)
+            colour = (data[i], data[i + 1], data[i + 2])
+            bright = (299 * colour[0] + 587 * colour[1] + 114 * colour[2]) // 1000
+            row.append((SHADES[bright * len(SHADES) // 256], colour, (0, 0, 0)))
+        rows.append(row)
+    return rows
 
 
 def quadrants(image: Image) -> list[list[Cell]]:

@@ -15,8 +15,8 @@ from tui_scenarios import ADAPTER, ScriptedSource, done, identity, loading, trai
 
 from fedtui.tui import keymap
 from fedtui.tui.app import FedtuiApp
+from fedtui.tui.look import Look
 from fedtui.tui.screens.dashboard import DashboardScreen
-from fedtui.tui.screens.events import EventsScreen
 from fedtui.tui.screens.help import HelpScreen
 from fedtui.tui.screens.large import LargeScreen
 from fedtui.tui.screens.quit import QuitScreen
@@ -235,16 +235,6 @@ async def test_f_gives_the_focused_panel_the_screen_and_takes_it_back(
         assert widget.size == before
 
 
-async def test_e_shows_all_events(folder: Path) -> None:
-    async with shown(training(folder), (80, 24)) as (pilot, app, _source):
-        await pilot.press("e")
-        await pilot.pause()
-        assert isinstance(app.screen, EventsScreen)
-        assert "pierre is LOST" in text(app)
-        await pilot.press("e")
-        assert isinstance(app.screen, DashboardScreen)
-
-
 async def test_y_copies_what_the_focus_is_on_and_shows_it(folder: Path) -> None:
     view = training(folder)
     async with shown(view) as (pilot, app, _source):
@@ -262,9 +252,6 @@ async def test_y_copies_what_the_focus_is_on_and_shows_it(folder: Path) -> None:
         assert app.clipboard == f"{view.losses[-1].loss:.6f}"
         app.screen.query_one(EventList).focus()
         await pilot.press("y")
-        await pilot.pause()
-        assert app.clipboard == view.events[-1].text
-        await pilot.press("e", "y")
         await pilot.pause()
         assert app.clipboard == view.events[-1].text
 
@@ -348,7 +335,7 @@ async def test_the_palette_offers_what_is_possible_now(folder: Path) -> None:
         early = {command.title for command in app.get_system_commands(app.screen)}
         assert "Show the newest picture large" not in early
         assert "Theme: dark" not in early
-        assert {"Theme: light", "Quit", "Keys and words", "Show all events"} <= early
+        assert {"Theme: light", "Quit", "Keys and words", "To the screen Gallery"} <= early
     async with shown(training(folder), owns_room=True) as (pilot, app, source):
         commands = {command.title: command for command in app.get_system_commands(app.screen)}
         assert "Ends the node" in commands["Quit"].help
@@ -389,10 +376,10 @@ async def test_the_footer_shows_few_keys_and_clips_none(folder: Path) -> None:
     for size in ((60, 16), (80, 24)):
         async with shown(training(folder), size) as (_, app, _source):
             footer = text(app).splitlines()[-1]
-            assert " ".join(footer.split()) == "space Large ] Prompt f Full e Events ? Help q Quit"
+            assert " ".join(footer.split()) == "f Full space Large ] Prompt ? Help q Quit"
 
 
 async def test_every_theme_draws(folder: Path) -> None:
     for theme in ("fedtui", "fedtui-light", "fedtui-wall", "textual-dark", "ansi-dark"):
-        async with shown(replace(training(folder)), theme=theme) as (_, app, _source):
+        async with shown(replace(training(folder)), look=Look(theme=theme)) as (_, app, _source):
             assert "lena (you)" in text(app)

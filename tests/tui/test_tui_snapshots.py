@@ -47,7 +47,7 @@ def test_the_dashboard_looks_as_it_did(
     )
 
 
-@pytest.mark.parametrize("keys", [("question_mark",), ("q",), ("space",), ("e",)], ids="-".join)
+@pytest.mark.parametrize("keys", [("question_mark",), ("q",), ("space",)], ids="-".join)
 def test_the_other_screens_look_as_they_did(
     snap_compare: Any, folder: Path, keys: tuple[str, ...]
 ) -> None:

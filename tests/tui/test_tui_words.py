@@ -18,10 +18,11 @@ from fedtui.tui.lines import Line, cut_path, width_of
 from fedtui.tui.outside import opener
 from fedtui.tui.widgets.banner import banner
 from fedtui.tui.widgets.lossplot import boundaries, plot
-from fedtui.tui.widgets.peertable import COLUMNS, fitted, needed
+from fedtui.tui.widgets.peertable import COLUMNS
 from fedtui.tui.widgets.picturerow import arrangement, chosen, recipes
 from fedtui.tui.widgets.statusline import status
 from fedtui.tui.widgets.stepper import people_line, steps, steps_line
+from fedtui.tui.widgets.table import fitted, needed
 from fedtui.tui.wording import PEER_SIGNS, PHASE_SIGNS, ago, clock, loss, rtt
 from fedtui.view import CommitView, InputView, LossPoint, PeerState, Phase, PreviewView
 
@@ -99,7 +100,7 @@ def test_the_most_urgent_thing_is_said_first(tmp_path: Path) -> None:
 
 def test_columns_never_exceed_the_table() -> None:
     for width in range(1, 260):
-        columns = fitted(width)
+        columns = fitted(COLUMNS, width)
         assert columns[0][0] is COLUMNS[0]
         assert sum(w for _, w in columns) + 2 * (len(columns) - 1) <= max(width, 4)
         for peer in peers(8):
@@ -108,7 +109,7 @@ def test_columns_never_exceed_the_table() -> None:
 
 
 def test_a_wide_table_shows_everything() -> None:
-    assert len(fitted(needed(list(COLUMNS)))) == len(COLUMNS)
+    assert len(fitted(COLUMNS, needed(COLUMNS))) == len(COLUMNS)
 
 
 def rows_of(height: int) -> int:

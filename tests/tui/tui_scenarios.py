@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
+from fedtui.errors import UsageError
 from fedtui.view import (
     CommitView,
     EventView,
@@ -39,6 +41,19 @@ class ScriptedSource:
         self.asked = 0
         self.stopped = False
         self.closed = False
+        self.done: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+
+    async def do(self, name: str, *, within_s: float, **arguments: Any) -> dict[str, Any]:
+        self.done.append((name, arguments))
+        answer = self.answers.get(name)
+        if callable(answer):
+            answer = answer(**arguments)
+        if answer is None:
+            raise UsageError(f"this node cannot {name!r}")
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
 
     async def view(self) -> NodeView:
         self.asked += 1

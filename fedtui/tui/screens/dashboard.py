@@ -6,23 +6,17 @@ from collections.abc import Iterator
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widgets import Footer
 
 from fedtui.tui.keymap import DASHBOARD_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import PictureOpened
 from fedtui.tui.outside import show_outside
-from fedtui.tui.pixels import Mode
-from fedtui.tui.screens.events import EventsScreen
 from fedtui.tui.screens.large import LargeScreen
 from fedtui.tui.screens.live import LiveScreen, Value, value_of
-from fedtui.tui.widgets.banner import Banner
 from fedtui.tui.widgets.eventlist import EventList
-from fedtui.tui.widgets.lossplot import LossPlot, Marker
+from fedtui.tui.widgets.lossplot import LossPlot
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.picturerow import GAP, MOST, PictureRow, arrangement
-from fedtui.tui.widgets.sizeplate import SizePlate
-from fedtui.tui.widgets.statusline import StatusLine
 from fedtui.tui.widgets.stepper import RoundStepper
 
 PEER_ROWS = ((20, 2), (24, 4), (34, 5), (44, 8), (52, 10))
@@ -62,31 +56,27 @@ class Workspace(Container):
 class DashboardScreen(LiveScreen):
     """Composes the panels and answers their keys."""
 
+    PLACE = "dash"
     BINDINGS = DASHBOARD_KEYS
     AUTO_FOCUS = "#pictures"
 
-    def __init__(self, mode: Mode | None, marker: Marker) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._mode: Mode | None = mode
         self.table = PeerTable(id="peers")
-        self.loss = LossPlot(marker, id="loss")
-        self.pictures = PictureRow(mode, id="pictures")
+        self.loss = LossPlot(id="loss")
+        self.pictures = PictureRow(id="pictures")
         self.workspace = Workspace(self.loss, self.pictures)
         self._could: tuple[bool, ...] = ()
 
-    def compose(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         """From the room as a whole to what happened last."""
         feed = DashboardScreen.feed
-        yield SizePlate()
-        yield StatusLine().data_bind(feed)
-        yield Banner().data_bind(feed)
         yield self.table.data_bind(feed)
         yield RoundStepper(id="round").data_bind(feed)
         self.loss.data_bind(feed)
         self.pictures.data_bind(feed)
         yield self.workspace
         yield EventList(id="events").data_bind(feed)
-        yield Footer(show_command_palette=False)
 
     def watch_feed(self) -> None:
         """Keeps the table as high as its rows and the footer true to what is possible."""
@@ -132,34 +122,22 @@ class DashboardScreen(LiveScreen):
             if prompt is not None:
                 self.pictures.choose(prompt)
 
-        screen = LargeScreen(self.feed, self.pictures.index, number, self._mode)
+        screen = LargeScreen(self.feed, self.pictures.index, number)
         self.app.push_screen(screen, returned)
 
     def action_prompt(self, step: int) -> None:
         """Shows another prompt."""
         self.pictures.action_prompt(step)
 
-    def action_full(self) -> None:
-        """Gives the focused panel the whole screen, or takes it back."""
-        if self.maximized:
-            self.minimize()
-            return
-        panel = self.focused or self.pictures
-        if self.maximize(panel, container=False):
-            panel.styles.width = panel.styles.height = "1fr"
+    def default_panel(self) -> PictureRow:
+        """The pictures."""
+        return self.pictures
 
     def minimize(self) -> None:
         """Puts the panel back to where it was."""
-        if self.maximized:
-            self.maximized.styles.clear_rule("width")
-            self.maximized.styles.clear_rule("height")
         super().minimize()
         self._fit()
         self.workspace.fit()
-
-    def action_events(self) -> None:
-        """Shows all events."""
-        self.app.push_screen(EventsScreen(self.feed))
 
     async def action_outside(self) -> None:
         """Opens the newest picture in a viewer, or says where it is."""

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 
 from fedtui.tui.keymap import BACK_KEYS, key, key_name
 from fedtui.tui.lines import Line, left, wrapped
-from fedtui.tui.widgets.page import Page
+from fedtui.tui.widgets.sheet import Sheet
 
 GLOSSARY = (
     ("room", "One federation: its members, base model, plan and history."),
@@ -49,7 +49,7 @@ HIDDEN = frozenset({"ctrl+c", "ctrl+q", "super+c", "tab", "shift+tab"})
 class HelpScreen(ModalScreen[None]):
     """A page over the screen it explains."""
 
-    AUTO_FOCUS = "Page"
+    AUTO_FOCUS = "Sheet"
     BINDINGS: ClassVar[list[BindingType]] = [
         *BACK_KEYS,
         key("question_mark,f1", "back", "Back", "Close the help", "help.close"),
@@ -63,7 +63,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One scrolling page."""
         with Vertical(id="help"):
-            page = Page(self._text)
+            page = Sheet(self._text)
             page.border_title = "Help"
             page.border_subtitle = "esc closes"
             yield page

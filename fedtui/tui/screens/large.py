@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import BACK_KEYS, LARGE_KEYS
+from fedtui.tui.limits import SLIDE_S
 from fedtui.tui.lines import Ink, Line, Span, centred, cut, plain, spread
 from fedtui.tui.outside import show_outside
-from fedtui.tui.pixels import Mode
 from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.picturerow import Recipe, recipes
 from fedtui.view import PreviewView
+
+Start = Literal["", "play", "compare"]
+"""What goes on from the beginning."""
 
 
 class Heading(Drawn):
@@ -73,13 +77,18 @@ class LargeScreen(Screen[int]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*BACK_KEYS, *LARGE_KEYS]
 
-    def __init__(self, feed: Feed, prompt: int, number: int, mode: Mode | None) -> None:
+    def __init__(
+        self, feed: Feed, prompt: int, number: int, *, against: int = 0, start: Start = ""
+    ) -> None:
         super().__init__()
+        self._against = against
+        self._start: Start = start
+        self._timer: Timer | None = None
         self._feed = feed
         self._prompt = prompt
         self._round = number
         self._before: int | None = None
-        self._picture = Picture(mode)
+        self._picture = Picture()
         self._heading = Heading()
         self._rounds = Rounds()
 
@@ -117,6 +126,10 @@ class LargeScreen(Screen[int]):
     def on_mount(self) -> None:
         """Shows the first picture."""
         self._show()
+        if self._start == "play":
+            self.action_play()
+        elif self._start == "compare":
+            self.action_compare()
 
     def _show(self) -> None:
         recipe, preview = self.recipe, self.preview
@@ -125,10 +138,11 @@ class LargeScreen(Screen[int]):
         self._picture.show(preview.path)
         prompts = len(recipes(self._feed.view)) if self._feed.view else 0
         at = f"   prompt {self._prompt % prompts + 1}/{prompts}" if prompts > 1 else ""
+        playing = "▶ playing  " if self._timer else ""
         what = "base model" if preview.round == 0 else f"after round {preview.round}"
         self._heading.show(
             ((recipe.prompt, "strong"), (f"   seed {recipe.seed}{at}", "muted")),
-            ((what, "accent" if preview.round else "text"),),
+            ((playing, "muted"), (what, "accent" if preview.round else "text")),
         )
         self._rounds.show(tuple(p.round for p in recipe.pictures), preview.round)
 
@@ -154,15 +168,34 @@ class LargeScreen(Screen[int]):
             self._show()
 
     def action_compare(self) -> None:
-        """Swaps between the base model's picture and the one on show."""
+        """Swaps between the round to compare with and the one on show."""
         if self.recipe is None or self.preview is None:
             return
-        first = self.recipe.pictures[0].round
+        first = self._against
         if self._before is None:
             self._before, self._round = self.preview.round, first
         else:
             self._round, self._before = self._before, None
         self._show()
+
+    def action_play(self) -> None:
+        """Starts or stops going through the rounds, then through the prompts."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        else:
+            self._timer = self.set_interval(SLIDE_S, self._advance)
+        self._show()
+
+    def _advance(self) -> None:
+        recipe, preview = self.recipe, self.preview
+        if recipe is None or preview is None:
+            return
+        if preview is not recipe.pictures[-1]:
+            self.action_round(1)
+            return
+        self._round = 0
+        self.action_prompt(1)
 
     async def action_outside(self) -> None:
         """Opens the picture in a viewer, or says where it is."""

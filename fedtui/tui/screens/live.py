@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
+from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
 
 from fedtui.tui.feed import Feed
+from fedtui.tui.keymap import SCREEN_KEYS
+from fedtui.tui.limits import ERROR_SHOWN_S, OPERATION_S
 from fedtui.tui.lines import plain
+from fedtui.tui.messages import Answered, Refused
+from fedtui.tui.widgets.banner import Banner
+from fedtui.tui.widgets.modebar import ModeBar
+from fedtui.tui.widgets.sizeplate import SizePlate
+from fedtui.tui.widgets.statusline import StatusLine
+from fedtui.view import NodeView
 
 Value: TypeAlias = tuple[str, str]
 """What something is, for the message, and its text."""
@@ -24,13 +36,69 @@ class Copyable(Protocol):
 
 
 class LiveScreen(Screen[None]):
-    """Receives every feed from the application and passes it to its widgets by data binding."""
+    """Receives every feed from the application and passes it to its widgets by data binding.
+
+    Subclasses compose what lies between the rows all screens share (:meth:`body`), and say in
+    ``PLACE`` which of :data:`~fedtui.tui.places.PLACES` they are.
+    """
+
+    PLACE: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = SCREEN_KEYS
 
     feed: reactive[Feed] = reactive(Feed, repaint=False)
 
-    def action_back(self) -> None:
-        """Returns to where this screen was opened."""
-        self.dismiss()
+    def compose(self) -> ComposeResult:
+        """Status and screens above, keys below."""
+        feed = LiveScreen.feed
+        yield SizePlate()
+        yield StatusLine().data_bind(feed)
+        yield ModeBar(self.PLACE)
+        yield Banner().data_bind(feed)
+        yield from self.body()
+        yield Footer(show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """The screen's own widgets."""
+        return iter(())
+
+    @property
+    def view(self) -> NodeView | None:
+        """The newest view, if there is one."""
+        return self.feed.view
+
+    def ask(self, operation: str, within_s: float = OPERATION_S, **arguments: Any) -> None:
+        """Asks the node to do something; :class:`Answered` or :class:`Refused` comes later."""
+        source = self.app.source  # type: ignore[attr-defined]
+
+        async def work() -> None:
+            try:
+                result = await source.do(operation, within_s=within_s, **arguments)
+            except Exception as error:
+                title = getattr(error, "title", "") or str(error) or type(error).__name__
+                cause, remedy = getattr(error, "cause", ""), getattr(error, "remedy", "")
+                self.post_message(Refused(operation, title, cause, remedy))
+            else:
+                self.post_message(Answered(operation, result))
+
+        self.run_worker(work(), group=operation, exclusive=True)
+
+    def on_refused(self, message: Refused) -> None:
+        """Says what came to nothing, why, and what to do."""
+        parts = [plain(part) for part in (message.cause, message.remedy) if part]
+        self.notify(
+            "\n".join(parts) or "No reason was given.",
+            title=plain(message.title),
+            severity="error",
+            timeout=ERROR_SHOWN_S,
+            markup=False,
+        )
+
+    async def action_back(self) -> None:
+        """Returns to where this screen was opened: the dashboard, if it is one of the places."""
+        if len(self.app.screen_stack) > 1:
+            self.dismiss()
+        else:
+            await self.run_action("app.place('dash')")
 
     def copy_values(self) -> Iterator[Value | None]:
         """What ``y`` may copy, the most wanted first."""
@@ -43,6 +111,26 @@ class LiveScreen(Screen[None]):
             copy(self, *found)
         else:
             self.notify("There is nothing to copy here yet.", severity="warning", markup=False)
+
+    def action_full(self) -> None:
+        """Gives the focused panel the whole screen, or takes it back."""
+        if self.maximized:
+            self.minimize()
+            return
+        panel = self.focused or self.default_panel()
+        if panel is not None and self.maximize(panel, container=False):
+            panel.styles.width = panel.styles.height = "1fr"
+
+    def default_panel(self) -> Widget | None:
+        """What becomes large when nothing has the focus."""
+        return None
+
+    def minimize(self) -> None:
+        """Puts the panel back to where it was."""
+        if self.maximized:
+            self.maximized.styles.clear_rule("width")
+            self.maximized.styles.clear_rule("height")
+        super().minimize()
 
 
 def value_of(widget: object) -> Value | None:

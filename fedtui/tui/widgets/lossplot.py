@@ -8,6 +8,7 @@ from typing import Literal
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Ink, Line, Span, plain
+from fedtui.tui.look import Look
 from fedtui.tui.widgets.drawn import Drawn, notice
 from fedtui.tui.wording import clock, loss
 from fedtui.view import LossPoint, NodeView, TrainerView
@@ -30,10 +31,6 @@ TALL = 7
 class LossPlot(Drawn, can_focus=True):
     """A curve of dots: eight to a cell in braille, four in blocks for fonts that lack braille."""
 
-    def __init__(self, marker: Marker = "braille", *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._marker: Marker = marker
-
     def draw(self, feed: Feed, width: int, height: int) -> Sequence[Line]:
         """The plot, or what will be here."""
         view = feed.view
@@ -45,7 +42,7 @@ class LossPlot(Drawn, can_focus=True):
         if not points:
             watching = view.role == "observer"
             return notice(WATCHING if watching else EMPTY, width, height)
-        return plot(points, width, height, self._marker)
+        return plot(points, width, height, marker_for(self.app))
 
     def copy_value(self) -> tuple[str, str] | None:
         """The newest loss."""
@@ -53,6 +50,12 @@ class LossPlot(Drawn, can_focus=True):
         if view is None or not view.losses:
             return None
         return "the newest loss", f"{view.losses[-1].loss:.6f}"
+
+
+def marker_for(app: object) -> Marker:
+    """Braille, unless the person's font lacks it."""
+    look: Look = getattr(app, "look", Look())
+    return "braille" if look.characters == "unicode" else "block"
 
 
 def title(view: NodeView) -> Line:

@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from rich.cells import cell_len
-from textual import events
-from textual.geometry import Region, Size
-from textual.strip import Strip
 
-from fedtui.tui.keymap import LIST_KEYS
-from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left, right
-from fedtui.tui.widgets.drawn import DrawnList, inked, notice, under
+from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left
+from fedtui.tui.widgets.table import Column, Table, number, one
 from fedtui.tui.wording import CROWN, NOTHING, ago, loss, name_of, peer_sign, rtt
 from fedtui.view import PeerView
 
 EMPTY = "Nobody here yet. Members appear when their machines and this one have found each other."
 CONNECTING = "Connecting to the node…"
-GUTTER = 2
-"""Cells between columns."""
-
-
-class Column(NamedTuple):
-    """A column: ``rank`` 0 is never dropped; it grows from ``least`` to ``most`` cells."""
-
-    title: str
-    rank: int
-    least: int
-    most: int
-    cell: Callable[[PeerView, int], Line]
-    flush_right: bool = False
-
-
-def one(text: str, width: int, ink: Ink = "text") -> Line:
-    """A cell of one span, at the left."""
-    return ((left(text, width), ink),)
-
-
-def number(text: str, width: int, ink: Ink = "text") -> Line:
-    """A cell of one span, at the right."""
-    return ((right(text, width), "faint" if text == NOTHING else ink),)
 
 
 def name_cell(peer: PeerView, width: int) -> Line:
@@ -83,7 +54,7 @@ def tick(yes: bool, width: int) -> Line:
     return ((left("✓", width), "ok") if yes else (left(NOTHING, width), "faint"),)
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[PeerView], ...] = (
     Column("  name", 0, 14, 30, name_cell),
     Column("state", 1, 9, 9, state_cell),
     Column("progress", 2, 12, 25, progress_cell),
@@ -107,159 +78,25 @@ def count_of(peer: PeerView) -> str:
     return NOTHING if peer.samples is None else f"{min(peer.samples, 9_999_999)}"
 
 
-@lru_cache(8)
-def fitted(width: int) -> tuple[tuple[Column, int], ...]:
-    """The columns that fit, each with its width; what is left over widens those that can grow."""
-    kept = list(COLUMNS)
-    while len(kept) > 1 and needed(kept) > width:
-        kept.remove(max(kept, key=lambda column: column.rank))
-    spare = width - needed(kept)
-    widths = [column.least for column in kept]
-    while spare > 0 and any(w < c.most for c, w in zip(kept, widths, strict=True)):
-        for i, column in enumerate(kept):
-            if spare and widths[i] < column.most:
-                widths[i] += 1
-                spare -= 1
-    # A window of a few cells still gets a name, only shorter.
-    widths[0] = min(widths[0], max(4, width))
-    return tuple(zip(kept, widths, strict=True))
+class PeerTable(Table[PeerView]):
+    """The members, me first."""
 
-
-def needed(columns: list[Column]) -> int:
-    """Cells that columns and gutters take at least."""
-    return sum(column.least for column in columns) + GUTTER * (len(columns) - 1)
-
-
-class PeerTable(DrawnList):
-    """Keeps its rows in place; a cell that changes repaints its row and no other."""
-
-    BINDINGS = LIST_KEYS
-    DEFAULT_CSS = "PeerTable { background: $background; }"
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._peers: tuple[PeerView, ...] = ()
-        self._drawn: dict[int, Line] = {}
-        self._cursor = 0
-        self._message = CONNECTING
+    def __init__(self, columns: Sequence[Column[PeerView]] = (), *, id: str | None = None) -> None:
+        super().__init__(columns or COLUMNS, lambda peer: peer.id, empty=CONNECTING, id=id)
 
     @property
     def peers(self) -> tuple[PeerView, ...]:
         """The rows, me first."""
-        return self._peers
-
-    @property
-    def selected(self) -> PeerView | None:
-        """The member under the cursor."""
-        return self._peers[self._cursor] if self._cursor < len(self._peers) else None
+        return tuple(self.rows)
 
     def watch_feed(self) -> None:
         """Repaints the rows in view that read differently now."""
         view = self.feed.view
-        chosen = self.selected
-        fresh = len(self._peers)
-        self._peers = tuple(sorted(view.peers, key=lambda p: not p.me)) if view else ()
-        self._message = EMPTY if view else CONNECTING
-        ids = [peer.id for peer in self._peers]
-        if chosen and chosen.id in ids:
-            self._cursor = ids.index(chosen.id)
-        self._cursor = min(self._cursor, max(0, len(ids) - 1))
-        self.entitle(self._title())
-        if fresh != len(ids):
-            self._measure()
-            self.refresh()
-            return
-        self._refresh_changed()
-
-    def _title(self) -> Line:
-        if not self._peers:
-            return (("Peers", "muted"),)
-        words: list[Span] = [("Peers ", "muted"), (f"{len(self._peers)}", "text")]
-        tally = Counter(peer_sign(peer).word for peer in self._peers)
-        told: tuple[tuple[str, str, Ink], ...] = (
-            ("TRAIN", "training", "accent"),
-            ("SUSPECT", "suspect", "warning"),
-            ("LOST", "lost", "error"),
-            ("LEFT", "left", "muted"),
-            ("UNSEEN", "not seen yet", "muted"),
+        self.fill(
+            tuple(sorted(view.peers, key=lambda p: not p.me)) if view else (),
+            EMPTY if view else CONNECTING,
         )
-        for state, word, ink in told:
-            if tally[state]:
-                words += [DOT, (f"{tally[state]} {word}", ink)]
-        return tuple(words)
-
-    def _measure(self) -> None:
-        width, height = self.room
-        self.virtual_size = Size(width, len(self._peers) + 1 if self._peers else height)
-
-    def on_resize(self) -> None:
-        """Chooses the columns for the new width."""
-        self._measure()
-        self.refresh()
-
-    def _visible(self) -> range:
-        first = self.scroll_offset.y
-        return range(first, min(len(self._peers), first + max(0, self.room.height - 1)))
-
-    def _refresh_changed(self) -> None:
-        changed = [row for row in self._visible() if self._drawn.get(row) != self._line(row)]
-        top = 1 - self.scroll_offset.y
-        if changed:
-            self.refresh(*(Region(0, row + top, self.room.width, 1) for row in changed))
-
-    def _line(self, row: int) -> Line:
-        spans: list[Span] = []
-        for column, width in fitted(self.room.width):
-            if spans:
-                spans.append((" " * GUTTER, "text"))
-            spans.extend(column.cell(self._peers[row], width))
-        return tuple(spans)
-
-    def render_line(self, y: int) -> Strip:
-        """The header stays; below it the rows that the scroll position shows."""
-        width, height = self.room
-        if not self._peers:
-            lines = notice(self._message, width, height)
-            return inked(self, lines[y] if y < len(lines) else (), width)
-        if y == 0:
-            return inked(self, header(fitted(width)), width)
-        row = self.scroll_offset.y + y - 1
-        if row >= len(self._peers):
-            return inked(self, (), width)
-        line = self._drawn[row] = self._line(row)
-        strip = inked(self, line, width)
-        if row == self._cursor and self.has_focus:
-            return under(strip, self.get_component_rich_style("list--cursor", partial=True))
-        return strip
-
-    def action_move(self, rows: int) -> None:
-        """Moves the cursor; a step beyond an end stays at the end."""
-        self._cursor = max(0, min(len(self._peers) - 1, self._cursor + rows))
-        page = max(1, self.room.height - 1)
-        top = self.scroll_offset.y
-        if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False, immediate=True)
-        elif self._cursor >= top + page:
-            self.scroll_to(y=self._cursor - page + 1, animate=False, immediate=True)
-        self.refresh()
-
-    def action_page(self, pages: int) -> None:
-        """Moves the cursor by as many rows as are in view."""
-        self.action_move(pages * max(1, self.room.height - 1))
-
-    def on_focus(self) -> None:
-        """Shows the cursor."""
-        self.refresh()
-
-    def on_blur(self) -> None:
-        """Hides the cursor."""
-        self.refresh()
-
-    def on_click(self, event: events.Click) -> None:
-        """Selects the row under the pointer."""
-        offset = event.get_content_offset(self)
-        if offset is not None and offset.y > 0:
-            self.action_move(self.scroll_offset.y + offset.y - 1 - self._cursor)
+        self.entitle(title(self.rows))
 
     def copy_value(self) -> tuple[str, str] | None:
         """The whole id of the member under the cursor: the short one is for eyes only."""
@@ -267,13 +104,20 @@ class PeerTable(DrawnList):
         return (f"the id of {name_of(peer)}", peer.id) if peer else None
 
 
-def header(columns: Iterable[tuple[Column, int]]) -> Line:
-    """The names of the columns, aligned as their cells are."""
-    spans: list[Span] = []
-    for column, width in columns:
-        if spans:
-            spans.append((" " * GUTTER, "text"))
-        text = column.title
-        pad = " " * (width - len(text))
-        spans.append((pad + text if column.flush_right else text + pad, "faint"))
-    return tuple(spans)
+def title(peers: Sequence[PeerView]) -> Line:
+    """How many there are, and of the remarkable states how many."""
+    if not peers:
+        return (("Peers", "muted"),)
+    words: list[Span] = [("Peers ", "muted"), (f"{len(peers)}", "text")]
+    tally = Counter(peer_sign(peer).word for peer in peers)
+    told: tuple[tuple[str, str, Ink], ...] = (
+        ("TRAIN", "training", "accent"),
+        ("SUSPECT", "suspect", "warning"),
+        ("LOST", "lost", "error"),
+        ("LEFT", "left", "muted"),
+        ("UNSEEN", "not seen yet", "muted"),
+    )
+    for state, word, ink in told:
+        if tally[state]:
+            words += [DOT, (f"{tally[state]} {word}", ink)]
+    return tuple(words)

@@ -18,6 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from fedtui.tui.limits import PICTURE_RETRY_S, PICTURES_CACHED
 from fedtui.tui.lines import Line, centred, cut, wrapped
+from fedtui.tui.look import Look
 from fedtui.tui.messages import PictureRendered
 from fedtui.tui.pixels import RGB, Box, Cell, Mode, PictureError, load, render
 from fedtui.tui.widgets.drawn import INK_CLASSES, INK_CSS, inked
@@ -40,9 +41,8 @@ class Picture(Widget):
     COMPONENT_CLASSES: ClassVar[set[str]] = set(INK_CLASSES)
     DEFAULT_CSS = f"Picture {{ {INK_CSS} }}"
 
-    def __init__(self, mode: Mode | None = None, *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._mode = mode
         self._path = ""
         self._wanted: Key | None = None
         self._strips: tuple[Strip, ...] = ()
@@ -80,11 +80,16 @@ class Picture(Widget):
 
     def _ask(self) -> None:
         width, height = self.size
+        mode = self._fitting_mode()
         if not self._path or not width or not height:
+            return
+        if mode is None:
+            self._reason = "pictures are off in the settings; o opens the file"
+            self.refresh()
             return
         ground = self.background_colors[1]
         background = (ground.r, ground.g, ground.b)
-        key = Key(self._path, width, height, self._mode or self._fitting_mode(), background)
+        key = Key(self._path, width, height, mode, background)
         if key == self._wanted:
             return
         self._wanted = key
@@ -97,7 +102,15 @@ class Picture(Widget):
             exit_on_error=False,
         )
 
-    def _fitting_mode(self) -> Mode:
+    def _fitting_mode(self) -> Mode | None:
+        """What the person chose, or what the terminal's colours and characters allow."""
+        look: Look = getattr(self.app, "look", Look())
+        if look.pictures == "off":
+            return None
+        if look.pictures != "auto":
+            return look.pictures
+        if look.characters == "ascii":
+            return "shades"
         deep = self.app.console.color_system in ("truecolor", None)
         return "quadrant" if deep else "dithered"
 

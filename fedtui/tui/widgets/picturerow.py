@@ -13,7 +13,6 @@ from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import PICTURE_KEYS
 from fedtui.tui.lines import Line, centred, cut_words, plain
 from fedtui.tui.messages import PictureOpened
-from fedtui.tui.pixels import Mode
 from fedtui.tui.widgets.drawn import Drawn, Titled, notice
 from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.wording import clock
@@ -105,9 +104,9 @@ class Frame(Vertical):
     Frame > Label { height: 1; }
     """
 
-    def __init__(self, mode: Mode | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.picture = Picture(mode)
+        self.picture = Picture()
         self.caption = Caption()
         self.round = 0
 
@@ -116,14 +115,16 @@ class Frame(Vertical):
         yield self.picture
         yield self.caption
 
-    def show(self, preview: PreviewView, rows: int, newest: bool) -> None:
+    def show(
+        self, preview: PreviewView, rows: int, newest: bool, label: Line | None = None
+    ) -> None:
         """Shows ``preview`` in ``rows`` rows of cells."""
         self.round = preview.round
         for widget in (self.picture, self.caption):
             widget.styles.width = 2 * rows
         self.picture.styles.height = rows
         self.picture.show(preview.path)
-        self.caption.show(label_of(preview, newest, 2 * rows))
+        self.caption.show(label or label_of(preview, newest, 2 * rows))
 
     def on_click(self, event: events.Click) -> None:
         """A picture that is clicked becomes large."""
@@ -173,9 +174,9 @@ class PictureRow(Horizontal, Titled, can_focus=True):
 
     feed: reactive[Feed] = reactive(Feed, repaint=False, init=False)
 
-    def __init__(self, mode: Mode | None = None, *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._frames = [Frame(mode) for _ in range(MOST)]
+        self._frames = [Frame() for _ in range(MOST)]
         self._hint = Hint()
         self._index = 0
 

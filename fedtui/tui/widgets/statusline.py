@@ -88,15 +88,13 @@ def phase_words(feed: Feed) -> Line:
 
 
 def time_words(feed: Feed) -> Line:
-    """Time left where there is a deadline, else time taken."""
+    """Time taken. A deadline is no estimate of when a round ends, so it is not shown here."""
     assert feed.view is not None
     now = feed.view.round
     if feed.lost or feed.view.trainer.state in ("failed", "loading"):
         return ()
     if now.phase in ("IDLE", "DONE", "FAILED"):
         return ()
-    if now.deadline_in_s is not None:
-        return ((f"{clock(now.deadline_in_s)} left", "text"),)
     return ((clock(now.elapsed_s), "text"),)
 
 

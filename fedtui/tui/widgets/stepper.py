@@ -8,7 +8,7 @@ from fedtui.tui.feed import Feed
 from fedtui.tui.lines import DOT, Ink, Line, joined, listed, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import CROWN, clock, names_by_id, short_id
-from fedtui.view import CommitView, NodeView
+from fedtui.view import CommitView, NodeView, RoundView
 
 STEPS = ("TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW")
 
@@ -142,10 +142,14 @@ def people_line(view: NodeView, width: int) -> Line:
         parts.append(((resting(view), "muted"),))
     while len(parts) > 1 and width_of(joined(parts)) > width:
         parts.pop()
-    took: Line = ()
-    if now.phase not in ("IDLE", "DONE", "FAILED") and now.deadline_in_s is not None:
-        took = ((f"{clock(now.elapsed_s)} so far", "muted"),)
-    return spread(joined(parts, DOT), took, width)
+    return spread(joined(parts, DOT), waiting_words(now), width)
+
+
+def waiting_words(now: RoundView) -> Line:
+    """How long the room waits for contributions at most: a limit, and no estimate."""
+    if now.phase not in ("TRAIN", "COLLECT") or now.deadline_in_s is None:
+        return ()
+    return ((f"waits {clock(now.deadline_in_s)} more at most", "muted"),)
 
 
 def resting(view: NodeView) -> str:

@@ -1,0 +1,145 @@
+"""Operations that only show: the previews in one picture, and the logs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fedtui.control.operations import Operations, Result
+from fedtui.errors import FedtuiError
+from fedtui.events import Event, sentence
+from fedtui.limits import LOG_CHUNK_BYTES, LOG_TAIL_BYTES
+from fedtui.paths import Profile, RoomPaths
+from fedtui.training import TrainerProcess
+from fedtui.view import PreviewView
+from trainer.protocol import ContactSheet, SheetRow
+
+Source = Literal["events", "node", "trainer", "arithmetic"]
+LEVELS = {"DEBUG": "debug", "WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
+
+
+@dataclass(frozen=True)
+class ExportGrid:
+    """All previews: a row per prompt and seed, a column per round."""
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """Lines of a log after the position ``after``; -1 starts near the end of a file."""
+
+    source: Source
+    after: int = -1
+
+
+class Showing:
+    """Adds its operations to a node's."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        room: RoomPaths,
+        arithmetic: TrainerProcess,
+        *,
+        previews: Callable[[], Sequence[PreviewView]],
+        events: Callable[[int], list[Event]],
+        name_of: Callable[[str], str],
+    ) -> None:
+        self._profile = profile
+        self._room = room
+        self._arithmetic = arithmetic
+        self._previews = previews
+        self._events = events
+        self._name_of = name_of
+
+    def offer(self, operations: Operations) -> None:
+        """Makes the operations known."""
+        operations.add("export_grid", ExportGrid, self.export_grid)
+        operations.add("read_log", ReadLog, self.read_log)
+
+    async def export_grid(self, asked: ExportGrid) -> Result:
+        """Result: ``{"path"}``. Raises :class:`FedtuiError` without pictures."""
+        del asked
+        previews = self._previews()
+        if not previews:
+            raise FedtuiError("there are no pictures yet", remedy="wait for the base model's")
+        rounds = sorted({preview.round for preview in previews})
+        recipes = list(dict.fromkeys((p.prompt, p.seed) for p in previews))
+        place = {(p.prompt, p.seed, p.round): p.path for p in previews}
+        self._room.exports.mkdir(parents=True, exist_ok=True)
+        out = self._room.exports / f"grid-r{rounds[-1]}-{time.strftime('%Y%m%d-%H%M%S')}.png"
+        request = ContactSheet(
+            str(out),
+            tuple("base model" if number == 0 else f"round {number}" for number in rounds),
+            tuple(
+                SheetRow(
+                    f"{prompt}, seed {seed}",
+                    tuple(place.get((prompt, seed, number), "") for number in rounds),
+                )
+                for prompt, seed in recipes
+            ),
+        )
+        await self._arithmetic.request(request)
+        return {"path": str(out)}
+
+    async def read_log(self, asked: ReadLog) -> Result:
+        """Result: ``{"lines": [[time, level, text]...], "next", "path"}``."""
+        if asked.source == "events":
+            return self._event_lines(max(0, asked.after))
+        path = {
+            "node": self._profile.log,
+            "trainer": self._profile.trainer_log,
+            "arithmetic": self._profile.arithmetic_log,
+        }[asked.source]
+        lines, position = await asyncio.to_thread(_read, path, asked.after)
+        return {"lines": [_parsed(line) for line in lines], "next": position, "path": str(path)}
+
+    def _event_lines(self, after: int) -> Result:
+        events = self._events(after)
+        lines = []
+        for event in events:
+            text, level = sentence(event, self._name_of)
+            stamp = time.strftime("%H:%M:%S", time.localtime(event["ts"]))
+            lines.append([stamp, level, text])
+        position = events[-1]["seq"] if events else after
+        return {"lines": lines, "next": position, "path": str(self._profile.events)}
+
+
+def _read(path: Path, after: int) -> tuple[list[str], int]:
+    """Whole lines after a byte position, and the position behind them.
+
+    A file that has become shorter was rotated and is read from its beginning.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            start = max(0, size - LOG_TAIL_BYTES) if after < 0 else after if after <= size else 0
+            file.seek(start)
+            data = file.read(LOG_CHUNK_BYTES)
+    except OSError:
+        return [], max(0, after)
+    end = data.rfind(b"\n") + 1
+    lines = data[:end].decode(errors="replace").splitlines()
+    if after < 0 and start and lines:
+        del lines[0]  # most likely the rest of a line
+    return lines, start + end
+
+
+def _parsed(line: str) -> list[str]:
+    """Time, level and text of a line of a log, whether it is text or JSON."""
+    if line.startswith("{"):
+        try:
+            entry: Any = json.loads(line)
+            stamp = time.strftime("%H:%M:%S", time.localtime(float(entry["ts"])))
+            return [stamp, str(entry["level"]), str(entry["message"])]
+        except (ValueError, KeyError, TypeError):
+            return ["", "info", line]
+    stamp, _, rest = line.partition(" ")
+    word, _, text = rest.partition(" ")
+    if len(stamp) == 20 and stamp.endswith("Z"):
+        return [stamp[11:19], LEVELS.get(word, "info"), text.strip()]
+    return ["", "info", line]

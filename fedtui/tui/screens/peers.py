@@ -1,0 +1,142 @@
+"""Who is here: everybody's state at the left, everything known of one member at the right."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+
+from fedtui.tui.facts import bar, fact, flowing, heading, said
+from fedtui.tui.lines import Line, plain
+from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.widgets.peertable import PeerTable
+from fedtui.tui.widgets.sheet import Sheet
+from fedtui.tui.widgets.split import Split
+from fedtui.tui.widgets.table import Table
+from fedtui.tui.wording import CROWN, NOTHING, ago, count, loss, name_of, peer_sign, rtt, unseen
+from fedtui.view import CommitView, NodeView, PeerView
+
+BAR = 24
+ALONE = (
+    "Nobody else has been met yet. Others must be on the same network and in the same room. "
+    "If they are: press D to see what stands in the way."
+)
+
+
+class PeersScreen(LiveScreen):
+    """A table and a sheet."""
+
+    PLACE = "peers"
+    AUTO_FOCUS: ClassVar[str] = "PeerTable"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = PeerTable(id="members")
+        self.sheet = Sheet(id="member")
+
+    def body(self) -> ComposeResult:
+        """Members and one of them."""
+        self.table.add_class("panel")
+        self.sheet.add_class("panel")
+        yield Split(self.table.data_bind(PeersScreen.feed), self.sheet)
+
+    def watch_feed(self) -> None:
+        """Ages go on also when the row stays the same."""
+        self._show()
+
+    def on_table_moved(self, message: Table.Moved) -> None:
+        """Shows the member under the cursor."""
+        message.stop()
+        self._show()
+
+    def on_table_opened(self, message: Table.Opened) -> None:
+        """Goes to the details, for reading on."""
+        message.stop()
+        self.sheet.focus()
+
+    def _show(self) -> None:
+        view, peer = self.view, self.table.selected
+        if view is None or peer is None:
+            self.sheet.entitle((("Member", "muted"),))
+            self.sheet.show(lambda width: ())
+            return
+        newest = next((p for p in view.peers if p.id == peer.id), peer)
+        self.sheet.entitle(((name_of(newest), "strong"),))
+        self.sheet.show(
+            lambda width: member_lines(view, newest, width), (f"the id of {name_of(peer)}", peer.id)
+        )
+
+
+def member_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
+    """All that is known of a member."""
+    sign = peer_sign(peer)
+    state: list[Line] = [((f"{sign.glyph} {sign.word}", sign.ink),)]
+    if peer.me:
+        state.append((("  this machine", "muted"),))
+    if peer.aggregator:
+        state.append(((f"  {CROWN} leads this attempt", "accent"),))
+    lines = [fact("state", *state), fact("role", ((plain(peer.role), "text"),))]
+    if peer.steps:
+        share: Line = ((f" {peer.step} of {peer.steps}", "text"),)
+        lines.append(fact("training", bar(peer.progress, min(BAR, max(4, width - 32))), share))
+    if peer.loss is not None:
+        lines.append(fact("loss", ((loss(peer.loss), "text"),)))
+    if peer.samples is not None:
+        lines.append(fact("pictures", ((f"{peer.samples}", "text"),)))
+    if peer.images_per_s:
+        lines.append(fact("speed", ((f"{peer.images_per_s:.1f} pictures a second", "text"),)))
+    lines += said("computes on", plain(peer.device) or NOTHING, width)
+    lines += [(), heading("Network")]
+    lines += network_lines(peer, width)
+    lines += [(), heading("Rounds")]
+    lines += part_lines(view, peer, width)
+    lines += [(), heading("Identity")]
+    lines += said("fingerprint", " ".join(fours(peer.id)[:4]), width)
+    lines += said("whole id", " ".join(fours(peer.id)), width, "muted")
+    if not peer.me and len(view.peers) > 1 and all(p.me or unseen(p) for p in view.peers):
+        lines += [(), *said("", ALONE, width, "muted")]
+    return lines
+
+
+def network_lines(peer: PeerView, width: int) -> list[Line]:
+    """Where it is and when it was heard."""
+    if peer.me:
+        return said("", "This machine. The others reach it at the address they were told.", width)
+    lines = said("address", plain(peer.address) or "not known yet", width)
+    if unseen(peer):
+        return lines + said("heard", "not since this machine started", width, "warning")
+    heard = ago(peer.last_seen_s)
+    lines.append(fact("heard", (("now" if heard == "now" else f"{heard} ago", "text"),)))
+    lines.append(fact("answers in", ((rtt(peer.rtt_ms), "text"),)))
+    return lines
+
+
+def part_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
+    """In which rounds its contribution counted, newest last."""
+    done = [part_of(commit, peer) for commit in view.commits]
+    if not done:
+        return said("", "No round has been committed yet.", width, "muted")
+    counted = sum(commit_has(commit, peer) for commit in view.commits)
+    told = f"in {counted} of {count(len(view.commits), 'committed round')}"
+    return [*said("counted", told, width), *flowing(done, width)]
+
+
+def commit_has(commit: CommitView, peer: PeerView) -> bool:
+    """Whether a round was combined with this member's contribution."""
+    return any(each.peer == peer.id for each in commit.inputs)
+
+
+def part_of(commit: CommitView, peer: PeerView) -> Line:
+    """One round: counted, left out with the reason, or without it."""
+    if commit_has(commit, peer):
+        return ((f"r{commit.round} ", "text"), ("✓", "ok"))
+    reason = next((why for who, why in commit.excluded if who == peer.id), "")
+    if reason:
+        return ((f"r{commit.round} ", "text"), (f"✗ {plain(reason)}", "warning"))
+    return ((f"r{commit.round} ", "muted"), (NOTHING, "faint"))
+
+
+def fours(text: str) -> list[str]:
+    """An id in groups of four, as it is read aloud."""
+    text = plain(text)
+    return [text[i : i + 4] for i in range(0, len(text), 4)]

@@ -1,0 +1,262 @@
+"""Every round: who led, what went in, who signed, and whether this machine got the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+
+from fedtui.tui.facts import bar, fact, flowing, heading, said
+from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right
+from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.widgets.sheet import Sheet
+from fedtui.tui.widgets.split import Split
+from fedtui.tui.widgets.table import Column, Table, number, one
+from fedtui.tui.wording import CROWN, NOTHING, clock, loss, names_by_id, phase_sign, short_id
+from fedtui.view import CommitView, NodeView
+
+EMPTY = "No round yet. The first one starts when enough members have met."
+BAR = 12
+Name = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Round:
+    """A row: a committed round, or the open one with ``commit`` None."""
+
+    number: int
+    commit: CommitView | None
+    state: Line
+    leader: str
+    inputs: str
+    out: str
+    signed: str
+    mine: float | None
+    took: str
+
+
+def rounds(view: NodeView) -> tuple[Round, ...]:
+    """The open round first, then the committed ones, newest first."""
+    names = names_by_id(view)
+    last: dict[int, float] = {point.round: point.loss for point in view.losses}
+    rows = [
+        Round(
+            commit.round,
+            commit,
+            state_of(commit),
+            names.get(commit.aggregator, short_id(commit.aggregator)),
+            str(len(commit.inputs)),
+            str(len(commit.excluded)) if commit.excluded else NOTHING,
+            str(len(commit.signers)),
+            last.get(commit.round),
+            NOTHING if commit.seconds is None else f"{commit.seconds:.1f} s",
+        )
+        for commit in view.commits
+    ]
+    now = view.round
+    if now.number and now.phase != "DONE" and all(r.number != now.number for r in rows):
+        sign = phase_sign(now.phase)
+        rows.append(
+            Round(
+                now.number,
+                None,
+                ((f"{sign.glyph} {sign.word}", sign.ink),),
+                names.get(now.aggregator or "", NOTHING),
+                f"{now.contributions}/{now.expected}" if now.expected else NOTHING,
+                NOTHING,
+                f"{now.commits}/{now.quorum}" if now.quorum else NOTHING,
+                last.get(now.number),
+                clock(now.elapsed_s),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: -row.number))
+
+
+def state_of(commit: CommitView) -> Line:
+    """Committed, passed over, or committed with a result that this machine could not confirm."""
+    if commit.recomputed is False:
+        return (("✗ DIFFERS", "error"),)
+    if commit.skipped:
+        return (("○ SKIPPED", "muted"),)
+    return (("✓ COMMIT", "ok"),)
+
+
+def padded(line: Line, width: int) -> Line:
+    """A cell of one span in its own ink."""
+    text, ink = line[0]
+    return ((left(text, width), ink),)
+
+
+COLUMNS: tuple[Column[Round], ...] = (
+    Column("round", 0, 5, 5, lambda r, w: number(str(r.number), w), True),
+    Column("state", 0, 9, 9, lambda r, w: padded(r.state, w)),
+    Column("led by", 2, 8, 20, lambda r, w: one(f"{CROWN} {r.leader}", w)),
+    Column("inputs", 1, 6, 6, lambda r, w: number(r.inputs, w), True),
+    Column("left out", 5, 8, 8, lambda r, w: number(r.out, w, "warning"), True),
+    Column("signed", 4, 6, 6, lambda r, w: number(r.signed, w), True),
+    Column("my loss", 3, 7, 7, lambda r, w: number(loss(r.mine), w), True),
+    Column("took", 6, 7, 8, lambda r, w: number(r.took, w, "muted"), True),
+)
+
+
+class RoundsScreen(LiveScreen):
+    """A table of rounds and one of them in detail."""
+
+    PLACE = "rounds"
+    AUTO_FOCUS: ClassVar[str] = "Table"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: Table[Round] = Table(COLUMNS, lambda r: r.number, empty=EMPTY, id="ledger")
+        self.sheet = Sheet(id="entry")
+
+    def body(self) -> ComposeResult:
+        """The ledger and one entry."""
+        self.table.add_class("panel")
+        self.sheet.add_class("panel")
+        yield Split(self.table, self.sheet)
+
+    def watch_feed(self) -> None:
+        """Rounds come and go on."""
+        view = self.view
+        self.table.fill(rounds(view) if view else (), EMPTY)
+        title: list[Span] = [("Rounds", "muted")]
+        if view and view.commits:
+            of = f" of {view.round.rounds}" if view.round.rounds else ""
+            title.append((f" {len(view.commits)}{of} committed", "text"))
+        self.table.entitle(tuple(title))
+        self._show()
+
+    def on_table_moved(self, message: Table.Moved) -> None:
+        """Shows the round under the cursor."""
+        message.stop()
+        self._show()
+
+    def on_table_opened(self, message: Table.Opened) -> None:
+        """Goes to the details."""
+        message.stop()
+        self.sheet.focus()
+
+    def _show(self) -> None:
+        view, row = self.view, self.table.selected
+        if view is None or row is None:
+            self.sheet.entitle((("Round", "muted"),))
+            self.sheet.show(lambda width: ())
+            return
+        self.sheet.entitle(((f"Round {row.number}", "strong"),))
+        commit = row.commit
+        if commit is None:
+            self.sheet.show(lambda width: open_lines(view, width))
+        else:
+            self.sheet.show(
+                lambda width: commit_lines(view, commit, width),
+                (f"the adapter's hash of round {commit.round}", commit.result),
+            )
+
+
+def open_lines(view: NodeView, width: int) -> list[Line]:
+    """The round under way: who leads, who is next, what came in, what is missing."""
+    now, names = view.round, names_by_id(view)
+
+    def name(peer: str) -> str:
+        return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
+
+    sign = phase_sign(now.phase)
+    lines = [fact("state", ((f"{sign.glyph} {sign.word}", sign.ink),))]
+    if now.note:
+        lines += said("", now.note, width, "warning" if now.phase == "PAUSED" else "muted")
+    lines += election_lines(now.order, now.attempt, name, width)
+    lines += [(), heading("Votes")]
+    lines += said(
+        "quorum", f"{now.quorum} of {len(now.voters)} voters must get the same result", width
+    )
+    lines.append(fact("prepares", *votes(now.prepares, now.quorum)))
+    lines.append(fact("commits", *votes(now.commits, now.quorum)))
+    lines += [(), heading("Contributions")]
+    lines.append(fact("came in", *votes(now.contributions, now.expected)))
+    for peer in view.peers:
+        if peer.contributed:
+            lines.append((("✓ ", "ok"), (name(peer.id), "text")))
+    if now.waiting_for:
+        lines += said("waiting for", listed(map(name, now.waiting_for)), width)
+    if now.deadline_in_s is not None and now.phase in ("TRAIN", "COLLECT"):
+        told = f"whoever has not sent by then is left out: {clock(now.deadline_in_s)} from now"
+        lines += said("deadline", told, width, "muted")
+    return lines
+
+
+def votes(have: int, need: int) -> tuple[Line, Line]:
+    """A tally with its bar."""
+    share = have / need if need else 0.0
+    return bar(share, BAR, "ok" if share >= 1 else "accent"), ((f" {have} of {need}", "text"),)
+
+
+def election_lines(order: tuple[str, ...], attempt: int, name: Name, width: int) -> list[Line]:
+    """Who leads, who led before and failed, and who would be next."""
+    if not order:
+        return []
+    at = min(attempt, len(order) - 1)
+    lines: list[Line] = [(), heading("Election")]
+    lines.append(fact("leads", ((f"{CROWN} {name(order[at])}", "strong"),)))
+    if attempt:
+        gone = listed(name(peer) for peer in order[:at])
+        lines += said("before", f"{gone} (attempt {attempt} now)", width, "warning")
+    if upcoming := order[at + 1 :]:
+        lines += said("then", listed(name(peer) for peer in upcoming), width)
+    lines += said(
+        "", "The order follows from the last commit; everybody computes it.", width, "muted"
+    )
+    return lines
+
+
+def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
+    """A ledger entry."""
+    names = names_by_id(view)
+
+    def name(peer: str) -> str:
+        return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
+
+    lines = [fact("state", state_of(commit), checked(commit))]
+    lines.append(fact("led by", ((f"{CROWN} {name(commit.aggregator)}", "strong"),)))
+    if commit.attempt:
+        lines += said("attempt", f"{commit.attempt}: those before did not get it done", width)
+    if commit.seconds is not None:
+        lines += said("took", f"{commit.seconds:.1f} s from the last contribution on", width)
+    signed = f"{len(commit.signers)}: {listed(map(name, commit.signers))}"
+    lines += said("signed by", signed, width)
+    lines.append(fact("adapter", ((cut_middle(commit.result, max(16, width - 15)), "muted"),)))
+    lines += [(), heading(f"Contributions {len(commit.inputs)}"), *input_lines(commit, name, width)]
+    for peer, reason in commit.excluded:
+        lines += said(f"✗ {name(peer)}", plain(reason) or "left out", width, "warning")
+    return lines
+
+
+def checked(commit: CommitView) -> Line:
+    """What this machine's own computation said."""
+    if commit.recomputed is None:
+        return (("  not recomputed here", "muted"),)
+    if commit.recomputed:
+        return (("  recomputed here, equal byte for byte", "ok"),)
+    return (("  recomputed here, and it is NOT the same", "error"),)
+
+
+def input_lines(commit: CommitView, name: Name, width: int) -> list[Line]:
+    """What went in: whose, with how much weight."""
+    total = sum(each.samples for each in commit.inputs) or 1
+    room = max(8, min(20, width - BAR - 24))
+    lines: list[Line] = []
+    for each in commit.inputs:
+        share = each.samples / total
+        lines.append(
+            (
+                (left(name(each.peer), room) + " ", "text"),
+                *bar(share, BAR),
+                (f"{share * 100:4.0f} %", "text"),
+                (right(f"{each.samples} pictures", 15), "muted"),
+            )
+        )
+    if commit.skipped:
+        lines += flowing([(("Nobody contributed; the adapter stays as it was.", "muted"),)], width)
+    return lines

@@ -1,0 +1,102 @@
+"""All rounds of one prompt, as large as they all fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from fedtui.tui.limits import GRID_PICTURES
+from fedtui.tui.lines import Line
+from fedtui.tui.widgets.picturerow import GAP, SMALLEST_ROWS, Frame
+from fedtui.view import PreviewView
+
+
+class Grid(Container):
+    """Frames in reading order, one of them marked, one perhaps pinned."""
+
+    DEFAULT_CSS = """
+    Grid { layout: grid; grid-gutter: 0 2; align: center middle; overflow: hidden; }
+    Grid > Frame { display: none; }
+    Grid > Frame.-shown { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frames = [Frame() for _ in range(GRID_PICTURES)]
+        self._pictures: Sequence[PreviewView] = ()
+        self._current = 0
+        self._pinned: int | None = None
+
+    def compose(self) -> ComposeResult:
+        """All frames there can ever be; those without a picture are hidden."""
+        yield from self._frames
+
+    def show(self, pictures: Sequence[PreviewView], current: int, pinned: int | None) -> None:
+        """Shows as many of ``pictures`` as fit around the one of round ``current``."""
+        self._pictures, self._current, self._pinned = pictures, current, pinned
+        self.lay_out()
+
+    def on_resize(self) -> None:
+        """Chooses how many pictures fit now."""
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Gives every picture its place."""
+        width, height = self.size
+        shown: Sequence[PreviewView] = ()
+        columns, rows = 1, 1
+        if self._pictures and width and height:
+            columns, rows, room = spaced(min(len(self._pictures), GRID_PICTURES), width, height)
+            shown = around(self._pictures, self._current, room)
+        self.styles.grid_size_columns = max(1, min(columns, len(shown) or 1))
+        self.styles.grid_columns = f"{2 * rows}"
+        self.styles.grid_rows = f"{rows + 1}"
+        for i, frame in enumerate(self._frames):
+            frame.set_class(i < len(shown), "-shown")
+            if i < len(shown):
+                frame.show(shown[i], rows, False, self._label(shown[i], 2 * rows))
+
+    def _label(self, preview: PreviewView, width: int) -> Line:
+        name = f"r{preview.round}"
+        if preview.round == 0 and width > 14:
+            name = "r0 base"
+        pinned = (" pinned", "muted") if preview.round == self._pinned else ("", "muted")
+        if preview.round == self._current:
+            return ((f"[{name}]", "accent"), (pinned[0], "muted"))
+        return ((name, "muted"), (pinned[0], "muted"))
+
+
+def spaced(count: int, width: int, height: int) -> tuple[int, int, int]:
+    """Columns, rows of cells per picture, and how many pictures, for a room in cells.
+
+    As many pictures as there are while each stays large enough to tell them apart.
+    """
+    for wanted in range(count, 1, -1):
+        columns, rows = widest(wanted, width, height)
+        if rows >= SMALLEST_ROWS:
+            return columns, rows, wanted
+    _, rows = widest(1, width, height)
+    return 1, rows, 1
+
+
+def widest(count: int, width: int, height: int) -> tuple[int, int]:
+    """The number of columns in which ``count`` square pictures become largest, and their rows."""
+    best = (1, 1)
+    for columns in range(1, count + 1):
+        lines = -(-count // columns)
+        rows = min(height // lines - 1, (width - GAP * (columns - 1)) // columns // 2)
+        if rows > best[1]:
+            best = (columns, rows)
+    return best
+
+
+def around(pictures: Sequence[PreviewView], current: int, room: int) -> Sequence[PreviewView]:
+    """The first picture, and of the others ``room - 1`` around the current one."""
+    if len(pictures) <= room or room < 2:
+        return pictures if len(pictures) <= room else [p for p in pictures if p.round == current]
+    rest = pictures[1:]
+    at = next((i for i, picture in enumerate(rest) if picture.round == current), 0)
+    start = max(0, min(len(rest) - (room - 1), at - (room - 1) // 2))
+    return [pictures[0], *rest[start : start + room - 1]]

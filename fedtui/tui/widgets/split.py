@@ -1,0 +1,19 @@
+"""A list and its details: side by side where there is width, one below the other where not."""
+
+from __future__ import annotations
+
+from textual.containers import Container
+
+
+class Split(Container):
+    """Two panels."""
+
+    DEFAULT_CSS = """
+    Split { layout: vertical; height: 1fr; width: 1fr; }
+    Split > .panel { height: 1fr; width: 1fr; }
+    .-wide Split, .-xwide Split { layout: horizontal; }
+    .panel { border: round $frame; padding: 0 0 0 1; background: $background; }
+    .panel:focus { border: round $primary; }
+    .-compact .panel { border: none; border-top: solid $frame; }
+    .-compact .panel:focus { border: none; border-top: solid $primary; }
+    """

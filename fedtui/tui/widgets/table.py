@@ -1,0 +1,249 @@
+"""Rows in columns: only the columns there is room for, nothing clipped, only changes repainted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.strip import Strip
+
+from fedtui.tui.keymap import LIST_KEYS
+from fedtui.tui.lines import Ink, Line, Span, left, right
+from fedtui.tui.widgets.drawn import DrawnList, inked, notice, under
+from fedtui.tui.wording import NOTHING
+
+Row = TypeVar("Row")
+GUTTER = 2
+"""Cells between columns."""
+
+
+class Column(NamedTuple, Generic[Row]):
+    """A column: ``rank`` 0 is never dropped; it grows from ``least`` to ``most`` cells."""
+
+    title: str
+    rank: int
+    least: int
+    most: int
+    cell: Callable[[Row, int], Line]
+    flush_right: bool = False
+
+
+def one(text: str, width: int, ink: Ink = "text") -> Line:
+    """A cell of one span, at the left."""
+    return ((left(text, width), ink),)
+
+
+def number(text: str, width: int, ink: Ink = "text") -> Line:
+    """A cell of one span, at the right."""
+    return ((right(text, width), "faint" if text == NOTHING else ink),)
+
+
+def fitted(columns: Sequence[Column[Row]], width: int) -> tuple[tuple[Column[Row], int], ...]:
+    """The columns that fit, each with its width; what is left over widens those that can grow."""
+    kept = list(columns)
+    while len(kept) > 1 and needed(kept) > width:
+        kept.remove(max(kept, key=lambda column: column.rank))
+    spare = width - needed(kept)
+    widths = [column.least for column in kept]
+    while spare > 0 and any(w < c.most for c, w in zip(kept, widths, strict=True)):
+        for i, column in enumerate(kept):
+            if spare and widths[i] < column.most:
+                widths[i] += 1
+                spare -= 1
+    # A window of a few cells still gets a name, only shorter.
+    widths[0] = min(widths[0], max(4, width))
+    return tuple(zip(kept, widths, strict=True))
+
+
+def needed(columns: Sequence[Column[Row]]) -> int:
+    """Cells that columns and gutters take at least."""
+    return sum(column.least for column in columns) + GUTTER * (len(columns) - 1)
+
+
+def header(columns: Iterable[tuple[Column[Row], int]]) -> Line:
+    """The names of the columns, aligned as their cells are."""
+    spans: list[Span] = []
+    for column, width in columns:
+        if spans:
+            spans.append((" " * GUTTER, "text"))
+        text = column.title
+        pad = " " * (width - len(text))
+        spans.append((pad + text if column.flush_right else text + pad, "faint"))
+    return tuple(spans)
+
+
+class Table(DrawnList, Generic[Row]):
+    """Keeps its rows in place; a cell that changes repaints its row and no other.
+
+    ``identity`` tells rows apart, so that the cursor stays with its row when others come and go.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = LIST_KEYS
+    DEFAULT_CSS = "Table { background: $background; }"
+
+    class Moved(Message):
+        """Another row is under the cursor, or the row there has changed."""
+
+        def __init__(self, table: Table[Any]) -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> Table[Any]:
+            """For ``@on`` selectors."""
+            return self.table
+
+        def can_replace(self, message: Message) -> bool:
+            """A burst collapses to the newest."""
+            return isinstance(message, Table.Moved) and message.table is self.table
+
+    class Opened(Moved):
+        """The row under the cursor was chosen by a double click or by enter."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Each counts."""
+            return False
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Row]],
+        identity: Callable[[Row], object],
+        *,
+        empty: str = "",
+        id: str | None = None,
+    ) -> None:
+        super().__init__(id=id)
+        self._columns = columns
+        self._identity = identity
+        self._rows: Sequence[Row] = ()
+        self._drawn: dict[int, Line] = {}
+        self._fitted: tuple[int, tuple[tuple[Column[Row], int], ...]] = (-1, ())
+        self._cursor = 0
+        self._message = empty
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows, first to last."""
+        return self._rows
+
+    @property
+    def selected(self) -> Row | None:
+        """The row under the cursor."""
+        return self._rows[self._cursor] if self._cursor < len(self._rows) else None
+
+    def fill(self, rows: Sequence[Row], empty: str = "") -> None:
+        """Shows ``rows``; without any, the words of ``empty``."""
+        chosen, fresh, before = self.selected, len(self._rows), self._rows
+        self._rows = rows
+        told, self._message = self._message, empty or self._message
+        ids = [self._identity(row) for row in rows]
+        if chosen is not None and (key := self._identity(chosen)) in ids:
+            self._cursor = ids.index(key)
+        self._cursor = min(self._cursor, max(0, len(ids) - 1))
+        if fresh != len(ids) or (not ids and told != self._message):
+            self._measure()
+            self.refresh()
+        else:
+            self._refresh_changed()
+        if rows != before:
+            self.post_message(self.Moved(self))
+
+    def choose(self, identity: object) -> None:
+        """Moves the cursor to the row with this identity, if there is one."""
+        for row, each in enumerate(self._rows):
+            if self._identity(each) == identity:
+                self.action_move(row - self._cursor)
+
+    def _measure(self) -> None:
+        width, height = self.room
+        self.virtual_size = Size(width, len(self._rows) + 1 if self._rows else height)
+
+    def on_resize(self) -> None:
+        """Chooses the columns for the new width."""
+        self._measure()
+        self.refresh()
+
+    @property
+    def _layout_now(self) -> tuple[tuple[Column[Row], int], ...]:
+        width = self.room.width
+        if self._fitted[0] != width:
+            self._fitted = (width, fitted(self._columns, width))
+        return self._fitted[1]
+
+    def _visible(self) -> range:
+        first = self.scroll_offset.y
+        return range(first, min(len(self._rows), first + max(0, self.room.height - 1)))
+
+    def _refresh_changed(self) -> None:
+        changed = [row for row in self._visible() if self._drawn.get(row) != self._line(row)]
+        top = 1 - self.scroll_offset.y
+        if changed:
+            self.refresh(*(Region(0, row + top, self.room.width, 1) for row in changed))
+
+    def _line(self, row: int) -> Line:
+        spans: list[Span] = []
+        for column, width in self._layout_now:
+            if spans:
+                spans.append((" " * GUTTER, "text"))
+            spans.extend(column.cell(self._rows[row], width))
+        return tuple(spans)
+
+    def render_line(self, y: int) -> Strip:
+        """The header stays; below it the rows that the scroll position shows."""
+        width, height = self.room
+        if not self._rows:
+            lines = notice(self._message, width, height)
+            return inked(self, lines[y] if y < len(lines) else (), width)
+        if y == 0:
+            return inked(self, header(self._layout_now), width)
+        row = self.scroll_offset.y + y - 1
+        if row >= len(self._rows):
+            return inked(self, (), width)
+        line = self._drawn[row] = self._line(row)
+        strip = inked(self, line, width)
+        if row == self._cursor and self.has_focus:
+            return under(strip, self.get_component_rich_style("list--cursor", partial=True))
+        return strip
+
+    def action_move(self, rows: int) -> None:
+        """Moves the cursor; a step beyond an end stays at the end."""
+        before = self._cursor
+        self._cursor = max(0, min(len(self._rows) - 1, self._cursor + rows))
+        page = max(1, self.room.height - 1)
+        top = self.scroll_offset.y
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, immediate=True)
+        elif self._cursor >= top + page:
+            self.scroll_to(y=self._cursor - page + 1, animate=False, immediate=True)
+        self.refresh()
+        if self._cursor != before:
+            self.post_message(self.Moved(self))
+
+    def action_page(self, pages: int) -> None:
+        """Moves the cursor by as many rows as are in view."""
+        self.action_move(pages * max(1, self.room.height - 1))
+
+    def action_open(self) -> None:
+        """Chooses the row under the cursor."""
+        if self._rows:
+            self.post_message(self.Opened(self))
+
+    def on_focus(self) -> None:
+        """Shows the cursor."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """Hides the cursor."""
+        self.refresh()
+
+    def on_click(self, event: events.Click) -> None:
+        """Selects the row under the pointer; a second click opens it."""
+        offset = event.get_content_offset(self)
+        if offset is not None and offset.y > 0:
+            self.action_move(self.scroll_offset.y + offset.y - 1 - self._cursor)
+            if event.chain == 2:
+                self.action_open()
