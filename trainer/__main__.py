@@ -39,10 +39,11 @@ def main() -> int:
     worker = Worker(os.fdopen(os.dup(0), "rb"), sink)
     device = "cpu"
     if role == "full":
+        from trainer.measures import requests as measures
         from trainer.studio import Studio
 
         studio = Studio()
-        worker.handlers |= studio.handlers()
+        worker.handlers |= {**studio.handlers(), **measures.HANDLERS}
         device = studio.device_name
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=worker.stop).start())
     worker.say(Ready(role, device, os.getpid()))

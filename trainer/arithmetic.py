@@ -15,7 +15,7 @@ from trainer import adapter, contact_sheet, dataset, embedded, lora_file, models
 from trainer.aggregate import modes
 from trainer.config import LISTED_PICTURES, LISTED_PROBLEMS
 from trainer.embedded import federated
-from trainer.embedded.scenes import STYLES, sample_scene
+from trainer.embedded.scenes import STYLES, Scene, sample_scene
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
 from trainer.models.base import Digests
@@ -78,16 +78,16 @@ def check_data(request: CheckData, job: Job) -> Result:
 
 def sample_data(request: SampleData, job: Job) -> Result:
     style = next((style for style in STYLES if style == request.style), None)
-    if style is None or not 0 <= request.count <= 100_000:
+    if style is None or not 0 <= request.count <= 100_000 or not request.beta > 0:
         raise TrainerError(
             "These pictures cannot be drawn",
-            f"Style {request.style!r}, {request.count} pictures.",
-            f"Styles are {', '.join(STYLES)}; at most 100000 pictures.",
+            f"Style {request.style!r}, {request.count} pictures, beta {request.beta}.",
+            f"Styles are {', '.join(STYLES)}; at most 100000 pictures; beta is positive.",
             MISUSE,
         )
     job.check()
     if request.participant >= 0:
-        scenes = federated.participant_scenes(request.participant, request.count, request.seed)
+        scenes = _share(request)
     elif request.participant == HELD_OUT:
         scenes = federated.heldout_scenes(request.count, request.seed)
     else:
@@ -95,6 +95,16 @@ def sample_data(request: SampleData, job: Job) -> Result:
         scenes = [sample_scene(rng) for _ in range(request.count)]
     federated.write_dataset(Path(request.folder), scenes, style, seed=request.seed)
     return {"written": len(scenes)}
+
+
+def _share(request: SampleData) -> list[Scene]:
+    """One participant's scenes."""
+    index, count, seed = request.participant, request.count, request.seed
+    if request.split == "even":
+        return federated.even_scenes(index, count, seed)
+    if request.split == "dirichlet":
+        return federated.dirichlet_scenes(index, count, seed, request.beta)
+    return federated.participant_scenes(index, count, seed)
 
 
 def split_data(request: SplitData, job: Job) -> Result:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -22,20 +23,27 @@ from trainer.models.base import LoadedModel
 from trainer.seeds import generator
 
 
-def denoising_loss(
+def denoising_losses(
     model: LoadedModel, examples: Examples, draws: int, seed: int, job: Job
-) -> float:
-    """Mean squared error over pictures and draws of the model as it is now.
+) -> dict[str, float]:
+    """Mean squared error of each picture, by name, of the model as it is now.
 
     Noise levels are stratified: draw i of n is uniform in the i-th n-th of the schedule.
     """
-    losses: list[float] = []
+    means = {}
     for index, name in enumerate(examples.names):
+        losses: list[float] = []
         for first in range(0, draws, EVALUATION_BATCH):
             job.check()
             numbers = range(first, min(draws, first + EVALUATION_BATCH))
             losses += _some(model, examples, index, name, numbers, draws, seed)
-    return tree_sum(torch.tensor(losses, dtype=torch.float64).numpy()) / len(losses)
+        means[name] = mean(losses)
+    return means
+
+
+def mean(losses: Sequence[float]) -> float:
+    """The mean, summed in an order that depends on the count alone."""
+    return tree_sum(np.array(losses, dtype=np.float64)) / len(losses)
 
 
 @torch.no_grad()

@@ -124,7 +124,9 @@ class SampleData(Request):
     """Writes generated captioned landscapes. Arithmetic.
 
     ``participant`` >= 0 draws that participant's share of the built-in non-IID experiment, -1
-    scenes of every kind, -2 its held-out pictures. Result: ``{"written"}``.
+    scenes of every kind, -2 its held-out pictures. ``split`` says how participants differ: by
+    ``kind`` of scene, not at all (``even``), or in proportions from Dirichlet(``beta``). Result:
+    ``{"written"}``.
     """
 
     kind: ClassVar[str] = "sample_data"
@@ -133,6 +135,8 @@ class SampleData(Request):
     style: str = "plain"
     seed: int = 0
     participant: int = -1
+    split: Literal["kind", "even", "dirichlet"] = "kind"
+    beta: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,8 @@ class Evaluate(Request):
     An empty path stands for the base model. Also says of ``pictures`` which look painterly (1.0),
     by a classifier whose own accuracy is in the result. Result:
     ``{"losses": {path: float}, "pictures": int, "draws"}``, and if pictures were given
-    ``{"painterly": {path: float}, "classifier_accuracy"}``.
+    ``{"painterly": {path: float}, "classifier_accuracy"}``, with ``by_picture`` also
+    ``{"by_picture": {path: {file: float}}, "captions": {file: str}}``.
     """
 
     kind: ClassVar[str] = "evaluate"
@@ -263,6 +268,82 @@ class Evaluate(Request):
     adapters: tuple[str, ...]
     pictures: tuple[str, ...] = ()
     draws: int = 8
+    seed: int = 0
+    by_picture: bool = False
+
+
+@dataclass(frozen=True)
+class MeasureSet(Request):
+    """How far the pictures of a folder are from those of another, in an extractor's features.
+
+    ``folder`` and ``reference`` hold at least 6 PNG or JPEG files each. Result: ``{"kid": {"value",
+    "low", "high"}, "frechet": {"name", "value", "biased"}, "precision", "recall", "density",
+    "coverage", "pictures", "reference", "extractor": {...}}``.
+    """
+
+    kind: ClassVar[str] = "measure_set"
+    folder: str
+    reference: str
+    extractor: str = "scenes"
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DrawnPicture:
+    """A picture and the prompt it was drawn from."""
+
+    path: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class JudgeScenes(Request):
+    """What drawn landscapes show of the tags in their prompts, by the embedded classifier.
+
+    Result: ``{"pictures", "large", "objects", "style", "by_attribute", "classifier"}``: shares in
+    0..1, ``classifier`` being the judge's own accuracy.
+    """
+
+    kind: ClassVar[str] = "judge_scenes"
+    pictures: tuple[DrawnPicture, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ProbeLeak(Request):
+    """Whether an adapter tells which pictures it was trained on, attacked on one's own machine.
+
+    ``members`` is the folder it was trained on, ``others`` one of comparable pictures held back;
+    ``pictures`` are drawn ones whose nearest training picture is looked for. Result:
+    ``{"loss"|"pia": {"auc", "true_positives", "resolution"}, "members", "others",
+    "nearest": [{"path", "training", "cosine"}]}``.
+    """
+
+    kind: ClassVar[str] = "probe_leak"
+    model: str
+    adapter: str
+    members: str
+    others: str
+    pictures: tuple[str, ...] = ()
+    extractor: str = "scenes"
+    draws: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Tamper(Request):
+    """Writes what a dishonest participant could hand in instead of ``path``; for experiments.
+
+    ``attack`` is scale, sign_flip, noise or free_rider. Result: ``{"path", "sha256", "bytes"}``.
+    """
+
+    kind: ClassVar[str] = "tamper"
+    attack: str
+    path: str
+    previous: str
+    out: str
+    factor: float = 1.0
     seed: int = 0
 
 

@@ -33,9 +33,10 @@ from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_RESOLUTION, MAX_STEPS
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
 from trainer.lora_file import LoraAdapter
+from trainer.measures import leak
 from trainer.models import importing, store
 from trainer.models.base import BaseModel, Digests, LoadedModel, Shape
-from trainer.protocol import Evaluate, Generate, ImportModel, Load, Request, Train
+from trainer.protocol import Evaluate, Generate, ImportModel, Load, ProbeLeak, Request, Train
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Studio:
             Generate: self.generate,
             Evaluate: self.evaluate,
             ImportModel: self.import_model,
+            ProbeLeak: self.probe_leak,
         }
 
     def load(self, request: Load, job: Job) -> Result:
@@ -168,18 +170,42 @@ class Studio:
         examples = cache.encode(
             contents, base.resolution, loaded.model, loaded.digests, Cache(None), job
         )
-        losses = {}
+        by_picture = {}
         for number, (path, mix) in enumerate(adapters.items()):
             job.report({"stage": "evaluate", "step": number, "steps": len(adapters)})
             with injection.attached(loaded.model, injection.mixed(mix)):
-                losses[path] = evaluate.denoising_loss(
+                by_picture[path] = evaluate.denoising_losses(
                     loaded.model, examples, request.draws, request.seed, job
                 )
+        losses = {path: evaluate.mean(list(some.values())) for path, some in by_picture.items()}
         result: Result = {"losses": losses, "pictures": len(examples), "draws": request.draws}
+        if request.by_picture:
+            captions = {picture.file: picture.caption.text for picture in contents.pictures}
+            result |= {"by_picture": by_picture, "captions": captions}
         if request.pictures:
             style = evaluate.read_style(request.pictures, request.seed)
             result |= {"painterly": style.painterly, "classifier_accuracy": style.accuracy}
         return result
+
+    def probe_leak(self, request: ProbeLeak, job: Job) -> Result:
+        base = models.resolve(request.model)
+        mix = [(lora_file.read(Path(request.adapter), base), 1.0)] if request.adapter else []
+        folders = [dataset.scan(Path(folder), job) for folder in (request.members, request.others)]
+        for contents in folders:
+            contents.require_pictures()
+        loaded = self._use(request.model, job)
+        own, other = (
+            cache.encode(each, base.resolution, loaded.model, loaded.digests, Cache(None), job)
+            for each in folders
+        )
+        with injection.attached(loaded.model, injection.mixed(mix)):
+            attacks = leak.attacks(loaded.model, own, other, request.draws, request.seed, job)
+        result: Result = {name: asdict(each) for name, each in attacks.items()}
+        if request.pictures:
+            result["nearest"] = leak.nearest_training(
+                [Path(path) for path in request.pictures], folders[0], request.extractor
+            )
+        return result | {"members": len(own), "others": len(other)}
 
     def _use(self, name: str, job: Job) -> Loaded:
         """The loaded model, read again when it is another one or its files have changed."""

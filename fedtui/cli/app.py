@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from fedtui import __version__
-from fedtui.cli import adapter, adapters, data, demo, learn, look, model, node, output
+from fedtui.cli import (
+    adapter,
+    adapters,
+    data,
+    demo,
+    experiment,
+    learn,
+    look,
+    model,
+    node,
+    output,
+)
 from fedtui.errors import ExitCode, FedtuiError
 
 EPILOG = """Exit codes: 0 ok, 1 failed, 2 usage or no terminal, 3 network, 4 trust, 5 no device,
@@ -64,6 +75,7 @@ def root(
 app.add_typer(data.app, name="data", help="Look at folders of pictures, make sample ones.")
 app.add_typer(adapter.app, name="adapter", help="Look at adapter files, convert them.")
 app.add_typer(model.app, name="model", help="Download or unpack models.")
+app.add_typer(experiment.app, name="experiment", help="Repeat the papers' experiments.")
 app.command("demo")(demo.demo)
 app.command("train")(learn.train)
 app.command("generate")(learn.generate)

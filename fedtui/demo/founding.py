@@ -79,7 +79,7 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
     participant at a time. Raises :class:`FedtuiError` when the user's pictures do not do.
     """
     participants = tuple(
-        Participant(i, NAMES[i], _identity(options.seed, i), paths.profile(i), paths.data(i))
+        Participant(i, NAMES[i], demo_identity(options.seed, i), paths.profile(i), paths.data(i))
         for i in range(options.nodes)
     )
     model = await arithmetic.request(Describe(MODEL))
@@ -207,7 +207,8 @@ def _write_profile(each: Participant, envelope: Envelope) -> rooms.Room:
     return rooms.enter(each.profile, envelope)
 
 
-def _identity(seed: int, index: int) -> Identity:
+def demo_identity(seed: int, index: int) -> Identity:
+    """The identity of a demo's node: worth nothing as a secret, and the same for the same seed."""
     return Identity.from_seed(_derived(seed, f"identity {index}"))
 
 

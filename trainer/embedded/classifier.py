@@ -74,13 +74,17 @@ class SceneClassifier(nn.Module):
         self.rows = nn.Linear(before * 4, 128)
         self.head = nn.Linear(128 + before, HEADS)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits in the order of CHOICES, then YES_NO."""
+    def embedded(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the heads read, (n, 256): the layout by rows, and the strongest of each feature."""
         if pixels.shape[-2:] != (64, 64):
             pixels = functional.interpolate(pixels, (64, 64), mode="area")
         maps = self.features(pixels)  # (n, c, 4, 4)
         rows = functional.silu(self.rows(maps.mean(dim=3).flatten(1)))
-        logits: torch.Tensor = self.head(torch.cat([rows, maps.amax(dim=(2, 3))], dim=1))
+        return torch.cat([rows, maps.amax(dim=(2, 3))], dim=1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits in the order of CHOICES, then YES_NO."""
+        logits: torch.Tensor = self.head(self.embedded(pixels))
         return logits
 
 

@@ -71,6 +71,43 @@ def participant_scenes(index: int, count: int, seed: int) -> list[Scene]:
     return _scenes(rng, count, kind, owner=1 + index % 255)
 
 
+def even_scenes(index: int, count: int, seed: int) -> list[Scene]:
+    """Participant ``index``'s scenes of every kind alike (IID), shared with nobody.
+
+    Raises:
+        ValueError: a negative index or count.
+    """
+    if index < 0:
+        raise ValueError("participants are counted from 0")
+    return _scenes(Random(f"{seed}/even/{index}"), count, Kind("any"), owner=1 + index % 255)
+
+
+def dirichlet_scenes(index: int, count: int, seed: int, beta: float) -> list[Scene]:
+    """Participant ``index``'s scenes, of kinds in proportions drawn from Dirichlet(``beta``).
+
+    A small ``beta`` gives each participant few kinds, a large one all alike (Hsu et al., arXiv
+    1909.06335, with the number of pictures fixed).
+
+    Raises:
+        ValueError: a negative index or count, or a ``beta`` that is not positive.
+    """
+    if index < 0:
+        raise ValueError("participants are counted from 0")
+    if not beta > 0:
+        raise ValueError("beta must be positive")
+    rng = Random(f"{seed}/dirichlet/{beta}/{index}")
+    shares = [rng.gammavariate(beta, 1.0) for _ in KINDS]
+    total = sum(shares) or 1.0
+    counts = [int(count * share / total) for share in shares]
+    counts[max(range(len(KINDS)), key=lambda kind: shares[kind])] += count - sum(counts)
+    owner = 1 + index % 255
+    parts = [
+        _scenes(Random(f"{seed}/dirichlet/{beta}/{index}/{kind.name}"), wanted, kind, owner, 1.0)
+        for kind, wanted in zip(KINDS, counts, strict=True)
+    ]
+    return [scene for part in parts for scene in part]
+
+
 def heldout_scenes(count: int, seed: int) -> list[Scene]:
     """Scenes of every kind, some with a lighthouse, that no participant has.
 
@@ -80,13 +117,15 @@ def heldout_scenes(count: int, seed: int) -> list[Scene]:
     return _scenes(Random(f"{seed}/heldout"), count, Kind("any"), owner=0)
 
 
-def _scenes(rng: Random, count: int, kind: Kind, owner: int) -> list[Scene]:
+def _scenes(
+    rng: Random, count: int, kind: Kind, owner: int, majority: float = MAJORITY
+) -> list[Scene]:
     """Different scenes whose layout's last byte names the owner, so that owners share none."""
     if count < 0:
         raise ValueError("the count must not be negative")
     scenes: dict[int, Scene] = {}
     while len(scenes) < count:
-        own = rng.random() < MAJORITY
+        own = rng.random() < majority
         scene = sample_scene(
             rng,
             time=kind.time if own else None,

@@ -1,0 +1,130 @@
+"""``fedtui experiment``: the papers' experiments on this machine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedtui.cli import output
+from fedtui.errors import ExitCode, FedtuiError, UsageError
+
+if TYPE_CHECKING:
+    from fedtui.experiment.fedflow import Measured, Options
+
+app = typer.Typer(no_args_is_help=True)
+
+FOLDER = Path("experiments")
+SPLITS = ("kind", "even", "dirichlet")
+
+
+@app.command("fedflow")
+def fedflow(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
+    ] = FOLDER,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where the report goes. [default: DIR/fedflow]")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, counted from --seed.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Of each participant in a round.")] = 40,
+    rank: Annotated[int, typer.Option(min=1, max=256)] = 8,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=0.0)] = 3e-3,
+    algorithm: Annotated[str, typer.Option(help="How a round is combined.")] = "fedavg",
+    split: Annotated[str, typer.Option(help="kind (non-IID), even (IID) or dirichlet.")] = "kind",
+    beta: Annotated[float, typer.Option(min=0.001, help="Of --split dirichlet.")] = 0.5,
+    model: Annotated[str, typer.Option(help="tiny-landscapes, or a diffusers folder.")] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="Your own pictures, shuffled among the participants.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, max=200, help="Drawn for distances; 0 leaves them out.")
+    ] = 64,
+    network: Annotated[
+        bool, typer.Option("--network", help="Also run a real room and compare its adapter.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Federated rounds against training in one place and training alone (FedFlow's table)."""
+    from fedtui.cli import running
+    from fedtui.experiment import fedflow as experiment
+
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}", remedy=f"one of {', '.join(SPLITS)}")
+    options = replace(
+        experiment.default_options(model, rank),
+        rounds=rounds,
+        steps=steps,
+        learning_rate=learning_rate,
+        algorithm=algorithm,
+        split=split,  # type: ignore[arg-type]
+        beta=beta,
+        pictures=pictures,
+        data=data.absolute() if data else None,
+    )
+    target = (report or folder / "fedflow").absolute()
+    work = _fedflow(options, range(seed, seed + seeds), folder, target, workers, network)
+    measured, page, equal = running.run(work)
+    if json:
+        output.data((target / "results.json").read_text(encoding="utf-8").rstrip())
+    else:
+        _tell(options, measured)
+        output.data(f"report: {page}")
+    if equal is False:
+        raise FedtuiError(
+            "the room on the network ended in another adapter",
+            "the same pictures and seed gave other bytes than the sequence without a network",
+            "run it again with --debug and report both adapters",
+            code=ExitCode.FAILED,
+        )
+
+
+async def _fedflow(
+    options: Options, seeds: range, folder: Path, target: Path, workers: int, network: bool
+) -> tuple[list[Measured], Path, bool | None]:
+    from fedtui.experiment import fedflow as experiment
+    from fedtui.experiment import fedflow_report, room
+    from fedtui.experiment.lab import Lab, cores
+
+    line = output.ProgressLine()
+    equal: bool | None = None
+    try:
+        async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
+            measured = []
+            for number, seed in enumerate(seeds):
+                lab.prefix = f"seed {seed} ({number + 1} of {len(seeds)}), "
+                nodes = room.node_names(seed, len(options.counts))
+                measured.append(await experiment.run(lab, options, seed, nodes))
+            page = await fedflow_report.write(lab, options, measured, _command(), target)
+            if network:
+                line.show("running the same federation as a real room")
+                adapter = await room.adapter_of_room(options, seeds[0], lab.folder / "room")
+                equal = adapter == measured[0].adapter_sha256
+                line.clear()
+                output.say(f"the room on the network ended in {adapter[:16]}…: "
+                           f"{'the same adapter' if equal else 'ANOTHER ADAPTER'}")  # fmt: skip
+            return measured, page, equal
+    finally:
+        line.clear()
+
+
+def _tell(options: Options, measured: list[Any]) -> None:
+    from fedtui.experiment import fedflow_report
+
+    rows = [row for each in measured for row in each.rows]
+    header = ["held-out loss", "start", *(f"round {n + 1}" for n in range(options.rounds))]
+    output.data(output.table(header, fedflow_report.table(rows, "loss", options.rounds)))
+    for finding in fedflow_report.findings(rows, options.rounds):
+        output.data(finding)
+
+
+def _command() -> str:
+    """What was typed, without where the program lies."""
+    return shlex.join(["fedtui", *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""The papers' experiments, repeated on one machine: federated against centralised training."""

@@ -1,0 +1,205 @@
+"""Federated rounds without a network: the trainer and the kernel of a room, called in sequence."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from fedtui.errors import ExitCode, FedtuiError
+from fedtui.experiment.lab import Lab
+from trainer.protocol import (
+    AdapterSpec,
+    CheckData,
+    Combine,
+    InitAdapter,
+    SampleData,
+    SplitData,
+    Tamper,
+    Train,
+    WeightedFile,
+)
+
+STYLE = "van_gogh"
+HELD_OUT = -2
+MIN_HOLDOUT = 8
+"""Held-out pictures below which no distance can be measured."""
+Split = Literal["kind", "even", "dirichlet"]
+
+
+@dataclass(frozen=True)
+class Participant:
+    """Who trains on what. ``attack`` says how it lies, "" that it does not."""
+
+    node: str
+    folder: Path
+    samples: int
+    attack: str = ""
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How everybody trains: a room's task. ``steps`` is per round and participant."""
+
+    model: str
+    spec: AdapterSpec
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int
+    algorithm: str
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One participant's adapter after its local training."""
+
+    node: str
+    path: Path
+    loss: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round gave: the state after it and everybody's own adapter before combination."""
+
+    number: int
+    state: Path
+    own: tuple[Trained, ...]
+
+
+async def draw_participants(
+    lab: Lab, counts: Sequence[int], nodes: Sequence[str], seed: int, split: Split, beta: float
+) -> tuple[Participant, ...]:
+    """The built-in landscapes, one folder a participant."""
+    folders = await asyncio.gather(
+        *(
+            lab.make(
+                f"drawing {count} pictures",
+                SampleData("", count, STYLE, seed, participant=index, split=split, beta=beta),
+                suffix="",
+            )
+            for index, count in enumerate(counts)
+        )
+    )
+    return tuple(
+        Participant(node, folder, count)
+        for node, folder, count in zip(nodes, folders, counts, strict=True)
+    )
+
+
+async def split_folder(
+    lab: Lab, source: Path, nodes: Sequence[str], seed: int, holdout: int
+) -> tuple[tuple[Participant, ...], Path]:
+    """The pictures of a folder (an absolute path), shuffled among participants, some held out.
+
+    Raises :class:`FedtuiError` when there are too few.
+    """
+    report = await lab.ask("looking at the pictures", CheckData(str(source)))
+    usable = int(report["usable"])
+    if usable < 2 * (len(nodes) + MIN_HOLDOUT):
+        raise FedtuiError(
+            f"{source} has too few pictures",
+            f"{usable} can be used for {len(nodes)} participants and for measuring",
+            f"see `fedtui data check {source}`",
+            code=ExitCode.DEVICE,
+        )
+    kept_back = max(MIN_HOLDOUT, min(holdout, usable // 5))
+    name = hashlib.sha256(f"{source} {seed} {len(nodes)} {kept_back}".encode())
+    folder = lab.folder / f"split-{name.hexdigest()[:12]}"
+    shares = [folder / f"participant-{index + 1}" for index in range(len(nodes))]
+    split = SplitData(
+        str(source),
+        tuple(str(share) for share in shares),
+        seed,
+        kept_back,
+        str(folder / "holdout"),
+    )
+    counts = (await lab.ask("sharing out the pictures", split))["counts"]
+    participants = tuple(
+        Participant(node, share, int(count))
+        for node, share, count in zip(nodes, shares, counts, strict=True)
+    )
+    return participants, folder / "holdout"
+
+
+async def draw_holdout(lab: Lab, count: int, seed: int) -> Path:
+    """Landscapes of every kind that no participant has."""
+    request = SampleData("", count, STYLE, seed, participant=HELD_OUT)
+    return await lab.make(f"drawing {count} held-out pictures", request, suffix="")
+
+
+async def initial(lab: Lab, recipe: Recipe) -> Path:
+    """The adapter everybody starts from."""
+    request = InitAdapter(recipe.model, recipe.spec, recipe.seed, "")
+    return await lab.make("the first adapter", request)
+
+
+async def train(
+    lab: Lab,
+    what: str,
+    recipe: Recipe,
+    who: Participant,
+    start: Path,
+    *,
+    steps: int = 0,
+    round_number: int = 0,
+) -> Trained:
+    """One local training of ``steps`` (the recipe's own when 0) from ``start``."""
+    request = Train(
+        model=recipe.model,
+        folder=str(who.folder),
+        out="",
+        spec=recipe.spec,
+        steps=steps or recipe.steps,
+        initial=str(start),
+        batch=recipe.batch,
+        learning_rate=recipe.learning_rate,
+        seed=recipe.seed,
+        round=round_number,
+        node=who.node,
+        cache=str(lab.folder / "cache"),
+    )
+    path, result = await lab.result(what, request)
+    return Trained(who.node, path, float(result["loss"]))
+
+
+async def federate(
+    lab: Lab, recipe: Recipe, participants: Sequence[Participant]
+) -> tuple[Round, ...]:
+    """All rounds of a federation. The same inputs end in the same bytes as in a room."""
+    state = await initial(lab, recipe)
+    rounds = []
+    for number in range(1, recipe.rounds + 1):
+        own = await asyncio.gather(
+            *(_contribution(lab, recipe, who, state, number) for who in participants)
+        )
+        inputs = tuple(
+            WeightedFile(who.node, str(each.path), who.samples)
+            for who, each in zip(participants, own, strict=True)
+        )
+        request = Combine(inputs, recipe.algorithm, str(state), "")
+        state = await lab.make(f"round {number}: combining", request)
+        rounds.append(Round(number, state, tuple(own)))
+    return tuple(rounds)
+
+
+async def _contribution(
+    lab: Lab, recipe: Recipe, who: Participant, state: Path, number: int
+) -> Trained:
+    trained = await train(lab, f"round {number}: training", recipe, who, state, round_number=number)
+    if not who.attack:
+        return trained
+    request = Tamper(who.attack, str(trained.path), str(state), "", who.factor, recipe.seed)
+    return replace(trained, path=await lab.make(f"round {number}: {who.attack}", request))
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""Figures of an experiment, by matplotlib, which comes with ``fedtui[eval]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedtui.errors import UsageError
+from fedtui.experiment.rows import Spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE = (7.0, 4.2)
+DPI = 140
+INK, PALE = "#24283b", "#c8ccd8"
+COLOURS = ("#3d59a1", "#c0563f", "#4f8a5b", "#8c6d31", "#7a5195", "#3f8fa8", "#a05080", "#6b7280")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Values by round or setting; ``pale`` ones are context, drawn behind."""
+
+    label: str
+    points: Mapping[float, Spread]
+    pale: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line: something without rounds to compare with."""
+
+    label: str
+    value: float
+
+
+def draw_lines(
+    path: Path,
+    title: str,
+    x: str,
+    y: str,
+    lines: Sequence[Line],
+    levels: Sequence[Level] = (),
+    log_x: bool = False,
+) -> None:
+    """Writes a PNG. Raises :class:`UsageError` when matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(
+            "plots need matplotlib", str(error), "pip install 'fedtui[eval]'"
+        ) from error
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, color=INK, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=PALE, linewidth=0.6)
+    if log_x:
+        axes.set_xscale("log")
+    colours = iter(COLOURS * (1 + len(lines) // len(COLOURS)))
+    for line in lines:
+        _draw(axes, line, PALE if line.pale else next(colours))
+    for number, level in enumerate(levels):
+        style = ("--", ":", "-.")[number % 3]
+        axes.axhline(level.value, color=INK, linestyle=style, linewidth=1.0, label=level.label)
+    if not log_x:
+        axes.set_xticks(sorted({x for line in lines for x in line.points}))
+    axes.legend(frameon=False, fontsize=8)
+    # Without the software's version in it the same figure is the same file.
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _draw(axes: Axes, line: Line, colour: str) -> None:
+    places = sorted(line.points)
+    means = [line.points[x].mean for x in places]
+    spreads = [line.points[x].deviation for x in places]
+    width, order = (1.0, 1) if line.pale else (2.0, 2)
+    axes.plot(
+        places, means, "o-", color=colour, linewidth=width, markersize=4, label=line.label,
+        zorder=order,
+    )  # fmt: skip
+    if any(spreads):
+        low = [m - s for m, s in zip(means, spreads, strict=True)]
+        high = [m + s for m, s in zip(means, spreads, strict=True)]
+        axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)

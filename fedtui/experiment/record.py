@@ -1,0 +1,64 @@
+"""What an experiment leaves behind: one JSON file with everything, and its rows as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fedtui import __version__
+from fedtui.experiment.rows import Row
+
+PACKAGES = ("torch", "diffusers", "peft", "transformers", "numpy", "pillow")
+"""Whose versions can move a number."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An experiment's results. ``facts`` are named values that are no rows, such as hashes."""
+
+    name: str
+    command: str
+    options: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    facts: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """Everything; equal for equal results, so it holds no time and no path of this machine."""
+        data = {
+            "experiment": self.name,
+            "command": self.command,
+            "versions": versions(),
+            "options": dict(self.options),
+            "facts": dict(self.facts),
+            "rows": [asdict(row) for row in self.rows],
+        }
+        return json.dumps(data, indent=1, sort_keys=True, default=str) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """Of this program and of what computes for it."""
+    found = {"fedtui": __version__, "python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in PACKAGES}
+
+
+def write(record: Record, folder: Path) -> None:
+    """Writes ``results.json`` and ``results.csv``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(record.to_json(), encoding="utf-8")
+    write_csv(record.rows, folder / "results.csv")
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """One line a row, empty where a bound is unknown."""
+    names = [field.name for field in fields(Row)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: "" if v is None else v for k, v in asdict(row).items()})

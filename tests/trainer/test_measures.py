@@ -1,0 +1,126 @@
+"""Extractors, the judge of scenes, simulated attackers and the leak check, with real pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from trainer import tensor_file
+from trainer.embedded import federated
+from trainer.embedded.captions import tag_caption
+from trainer.embedded.drawing import draw
+from trainer.embedded.scenes import sample_scene
+from trainer.errors import TrainerError
+from trainer.job import Job
+from trainer.measures import attacks, extractors, leak, scenes
+from trainer.measures.requests import measure_set
+from trainer.protocol import MeasureSet
+
+
+def landscapes(folder: Path, style: str, count: int, seed: int) -> Path:
+    rng = Random(seed)
+    federated.write_dataset(folder, [sample_scene(rng) for _ in range(count)], style, seed=seed)
+    return folder
+
+
+def test_another_style_is_farther_away_than_other_scenes(tmp_path: Path) -> None:
+    plain = landscapes(tmp_path / "plain", "plain", 24, 0)
+    again = landscapes(tmp_path / "again", "plain", 24, 1)
+    painted = landscapes(tmp_path / "painted", "van_gogh", 24, 2)
+    near = measure_set(MeasureSet(str(again), str(plain), resamples=20), Job())
+    far = measure_set(MeasureSet(str(painted), str(plain), resamples=20), Job())
+    assert far["kid"]["low"] > near["kid"]["high"]
+    assert far["frechet"]["value"] > near["frechet"]["value"]
+    assert far["coverage"] < near["coverage"]
+
+
+def test_a_result_says_how_it_was_made(tmp_path: Path) -> None:
+    folder = str(landscapes(tmp_path / "plain", "plain", 8, 0))
+    result = measure_set(MeasureSet(folder, folder, resamples=5), Job())
+    assert result["frechet"]["name"] == "FD-scenes"
+    assert result["frechet"]["biased"] is True
+    assert result["extractor"].keys() == {"name", "sha256", "side", "resize", "value_range"}
+    assert len(result["extractor"]["sha256"]) == 64
+
+
+def test_the_offline_extractor_sees_bytes_in_the_right_range() -> None:
+    """Trap: pictures in -1..1 handed to a network that expects 0..1 or bytes."""
+    extractor = extractors.load("efficientnet-lite0")
+    rng = Random(0)
+    pictures = [draw(sample_scene(rng)) for _ in range(3)]
+    found = extractor.of(pictures)
+    assert found.shape == (3, 1280)
+    assert np.isfinite(found).all()
+    assert extractor.distance == "FD-EffLite0"
+    assert not np.allclose(found[0], found[1])
+
+
+def test_unknown_extractors_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="extractor is unknown"):
+        extractors.load("resnet")
+    with pytest.raises(TrainerError, match="cannot be compared"):
+        measure_set(MeasureSet(str(tmp_path), str(tmp_path)), Job())
+
+
+def test_drawings_show_what_their_captions_ask_for() -> None:
+    rng = Random(5)
+    chosen = [sample_scene(rng) for _ in range(40)]
+    judged = scenes.judge(
+        [draw(scene, "van_gogh") for scene in chosen], [tag_caption(s) for s in chosen], 0
+    )
+    assert judged.style == 1.0
+    assert judged.large is not None
+    assert judged.large > 0.95
+    assert judged.classifier["style"] > 0.95
+
+
+def test_a_picture_of_something_else_does_not_pass() -> None:
+    rng = Random(6)
+    nights = [sample_scene(rng, time="night") for _ in range(10)]
+    judged = scenes.judge([draw(scene) for scene in nights], ["day, sea"] * 10, 0)
+    assert judged.by_attribute["time"] == 0.0
+    assert judged.style == 0.0
+    assert judged.objects is None
+
+
+@pytest.mark.parametrize("attack", sorted(attacks.ATTACKS))
+def test_attackers_do_what_they_are_named_after(attack: str, tmp_path: Path) -> None:
+    draw_ = np.random.default_rng(0)
+    before = {"a": draw_.standard_normal((4, 3)).astype(np.float32)}
+    honest = {"a": before["a"] + 0.1 * draw_.standard_normal((4, 3)).astype(np.float32)}
+    tensor_file.write(tmp_path / "p", before)
+    tensor_file.write(tmp_path / "x", honest)
+    attacks.tamper(attack, tmp_path / "x", tmp_path / "p", tmp_path / "out", 50.0, 1)
+    lie, _ = tensor_file.read_all(tmp_path / "out")
+    update, told = honest["a"] - before["a"], lie["a"] - before["a"]
+    cosine = float((update * told).sum() / np.linalg.norm(update) / np.linalg.norm(told))
+    longer = float(np.linalg.norm(told) / np.linalg.norm(update))
+    expected = {"scale": (1.0, 50.0), "sign_flip": (-1.0, 50.0)}
+    if attack in expected:
+        assert (cosine, longer) == pytest.approx(expected[attack], rel=1e-3)
+    elif attack == "noise":
+        assert longer > 10
+    else:
+        assert longer < 0.1
+
+
+def test_an_unknown_attack_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="attack is unknown"):
+        attacks.tamper("bribe", tmp_path, tmp_path, tmp_path, 1.0, 0)
+
+
+def test_attack_figures() -> None:
+    apart = leak.attack(np.array([3.0, 4.0]), np.array([1.0, 2.0]))
+    assert (apart.auc, apart.true_positives) == (1.0, 1.0)
+    alike = leak.attack(np.zeros(4), np.zeros(5))
+    assert (alike.auc, alike.true_positives, alike.resolution) == (0.5, 0.0, 0.2)
+    with pytest.raises(ValueError, match="both kinds"):
+        leak.attack(np.array([]), np.zeros(3))
+
+
+def test_the_nearest_training_picture_is_found() -> None:
+    training = np.eye(3)
+    assert leak.nearest(np.array([[0.1, 5.0, 0.0]]), training)[0][0] == 1

@@ -1,0 +1,1 @@
+"""How good sets of pictures and adapters are: distances, attributes, leaks."""
