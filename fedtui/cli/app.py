@@ -15,6 +15,7 @@ from fedtui.cli import (
     adapters,
     data,
     demo,
+    evaluate,
     experiment,
     learn,
     look,
@@ -79,6 +80,7 @@ app.add_typer(experiment.app, name="experiment", help="Repeat the papers' experi
 app.command("demo")(demo.demo)
 app.command("train")(learn.train)
 app.command("generate")(learn.generate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("export")(adapters.export)
 app.command("status")(look.status)
 app.command("peers")(look.peers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fedtui import paths, settings
@@ -18,6 +19,16 @@ def ask(
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Starts a worker, sends one request, ends the worker. Raises what the request raised."""
+    return ask_all([request], role=role, on_progress=on_progress)[0]
+
+
+def ask_all(
+    requests: Sequence[Request],
+    *,
+    role: Role = "full",
+    on_progress: OnProgress | None = None,
+) -> list[dict[str, Any]]:
+    """Several requests to one worker, one after the other."""
     chosen = settings.load(paths.default_profile())
     trainer = TrainerProcess(
         role,
@@ -25,15 +36,19 @@ def ask(
         device=chosen.device,
         on_log=output.say if output.settings.debug else None,
     )
-    return running.run(_ask(trainer, request, on_progress))
+    return running.run(_ask(trainer, requests, on_progress))
 
 
 async def _ask(
-    trainer: TrainerProcess, request: Request, on_progress: OnProgress | None
-) -> dict[str, Any]:
+    trainer: TrainerProcess, requests: Sequence[Request], on_progress: OnProgress | None
+) -> list[dict[str, Any]]:
     if trainer.role == "full":
         output.say("loading the trainer …")
-    work = asyncio.create_task(trainer.request(request, on_progress))
+
+    async def in_turn() -> list[dict[str, Any]]:
+        return [await trainer.request(request, on_progress) for request in requests]
+
+    work = asyncio.create_task(in_turn())
     try:
         return await asyncio.shield(work)
     finally:

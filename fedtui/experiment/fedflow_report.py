@@ -114,8 +114,9 @@ async def write(
     pictures = "equal shares of a folder" if options.data else f"{people} pictures"
     split = "shuffled" if options.data else options.split
     sheet.text(
-        f"{len(options.counts)} participants with {pictures} (split: {split}), {rounds} rounds of {options.steps} steps with a batch of "
-        f"{options.batch}, {options.algorithm}, {len(measured)} seed(s)."
+        f"{len(options.counts)} participants with {pictures} (split: {split}), {rounds} rounds of "
+        f"{options.steps} steps with a batch of {options.batch}, {options.algorithm}, "
+        f"{len(measured)} seed(s)."
     )
     for finding in findings(rows, rounds):
         sheet.text(finding)
