@@ -462,6 +462,7 @@ requests = [
     p.ExportAdapter(out + "/a", out + "/k", model),
     p.Describe(model),
     p.ContactSheet(out + "/sheet.png", ("x",), (p.SheetRow("y", (out + "/s/0000.png",)),)),
+    p.InspectAdapter(out + "/a", model),
 ]
 assert {{type(r) for r in requests}} == set(HANDLERS) == p.ARITHMETIC
 for request in requests:
