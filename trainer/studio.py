@@ -188,7 +188,7 @@ class Studio:
         return result
 
     def probe_leak(self, request: ProbeLeak, job: Job) -> Result:
-        base = models.resolve(request.model)
+        base = importing.obtain(request.model, job)
         mix = [(lora_file.read(Path(request.adapter), base), 1.0)] if request.adapter else []
         folders = [dataset.scan(Path(folder), job) for folder in (request.members, request.others)]
         for contents in folders:
