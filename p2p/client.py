@@ -189,14 +189,26 @@ class PeerClient:
             backoff = min(backoff * 2, self._limits.backoff_max)
 
     # --- requests ---------------------------------------------------------------------------
-    async def hello(self, peer_id: str, data: bytes) -> bytes:
-        """Sends our Hello envelope and returns the peer's.
+    async def hello(self, peer_id: str, data: bytes, timeout: float | None = None) -> bytes:
+        """Sends a gossip packet and returns the peer's.
 
         Raises:
-            NetworkError: no answer within the probe's timeout, or a useless one.
+            NetworkError: no answer within ``timeout`` seconds (those of the limits), or a useless
+                one.
             TrustError: not a member.
         """
-        return await self._post(peer_id, "/v1/hello", data, MAX_MESSAGE_BYTES, self._limits.hello)
+        patience = self._limits.hello if timeout is None else timeout
+        return await self._post(peer_id, "/v1/hello", data, MAX_MESSAGE_BYTES, patience)
+
+    async def probe_through(self, helper: str, peer_id: str, timeout: float) -> bytes:
+        """Asks ``helper`` to probe a member; returns the Hello it got, as the member signed it.
+
+        Raises:
+            PeerRefused: the helper is there and got no answer either.
+            NetworkError, TrustError: as :meth:`hello`.
+        """
+        path = f"/v1/probe/{peer_id}"
+        return await self._post(helper, path, b"", MAX_MESSAGE_BYTES, timeout)
 
     async def fetch_ledger(self, peer_id: str, from_round: int) -> list[bytes]:
         """Ledger entries from a round on, as many as the peer puts into one answer.

@@ -114,6 +114,47 @@ def seal_genesis(identity: Identity, payload: bytes) -> Envelope:
     return seal(identity, GENESIS_ROOM, GENESIS_TYPE, payload)
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """An envelope as it arrived: well-formed, its signature not checked yet."""
+
+    type: str
+    payload: bytes
+    signer: str
+    signature: bytes
+    room: str
+
+    def open(self) -> Envelope:
+        """Checks the signature.
+
+        Raises:
+            ProtocolError: it does not fit.
+        """
+        covered = signed_bytes(self.room, self.type, self.payload)
+        if not verify(self.signer, self.signature, covered):
+            raise ProtocolError("a signature does not fit its message, room, type or signer")
+        return Envelope(self.type, self.payload, self.signer, self.signature, self.room)
+
+
+def read_envelope(data: bytes, room_id: str, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Sealed:
+    """Decodes an envelope without checking its signature, to see whether that is worth while.
+
+    Raises:
+        ProtocolError: it is malformed; nothing else is ever raised, whatever ``data`` holds.
+    """
+    fields = strict_json(data, max_bytes=max_bytes, max_depth=1, max_nodes=9)
+    if not isinstance(fields, dict) or fields.keys() != {"t", "p", "k", "s"}:
+        raise ProtocolError("an envelope has exactly the fields t, p, k and s")
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise ProtocolError("the fields of an envelope are strings")
+    signature = decode_base64(fields["s"])
+    if len(signature) != SIGNATURE_BYTES:
+        raise ProtocolError(f"a signature has {SIGNATURE_BYTES} bytes")
+    sealed = Sealed(fields["t"], decode_base64(fields["p"]), fields["k"], signature, room_id)
+    public_key_of(sealed.signer)
+    return sealed
+
+
 def open_envelope(
     data: bytes, room_id: str, *, max_bytes: int = MAX_MESSAGE_BYTES, type_: str | None = None
 ) -> Envelope:
@@ -125,22 +166,10 @@ def open_envelope(
         ProtocolError: anything is wrong with the bytes, the signature, or the type differs from
             ``type_``; nothing else is ever raised, whatever ``data`` holds.
     """
-    fields = strict_json(data, max_bytes=max_bytes, max_depth=1, max_nodes=9)
-    if not isinstance(fields, dict) or fields.keys() != {"t", "p", "k", "s"}:
-        raise ProtocolError("an envelope has exactly the fields t, p, k and s")
-    if not all(isinstance(value, str) for value in fields.values()):
-        raise ProtocolError("the fields of an envelope are strings")
-    signature = decode_base64(fields["s"])
-    if len(signature) != SIGNATURE_BYTES:
-        raise ProtocolError(f"a signature has {SIGNATURE_BYTES} bytes")
-    envelope = Envelope(fields["t"], decode_base64(fields["p"]), fields["k"], signature, room_id)
-    if type_ is not None and envelope.type != type_:
+    sealed = read_envelope(data, room_id, max_bytes=max_bytes)
+    if type_ is not None and sealed.type != type_:
         raise ProtocolError(f"a message of type {type_} was expected")
-    public_key_of(envelope.signer)
-    covered = signed_bytes(room_id, envelope.type, envelope.payload)
-    if not verify(envelope.signer, signature, covered):
-        raise ProtocolError("a signature does not fit its message, room, type or signer")
-    return envelope
+    return sealed.open()
 
 
 def open_genesis(data: bytes) -> Envelope:

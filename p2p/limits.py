@@ -96,16 +96,41 @@ FREE_SPACE_RESERVE_PERCENT: Final = 5
 BLOB_TRIES_PER_SOURCE: Final = 3
 BLOB_RETRY_DELAY: Final = 0.2
 
-# --- liveness ---------------------------------------------------------------------------------
+# --- gossip -----------------------------------------------------------------------------------
 PROBE_INTERVAL: Final = 1.0
+PROBE_FANOUT: Final = 3
+"""Members probed per interval, whatever the size of the room: everybody's load stays constant."""
 PROBE_TIMEOUT: Final = 1.5
-PROBES_PER_SECOND: Final = 16
-"""Above this many members each one is probed less often, so that our load stays constant."""
-SUSPECT_AFTER_INTERVALS: Final = 3.0
-UNREACHABLE_AFTER_INTERVALS: Final = 10.0
+"""Long enough for one retransmitted SYN (1 s) on a lossy network."""
+INDIRECT_PROBES: Final = 3
+INDIRECT_TIMEOUT: Final = 2.0
+"""For an indirect probe as a whole; the helper's own probe has ``PROBE_TIMEOUT`` of it."""
+MAX_INDIRECT_PER_PEER: Final = 8
+"""Indirect probes done for one member at the same time."""
+MAX_LOCAL_HEALTH: Final = 7
+"""Lifeguard: intervals and timeouts are multiplied by 1 to 8."""
+SUSPICION_INTERVALS: Final = 4.0
+"""Times log10 of the room's size (at least 1): the least time to refute a suspicion."""
+SUSPICION_PATIENCE: Final = 6.0
+"""An unconfirmed suspicion lasts this many times longer."""
+SUSPICION_CONFIRMATIONS: Final = 3
+REFUTATIONS_PER_START: Final = 1 << 20
+"""An incarnation number counts starts above this and refutations below it."""
+SPREAD_INTERVAL: Final = 5.0
+"""How often a Hello that says nothing new is passed on all the same."""
+SYNC_INTERVAL: Final = 30.0
+SYNC_SAMPLE: Final = 16
+MAX_RUMOUR_BYTES: Final = 2 * KIB
+"""Per packet, beside the sender's own Hello."""
+MAX_RUMOURS: Final = 128
+"""Per packet; an answer to a digest may hold a Hello of every member."""
 STALL_SECONDS: Final = 5.0
-"""A timer this late means that we slept or were starved: others are not blamed for it."""
+"""A timer this late means that we slept or were starved: connections are dead."""
+LATE_SECONDS: Final = 0.5
+"""A timer this late costs local health, and nobody else is blamed for that time."""
 LEAVE_TIMEOUT: Final = 1.0
+LEAVE_FANOUT: Final = 16
+"""Members told of our leaving directly; the others hear it from them."""
 
 # --- joining ----------------------------------------------------------------------------------
 MAX_LOBBY_FRAME_BYTES: Final = 8 * KIB

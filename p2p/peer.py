@@ -106,7 +106,7 @@ class Peer:
         self._ledger = await asyncio.to_thread(Ledger, self._directory, self.room_id)
         stack.push_async_callback(asyncio.to_thread, self._ledger.close)
         journal = await asyncio.to_thread(self._ledger.journal)
-        incarnation = await asyncio.to_thread(self._ledger.next_incarnation)
+        starts = await asyncio.to_thread(self._ledger.next_incarnation)
         self.blobs = BlobStore(self._directory / "blobs", max_blob=self.genesis.policy.max_blob)
         certificates = {peer: member.certificate_der for peer, member in self._members.items()}
         tls = MemberTLS(self.identity, certificates)
@@ -128,12 +128,12 @@ class Peer:
         self._server = MemberServer(tls, self, self.blobs)
         await self._server.start((self._host,), self._port)
         stack.push_async_callback(self._server.stop)
-        self._gossip = self._new_gossip(incarnation)
+        self._gossip = self._new_gossip(starts)
         self._discovery = Discovery(
             self.identity.peer_id,
             self.room_id,
             self._server.port,
-            on_hint=lambda peer, hints: self._book.hint(peer, hints),
+            on_hint=self._gossip.on_hint,
             interfaces=self._interfaces,
         )
         self._observer = Observer(
@@ -147,14 +147,14 @@ class Peer:
         self._tasks.spawn(self._tell_who_is_there(), "liveness")
         stack.push_async_callback(self._tasks.cancel)
 
-    def _new_gossip(self, incarnation: int) -> Gossip:
+    def _new_gossip(self, starts: int) -> Gossip:
         return Gossip(
             self.identity,
             self.room_id,
             self._client,
             self._book,
             members=self._members,
-            incarnation=incarnation,
+            starts=starts,
             port=self._server.port,
             interval=self._probe_interval,
             listener=GossipListener(
@@ -175,6 +175,10 @@ class Peer:
     def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
         """See :class:`p2p.server.RoomHandler`."""
         return self._gossip.answer(sender, data, host)
+
+    async def on_probe(self, sender: str, peer_id: str) -> bytes:
+        """See :class:`p2p.server.RoomHandler`."""
+        return await self._gossip.probe_for(sender, peer_id)
 
     def ledger_entries(self, first_round: int) -> Iterable[bytes]:
         """See :class:`p2p.server.RoomHandler`."""

@@ -3,7 +3,8 @@
 Routes:
 
 - ``POST /v1/messages``: the body is one envelope. 204 when taken, 400 when refused.
-- ``POST /v1/hello``: the body is a Hello envelope; answers with our own.
+- ``POST /v1/hello``: the body is a gossip packet; answers with ours.
+- ``POST /v1/probe/{peer}``: probes a member for the caller; answers with the Hello it gave, or 504.
 - ``GET /v1/blobs/{sha256}``: bytes of a blob, with ``Range``.
 - ``GET /v1/ledger?from=N``: ledger entries from round N on, each behind its length (u32, big
   endian); as many as fit, the caller asks again for the rest.
@@ -73,7 +74,11 @@ class RoomHandler(Protocol):
         ...
 
     def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
-        """Takes the Hello envelope of ``sender``, connected from ``host``; returns ours."""
+        """Takes the gossip packet of ``sender``, connected from ``host``; returns ours."""
+        ...
+
+    async def on_probe(self, sender: str, peer_id: str) -> bytes:
+        """Probes a member for ``sender``; returns its Hello. Raises NetworkError (504)."""
         ...
 
     def ledger_entries(self, first_round: int) -> Iterable[bytes]:
@@ -253,6 +258,7 @@ class MemberServer:
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_MESSAGE_BYTES)
         app.router.add_post("/v1/messages", self._post_message)
         app.router.add_post("/v1/hello", self._post_hello)
+        app.router.add_post("/v1/probe/{peer:[a-z2-7]{52}}", self._post_probe)
         app.router.add_get("/v1/blobs/{sha256:[0-9a-f]{64}}", self._get_blob, allow_head=False)
         app.router.add_get("/v1/ledger", self._get_ledger, allow_head=False)
         return app
@@ -293,6 +299,10 @@ class MemberServer:
     async def _post_hello(self, request: web.Request) -> web.StreamResponse:
         data = await self._read_body(request, MAX_MESSAGE_BYTES)
         reply = self._handler.on_hello(request[_SENDER], data, request.remote or "")
+        return web.Response(body=reply, content_type=_BYTES)
+
+    async def _post_probe(self, request: web.Request) -> web.StreamResponse:
+        reply = await self._handler.on_probe(request[_SENDER], request.match_info["peer"])
         return web.Response(body=reply, content_type=_BYTES)
 
     async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
@@ -396,6 +406,8 @@ def _status_of(error: P2PError) -> int:
             return 404
         case StorageError():
             return 507
+        case NetworkError():
+            return 504
         case _:
             return 400
 

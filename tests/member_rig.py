@@ -12,7 +12,7 @@ from pathlib import Path
 from p2p.addresses import Address, AddressBook
 from p2p.blobs.store import BlobStore
 from p2p.client import ClientLimits, PeerClient
-from p2p.errors import LimitError, ProtocolError
+from p2p.errors import LimitError, NetworkError, ProtocolError
 from p2p.identity import Identity
 from p2p.server import MemberServer, ServerLimits
 from p2p.tls import MemberTLS
@@ -50,6 +50,9 @@ class Handler:
     def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
         self.hellos.append((sender, data, host))
         return b"answer to " + data
+
+    async def on_probe(self, sender: str, peer_id: str) -> bytes:
+        raise NetworkError("nobody was probed")
 
     def ledger_entries(self, first_round: int) -> Sequence[bytes]:
         return self.entries[first_round:]

@@ -1,31 +1,45 @@
-"""The liveness core connected to the network: probes, answers, timers, and who wants to know."""
+"""The gossip core connected to the network: probes, answers, timers, and who wants to know."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from p2p import clock
 from p2p.addresses import Address, AddressBook
-from p2p.envelope import open_envelope, seal
-from p2p.errors import P2PError, ProtocolError
+from p2p.client import PeerRefused
+from p2p.errors import LimitError, NetworkError, P2PError, ProtocolError
 from p2p.gossip.core import (
     Effect,
     HeadSeen,
     Liveness,
-    LivenessCore,
+    Located,
     PeerHealth,
     Probe,
+    ProbeThrough,
     StateChanged,
+    SwimCore,
+    Witnessed,
     Woke,
 )
-from p2p.gossip.hello import HELLO_TYPE, Hello, Status, parse_hello
+from p2p.gossip.hello import Hello, Status
+from p2p.gossip.packets import Codec, first_part, to_bytes
+from p2p.gossip.rumours import Statement
 from p2p.identity import Identity
-from p2p.limits import LEAVE_TIMEOUT, PROBE_INTERVAL
+from p2p.limits import (
+    LEAVE_FANOUT,
+    LEAVE_TIMEOUT,
+    MAX_INDIRECT_PER_PEER,
+    PROBE_INTERVAL,
+    PROBE_TIMEOUT,
+    REFUTATIONS_PER_START,
+)
 from p2p.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -36,8 +50,12 @@ _TICKS_PER_INTERVAL: Final = 4
 class HelloClient(Protocol):
     """What probing needs of :class:`p2p.client.PeerClient`."""
 
-    async def hello(self, peer_id: str, data: bytes) -> bytes:
-        """Sends our Hello, returns the answer. Raises NetworkError, TrustError."""
+    async def hello(self, peer_id: str, data: bytes, timeout: float) -> bytes:
+        """Sends a gossip packet, returns the answer. Raises NetworkError, TrustError."""
+        ...
+
+    async def probe_through(self, helper: str, peer_id: str, timeout: float) -> bytes:
+        """The Hello that ``helper`` got from a member. Raises NetworkError, TrustError."""
         ...
 
     def wake(self, peer_id: str) -> None:
@@ -54,19 +72,21 @@ class GossipListener:
     """Whom the driver tells. Calls come from the event loop and return quickly.
 
     ``peer_head(peer_id, round, head, attempt)`` for every newer Hello, ``peer_state(peer_id,
-    before, after)`` on changes, ``woke(seconds)`` after this machine slept.
+    before, after)`` on changes, ``witnessed(peer_id, helper)`` when a helper reached a peer that
+    we did not, ``woke(seconds)`` after this machine slept.
     """
 
     peer_head: Callable[[str, int, str, int], None] = lambda *_: None
     peer_state: Callable[[str, Liveness, Liveness], None] = lambda *_: None
+    witnessed: Callable[[str, str], None] = lambda *_: None
     woke: Callable[[float], None] = lambda _: None
 
 
 class Gossip:
-    """Probes every member about once a second and knows who is there.
+    """Probes a few members every second, passes on what they say and knows who is there.
 
-    ``incarnation`` must be greater than at any earlier start of this identity; ``port`` is our
-    member port. :meth:`answer` serves the other side's probes and counts as hearing from it.
+    ``starts`` must be greater than at any earlier start of this identity; ``port`` is our member
+    port and ``hosts`` our addresses. :meth:`answer` serves the other side's probes.
     """
 
     def __init__(
@@ -77,23 +97,32 @@ class Gossip:
         addresses: AddressBook,
         *,
         members: Collection[str],
-        incarnation: int,
+        starts: int,
         port: int,
+        hosts: Sequence[str] = (),
         listener: GossipListener | None = None,
         interval: float = PROBE_INTERVAL,
         clock: Callable[[], float] = clock.now,
     ) -> None:
-        self._identity = identity
-        self._room_id = room_id
+        self._codec = Codec(identity, room_id)
         self._client = client
         self._addresses = addresses
         self._listener = listener or GossipListener()
         self._clock = clock
-        self._core = LivenessCore(identity.peer_id, members, clock(), interval=interval)
-        self._hello = Hello(
-            incarnation=incarnation, seq=0, round=0, head="", attempt=0, port=port, status={}
+        hello = Hello(
+            incarnation=starts * REFUTATIONS_PER_START,
+            seq=0, round=0, head="", attempt=0, port=port, hosts=tuple(hosts), status={},
+        )  # fmt: skip
+        self._core = SwimCore(
+            identity.peer_id,
+            members,
+            clock(),
+            hello=hello,
+            speak=self._codec.speak,
+            choose=random.Random(),
+            interval=interval,
         )
-        self._leaving = False
+        self._probing_for: Counter[str] = Counter()
         self._tick = interval / _TICKS_PER_INTERVAL
         self._tasks = TaskOwner("gossip")
 
@@ -101,13 +130,13 @@ class Gossip:
         self._tasks.spawn(self._run_timer(), "timer")
 
     async def stop(self) -> None:
-        """Says goodbye to whoever is alive, for at most a second, and stops."""
+        """Says goodbye to some of those who are there, for at most a second, and stops."""
         await self._tasks.cancel()
-        self._leaving = True
-        goodbye = self._sealed()
+        now = self._clock()
+        self._core.update(now, leaving=True)
         sending = [
-            asyncio.ensure_future(self._client.hello(peer_id, goodbye))
-            for peer_id in self._core.alive()
+            asyncio.ensure_future(self._exchange(peer_id, LEAVE_TIMEOUT))
+            for peer_id in list(self._core.alive())[:LEAVE_FANOUT]
         ]
         if not sending:
             return
@@ -124,13 +153,27 @@ class Gossip:
         """What is known of every other member, by peer id."""
         return self._core.peers()
 
+    @property
+    def patience(self) -> int:
+        """How much slower than usual we are, 1 to 8: Lifeguard's local health."""
+        return self._core.patience
+
     def set_members(self, members: Collection[str]) -> None:
+        """Replaces the membership; whoever stays keeps its state."""
         self._core.set_members(members, self._clock())
 
+    def set_hosts(self, hosts: Sequence[str]) -> None:
+        """Our addresses have changed; the next Hellos carry them."""
+        self._core.update(self._clock(), hosts=tuple(hosts))
+
+    def on_hint(self, peer_id: str, addresses: Sequence[Address]) -> None:
+        """A member may be found there; if we miss it, it is probed at once."""
+        self._addresses.hint(peer_id, addresses)
+        self._act(self._core.on_hint(peer_id, self._clock()))
+
     def local_head(self, round_number: int, head: str, attempt: int) -> None:
-        """Notes how far we are; the next Hellos carry it."""
-        update = {"round": round_number, "head": head, "attempt": attempt}
-        self._hello = self._hello.model_copy(update=update)
+        """Notes how far we are; the next Hellos carry it, a new head is told at once."""
+        self._core.update(self._clock(), round=round_number, head=head, attempt=attempt)
 
     def set_status(self, status: Status) -> None:
         """Replaces what others see of our work.
@@ -138,21 +181,41 @@ class Gossip:
         Raises:
             ValueError: above 1 KiB, or not flat names to numbers, flags and texts.
         """
-        fields = self._hello.model_dump() | {"status": status}
-        self._hello = Hello.model_validate(fields)
+        fields = self._core.hello.model_dump() | {"status": status}
+        self._core.update(self._clock(), status=Hello.model_validate(fields).status)
 
     def answer(self, sender: str, data: bytes, host: str) -> bytes:
-        """Takes the Hello of ``sender`` (authenticated by TLS) and returns ours.
+        """Takes the packet of ``sender`` (authenticated by TLS) and returns ours.
 
         Raises:
-            ProtocolError: it is malformed, or signed by somebody else.
+            ProtocolError: it is malformed, or something in it is forged.
         """
-        hello = self._opened(sender, data)
+        packet = self._codec.open_packet(sender, data, self._core.is_news)
+        hello = packet[0].said
+        assert isinstance(hello, Hello)
         with suppress(ProtocolError):  # The remote address may be hidden from us.
             self._addresses.hint(sender, [Address.checked(host, hello.port)])
         self._client.wake(sender)
-        self._act(self._core.on_hello(sender, hello, self._clock()))
-        return self._sealed()
+        effects, reply = self._core.answer(sender, packet, self._clock())
+        self._act(effects)
+        return to_bytes(reply)
+
+    async def probe_for(self, sender: str, peer_id: str) -> bytes:
+        """Probes a member on behalf of another; returns its Hello as it signed it.
+
+        Raises:
+            LimitError: ``sender`` asks for too much at once.
+            NetworkError, TrustError: the member does not answer us either, or is none.
+        """
+        if self._probing_for[sender] >= MAX_INDIRECT_PER_PEER:
+            raise LimitError("too many indirect probes at once")
+        self._probing_for[sender] += 1
+        try:
+            return first_part(await self._exchange(peer_id, PROBE_TIMEOUT))
+        finally:
+            self._probing_for[sender] -= 1
+            if not self._probing_for[sender]:
+                del self._probing_for[sender]
 
     # --- inside -----------------------------------------------------------------------------
     async def _run_timer(self) -> None:
@@ -163,39 +226,57 @@ class Gossip:
     def _act(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Probe(peer_id):
-                    self._tasks.spawn(self._probe(peer_id), f"probe {peer_id[:8]}")
+                case Probe():
+                    self._tasks.spawn(self._probe(effect), f"probe {effect.peer_id[:8]}")
+                case ProbeThrough():
+                    self._tasks.spawn(self._probe_through(effect), "indirect probe")
                 case StateChanged(peer_id, before, after):
                     self._listener.peer_state(peer_id, before, after)
                 case HeadSeen(peer_id, round_number, head, attempt):
                     self._listener.peer_head(peer_id, round_number, head, attempt)
+                case Located(peer_id, addresses):
+                    self.on_hint(peer_id, addresses)
+                case Witnessed(peer_id, helper):
+                    self._listener.witnessed(peer_id, helper)
                 case Woke(seconds):
                     self._tasks.spawn(self._client.reset(), "reset")
                     self._listener.woke(seconds)
 
-    async def _probe(self, peer_id: str) -> None:
-        started = self._clock()
-        hello = None
+    async def _probe(self, probe: Probe) -> None:
+        answered = False
         try:
-            hello = self._opened(peer_id, await self._client.hello(peer_id, self._sealed()))
+            await self._exchange(probe.peer_id, probe.timeout, to_bytes(probe.packet))
+            answered = True
         except P2PError as error:
-            _log.debug("no answer from %s: %s", peer_id, error)
+            _log.debug("no answer from %s: %s", probe.peer_id, error)
         finally:
             # However it ended, the core must hear of it, or it would never probe this peer again.
-            if hello is None:
-                self._act(self._core.on_failure(peer_id, self._clock()))
-        if hello is not None:
-            now = self._clock()
-            self._client.wake(peer_id)
-            self._act(self._core.on_hello(peer_id, hello, now, rtt=now - started))
+            if not answered:
+                self._act(self._core.on_failure(probe.peer_id, self._clock()))
 
-    def _opened(self, sender: str, data: bytes) -> Hello:
-        envelope = open_envelope(data, self._room_id, type_=HELLO_TYPE)
-        if envelope.signer != sender:
-            raise ProtocolError("a Hello is signed by another member than the one who sent it")
-        return parse_hello(envelope)
+    async def _exchange(self, peer_id: str, timeout: float, data: bytes | None = None) -> bytes:
+        """Sends a packet and takes the answer in; returns its bytes."""
+        started = self._clock()
+        if data is None:
+            data = to_bytes(self._core.packet(peer_id, started))
+        answer = await self._client.hello(peer_id, data, timeout)
+        packet = self._codec.open_packet(peer_id, answer, self._core.is_news)
+        now = self._clock()
+        self._client.wake(peer_id)
+        self._act(self._core.on_packet(peer_id, packet, now, rtt=now - started))
+        return answer
 
-    def _sealed(self) -> bytes:
-        update = {"seq": self._hello.seq + 1, "leaving": self._leaving}
-        self._hello = self._hello.model_copy(update=update)
-        return seal(self._identity, self._room_id, HELLO_TYPE, self._hello.to_bytes()).to_bytes()
+    async def _probe_through(self, probe: ProbeThrough) -> None:
+        peer_id, helper = probe.peer_id, probe.helper
+        seen: Statement | None = None
+        answered = False
+        try:
+            data = await self._client.probe_through(helper, peer_id, probe.timeout)
+            seen = self._codec.open_hello(peer_id, data)
+            answered = True
+        except PeerRefused:
+            answered = True
+        except (NetworkError, ProtocolError) as error:
+            _log.debug("%s could not probe %s for us: %s", helper, peer_id, error)
+        finally:
+            self._act(self._core.on_witness(peer_id, helper, seen, answered, self._clock()))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
-from member_rig import Member, Room, eventually
+from member_rig import LOOPBACK, Member, Room, eventually
 
 from p2p.envelope import seal
-from p2p.errors import ProtocolError
+from p2p.errors import LimitError, NetworkError, P2PError, ProtocolError
 from p2p.gossip.core import Liveness
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.hello import HELLO_TYPE
+from p2p.gossip.packets import to_bytes
+from p2p.limits import MAX_INDIRECT_PER_PEER
 
 ROOM_ID = "ab" * 32
 INTERVAL = 0.05
@@ -23,12 +27,14 @@ INTERVAL = 0.05
 class Watcher:
     heads: list[tuple[str, int, str, int]] = field(default_factory=list)
     states: list[tuple[str, Liveness, Liveness]] = field(default_factory=list)
+    witnesses: list[tuple[str, str]] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
 
     def listener(self) -> GossipListener:
         return GossipListener(
             lambda *seen: self.heads.append(seen),
             lambda *seen: self.states.append(seen),
+            lambda *seen: self.witnesses.append(seen),
             self.wakes.append,
         )
 
@@ -49,7 +55,7 @@ class Nodes:
         self.room = room
         self.all: list[Node] = []
 
-    async def add(self, *, incarnation: int = 1, clock: Callable[[], float] | None = None) -> Node:
+    async def add(self, *, starts: int = 1, clock: Callable[[], float] | None = None) -> Node:
         member, watcher = await self.room.add(), Watcher()
         extra = {} if clock is None else {"clock": clock}
         gossip = Gossip(
@@ -58,13 +64,14 @@ class Nodes:
             member.client,
             member.addresses,
             members=[m.id for m in self.room.members],
-            incarnation=incarnation,
+            starts=starts,
             port=member.server.port,
             listener=watcher.listener(),
             interval=INTERVAL,
             **extra,
         )
         member.handler.on_hello = gossip.answer  # type: ignore[method-assign]
+        member.handler.on_probe = gossip.probe_for  # type: ignore[method-assign]
         node = Node(member, gossip, watcher)
         self.all.append(node)
         for other in self.all:
@@ -139,7 +146,7 @@ async def test_one_address_in_one_direction_is_enough(nodes: Nodes) -> None:
 
 async def test_a_hello_counts_only_from_its_signer(nodes: Nodes) -> None:
     ada, bob, eve = [await nodes.add() for _ in range(3)]
-    genuine = bob.gossip._sealed()
+    genuine = to_bytes(bob.gossip._core.packet(ada.id, 0.0))
     with pytest.raises(ProtocolError, match="another member"):
         ada.gossip.answer(eve.id, genuine, "127.0.0.1")
     ada.gossip.answer(bob.id, genuine, "127.0.0.1")
@@ -170,3 +177,58 @@ async def test_a_removed_member_is_forgotten(nodes: Nodes) -> None:
     ada.gossip.set_members([ada.id])
     assert ada.gossip.alive() == set()
     assert ada.gossip.peers() == {}
+
+
+async def test_who_answers_only_others_is_kept_alive_by_their_witness(nodes: Nodes) -> None:
+    ada, bob, eve = [await nodes.add() for _ in range(3)]
+    everybody = {ada.id, bob.id, eve.id}
+    await eventually(lambda: all(n.gossip.alive() == everybody - {n.id} for n in nodes.all))
+    cut(ada, bob)
+    await eventually(lambda: bool(ada.watcher.witnesses and bob.watcher.witnesses))
+    assert set(ada.watcher.witnesses) == {(bob.id, eve.id)}
+    seen = len(ada.watcher.witnesses)
+    await eventually(lambda: len(ada.watcher.witnesses) > seen + 5)
+    assert bob.id in ada.gossip.alive()
+
+
+async def test_a_goodbye_reaches_members_that_were_not_told(nodes: Nodes) -> None:
+    ada, bob, eve = [await nodes.add() for _ in range(3)]
+    everybody = {ada.id, bob.id, eve.id}
+    await eventually(lambda: all(n.gossip.alive() == everybody - {n.id} for n in nodes.all))
+    cut(ada, bob)
+    await bob.gossip.stop()
+    await eventually(lambda: ada.gossip.peers()[bob.id].state is Liveness.LEFT)
+
+
+async def test_addresses_travel_with_the_records(nodes: Nodes) -> None:
+    ada, bob, eve = [await nodes.add() for _ in range(3)]
+    bob.gossip.set_hosts([LOOPBACK])
+    ada.member.addresses.forget(bob.id)
+    cut(ada, bob)
+    await eventually(lambda: bob.member.address in ada.member.addresses.of(bob.id))
+    assert eve.id in ada.gossip.alive()
+
+
+async def test_one_member_gets_only_so_many_indirect_probes(nodes: Nodes) -> None:
+    ada, bob, eve = [await nodes.add() for _ in range(3)]
+    await eve.member.server.stop()
+    asked = [ada.gossip.probe_for(bob.id, eve.id) for _ in range(MAX_INDIRECT_PER_PEER + 4)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(result, LimitError) for result in results) == 4
+    assert all(isinstance(result, P2PError) for result in results)
+
+
+def cut(a: Node, b: Node) -> None:
+    """The two cannot reach one another any more."""
+    for one, other in ((a, b), (b, a)):
+        hello = one.member.client.hello
+
+        async def refuse(
+            peer: str, data: bytes, timeout: float | None = None,
+            *, hello: Any = hello, other: str = other.id,
+        ) -> bytes:  # fmt: skip
+            if peer == other:
+                raise NetworkError("cut")
+            return await hello(peer, data, timeout)  # type: ignore[no-any-return]
+
+        one.member.client.hello = refuse  # type: ignore[method-assign]
