@@ -33,8 +33,11 @@ from fedtui.training import ProcessState, TrainerProcess
 from fedtui.view import NodeView
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
+from p2p.errors import TrustError as P2PTrustError
 from p2p.identity import Identity
 from p2p.peer import Peer
+from p2p.room import Member
+from p2p.status import display_name
 from p2p.tasks import TaskOwner
 from trainer.protocol import CheckData, InitAdapter
 
@@ -53,16 +56,7 @@ class Node:
         self._settings = settings
         self._room = room
         self._identity = Identity.load_or_create(profile.identity)
-        members = {member.peer_id: member for member in room.genesis.members}
-        if self._identity.peer_id not in members:
-            raise TrustError(
-                f"this machine is no member of the room {room.genesis.room_name!r}",
-                f"its identity {self._identity.peer_id[:8]}… is not among {len(members)} members",
-                "was the identity key replaced? restore it, or join again",
-            )
-        self._me = members[self._identity.peer_id]
         self.operations = Operations()
-        self._names = {peer: member.name for peer, member in members.items()}
         self._stream = EventStream(self._identity.peer_id, profile.events)
         self._trainer = TrainerProcess(
             log=profile.trainer_log,
@@ -92,7 +86,7 @@ class Node:
             self._trainer,
             self,
             node=self._identity.peer_id,
-            folder=settings.data if self._me.trains else "",
+            folder=settings.data,
             cache=profile.cache(settings.data),
             previews=settings.previews,
         )
@@ -117,7 +111,10 @@ class Node:
     async def start(self) -> None:
         """Joins the room. Raises :class:`FedtuiError` or an error of the peer when it cannot."""
         await self._make_initial_adapter()
-        await self._peer.start()
+        try:
+            await self._peer.start()
+        except P2PTrustError as error:
+            raise TrustError(error.title, error.cause, error.remedy) from error
         if self._room.paths.initial.is_file():
             await self._peer.provide(self._room.paths.initial)
         self._tasks.spawn(self._learner.run(), "learner")
@@ -210,7 +207,7 @@ class Node:
             self._steered.set()
         adapter = await asyncio.to_thread(self._named_copy, blob, number - 1)
         self._adapter = str(adapter) if number > 1 else None
-        train = self._me.trains and not self._peer.done and not self._peer.contributed(number)
+        train = self._trains and not self._peer.done and not self._peer.contributed(number)
         return Goal(number, adapter, await asyncio.to_thread(_sha256, adapter), train)
 
     def _named_copy(self, blob: Path, round_number: int) -> Path:
@@ -294,7 +291,7 @@ class Node:
             id=snapshot.id,
             name=self._name,
             version=__version__,
-            role=self._me.role,
+            role=self._me.role if self._me else "removed",
             uptime_s=now - self._started_at,
             room_id=snapshot.room_id,
             room_name=self._room.genesis.room_name,
@@ -315,7 +312,7 @@ class Node:
         )
 
     def _own_work(self) -> viewing.OwnWork:
-        trains = self._me.trains and bool(self._settings.data) and not self._learner.state.blocked
+        trains = self._trains and bool(self._settings.data) and not self._learner.state.blocked
         return viewing.OwnWork(self._learner.state, self._trainer.state, trains, self._peer.done)
 
     def _contributed(self) -> bool:
@@ -326,11 +323,21 @@ class Node:
         log.info("trainer %s %s", state.kind, state.detail)
 
     @property
+    def _me(self) -> Member | None:
+        """This machine's record; None once it was removed from the room."""
+        return self._peer.members.get(self._identity.peer_id)
+
+    @property
+    def _trains(self) -> bool:
+        return self._me is not None and self._me.trains
+
+    @property
     def _name(self) -> str:
-        return self._settings.name or self._me.name
+        return self._settings.name or (self._me.name if self._me else "")
 
     def _name_of(self, peer: str) -> str:
-        return self._names.get(peer, peer[:8])
+        member = self._peer.members.get(peer)
+        return display_name(member) if member else peer[:8]
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Phase = Literal[
-    "IDLE", "TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW", "PAUSED", "FAILED", "DONE"
+    "IDLE", "TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW", "WAITING", "PAUSED", "FAILED", "DONE"
 ]
 PeerState = Literal[
     "LOADING", "READY", "TRAIN", "UPLOAD", "SENT", "IDLE", "WATCH", "SUSPECT", "LOST", "LEFT"

@@ -26,6 +26,7 @@ MAX_NAME_CELLS: Final = 40
 MAX_STATUS_BYTES: Final = 1 * KIB
 MAX_CERTIFICATE_BYTES: Final = 1 * KIB
 MAX_MEMBERS: Final = 128
+MAX_ADMINS: Final = 16
 
 # --- connections to our port ------------------------------------------------------------------
 MAX_HANDSHAKES: Final = 64

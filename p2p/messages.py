@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import Annotated, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
 from p2p.blobs.chunks import BlobRef
-from p2p.envelope import strict_json
 from p2p.errors import ProtocolError
-from p2p.limits import MAX_LARGE_JSON_NODES, MAX_LARGE_MESSAGE_BYTES, MAX_MEMBERS
-from p2p.room import Digest, Payload, PeerId
+from p2p.limits import MAX_MEMBERS
+from p2p.operations import Operation, Reason, read_payload
+from p2p.room import Digest, Message, Payload, PeerId, Signature
 
-MAX_REASON: Final = 160
 MAX_SAMPLES: Final = (1 << 29) - 1
 """Weights stay below 2**29, so that a float32 value times a weight is exact in float64."""
 MAX_ENVELOPE_TEXT: Final = 128 << 10
@@ -28,23 +27,19 @@ MAX_BODY_TEXT: Final = 256 << 10
 MAX_LISTED: Final = 4 * MAX_MEMBERS
 """Contributions that one message may name: a member may be seen with several."""
 MAX_ATTEMPT: Final = (1 << 20) - 1
+MAX_OPERATIONS: Final = 32
+"""Changes of the membership that one result may hold; the others wait for the next round."""
+MAX_OFFERED: Final = 8
+"""Operations in one message: with 16 signatures each they stay below 64 KiB."""
 
 Phase = Literal["prepare", "commit"]
 Offence = Literal["double_vote", "double_proposal", "wrong_result"]
 RoundNumber = Annotated[int, Field(ge=1, le=100_000)]
 AttemptNumber = Annotated[int, Field(ge=0, le=MAX_ATTEMPT)]
 ShortId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=MAX_REASON)]
-SignatureText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
 EnvelopeText = Annotated[str, StringConstraints(max_length=MAX_ENVELOPE_TEXT)]
 BodyText = Annotated[str, StringConstraints(max_length=MAX_BODY_TEXT)]
 BlobSize = Annotated[int, Field(ge=1, le=1 << 30)]
-
-
-class Message(Payload):
-    """A payload that is sent by itself; ``kind`` is the envelope's signed type."""
-
-    kind: ClassVar[str]
 
 
 class Contribution(Message):
@@ -132,8 +127,10 @@ class Exclusion(Payload):
 class Result(Payload):
     """What a round is agreed to have been. Its hash is the value that voters sign.
 
-    ``present`` are the members heard from in this round, the basis of ``next_voters``. Without
-    inputs the round was skipped and the result is the previous one.
+    ``operations`` change the membership, in this order; contributions and ``next_voters`` are
+    judged by the membership they lead to. ``present`` are the members heard from in this round,
+    the basis of ``next_voters``. Without inputs the round was skipped and the result is the
+    previous one.
     """
 
     round: RoundNumber
@@ -146,6 +143,7 @@ class Result(Payload):
     result_blob: Digest
     result_size: BlobSize
     result_chunks: Digest
+    operations: Annotated[tuple[Operation, ...], Field(max_length=MAX_OPERATIONS)] = ()
     present: Annotated[tuple[PeerId, ...], Field(max_length=MAX_MEMBERS)]
     next_voters: Annotated[tuple[PeerId, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
     next_plan: Digest
@@ -206,11 +204,6 @@ class Vote(Message):
 def vote_bytes(round_number: int, attempt: int, phase: Phase, value: str) -> bytes:
     """The one encoding of a vote: these keys, this order, no blanks."""
     return f'{{"a":{attempt},"ph":"{phase}","r":{round_number},"v":"{value}"}}'.encode()
-
-
-class Signature(Payload):
-    peer: PeerId
-    signature: SignatureText
 
 
 class QC(Payload):
@@ -286,34 +279,46 @@ class Leave(Message):
     round: RoundNumber
 
 
+class Operations(Message):
+    """Changes of the membership that are under way, and which of them the sender has.
+
+    ``known`` answers an offer: those need not be sent again.
+    """
+
+    kind = "operations"
+
+    offered: Annotated[tuple[Operation, ...], Field(max_length=MAX_OFFERED)] = ()
+    known: Annotated[tuple[Digest, ...], Field(max_length=MAX_OFFERED)] = ()
+
+
 RoundMessage = (
     Contribution | Receipt | NewAttempt | Want | Vote | Proposal | Prepared | Commit | Evidence
     | Leave
 )  # fmt: skip
+AnyMessage = RoundMessage | Operations
 
-ROUND_MESSAGES: Final[dict[str, type[RoundMessage]]] = {
+MESSAGES: Final[dict[str, type[AnyMessage]]] = {
     model.kind: model
     for model in (
         Contribution, Receipt, NewAttempt, Want, Vote, Proposal, Prepared, Commit, Evidence, Leave,
+        Operations,
     )
 }  # fmt: skip
 
-P = TypeVar("P", bound=Payload)
-
 
 @lru_cache(maxsize=1024)
-def parse(kind: str, payload: bytes) -> RoundMessage:
+def parse(kind: str, payload: bytes) -> AnyMessage:
     """The message of a payload; repetitions of the same bytes are not parsed again.
 
     Raises:
         ProtocolError: an unknown kind, or content that breaks its model.
     """
-    model = ROUND_MESSAGES.get(kind)
+    model = MESSAGES.get(kind)
     if model is None:
         raise ProtocolError(f"messages of type {kind[:32]!r} are not known here")
     if model is Vote:
         return Vote.from_bytes(payload)
-    return _read(model, payload)
+    return read_payload(model, payload)
 
 
 @lru_cache(maxsize=256)
@@ -323,16 +328,7 @@ def parse_result(body: str) -> Result:
     Raises:
         ProtocolError: it is none.
     """
-    return _read(Result, body.encode())
-
-
-def _read(model: type[P], payload: bytes) -> P:
-    strict_json(payload, max_bytes=MAX_LARGE_MESSAGE_BYTES, max_nodes=MAX_LARGE_JSON_NODES)
-    try:
-        return model.model_validate_json(payload)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ProtocolError(f"a {model.__name__} breaks its rules at {where!r}") from error
+    return read_payload(Result, body.encode())
 
 
 def value_of(body: str) -> str:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from p2p import clock
 from p2p.addresses import Address, AddressBook
@@ -25,17 +25,29 @@ from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.hello import Status
 from p2p.identity import Identity
 from p2p.limits import PROBE_INTERVAL
-from p2p.room import Genesis, Plan
+from p2p.membership import Membership
+from p2p.operations import (
+    MAX_REASON,
+    AdminChange,
+    Change,
+    MemberAdd,
+    MemberRemove,
+    Operation,
+)
+from p2p.room import Genesis, Member, Plan
+from p2p.rounds.admission import verify_operation
 from p2p.rounds.core import RoundCore
-from p2p.rounds.driver import Emit, RoundDriver
+from p2p.rounds.driver import Emit, RoundDriver, read_commit
+from p2p.rounds.effects import Journal, OperationHeard
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.server import MemberServer
-from p2p.status import Observer, PeerSnapshot, display_name
+from p2p.status import Observer, PeerSnapshot, changes, display_name
 from p2p.store import DirectoryLock
 from p2p.tasks import TaskOwner
+from p2p.text import clean_text
 from p2p.tls import MemberTLS
 from p2p.workload import Workload
 
@@ -46,6 +58,10 @@ class Peer:
     ``directory`` belongs to this peer in this room. ``host`` and ``port`` are where the member
     port listens (0: any free one), ``interfaces`` the addresses of ours to announce and look on
     (None: all). ``addresses`` are further hints, by peer id.
+
+    A node that has just been admitted also needs ``operations``, what :meth:`operations` of any
+    member gives: they are checked against the genesis, kept, and not needed at later starts. The
+    ledger and all else it fetches from the members by itself, checking every certificate.
     """
 
     def __init__(
@@ -55,6 +71,7 @@ class Peer:
         genesis_envelope: Envelope,
         workload: Workload,
         *,
+        operations: Sequence[Operation] = (),
         host: str = "0.0.0.0",
         port: int = 0,
         interfaces: Sequence[str] | None = None,
@@ -67,9 +84,8 @@ class Peer:
         self.identity: Final = identity
         self.room_id: Final = genesis_envelope.id
         self.genesis: Final = read_genesis(genesis_envelope)
-        self._members = {member.peer_id: member for member in self.genesis.members}
-        if identity.peer_id not in self._members:
-            raise TrustError("this machine's identity is not a member of the room")
+        self._operations = tuple(operations)
+        self._membership = Membership.founding(self.genesis)
         self._directory = directory
         self._workload = workload
         self._host = host
@@ -92,6 +108,8 @@ class Peer:
         """Recovers what the directory holds, opens the port and joins the round under way.
 
         Raises:
+            TrustError: this identity is not a member of the room.
+            ProtocolError: the operations are not signed by the room's admins.
             StorageError: the directory is in use by another process, or the disk refuses.
             NetworkError: the port is taken. What had been opened is closed again in any case.
         """
@@ -108,13 +126,16 @@ class Peer:
         journal = await asyncio.to_thread(self._ledger.journal)
         starts = await asyncio.to_thread(self._ledger.next_incarnation)
         self.blobs = BlobStore(self._directory / "blobs", max_blob=self.genesis.policy.max_blob)
-        certificates = {peer: member.certificate_der for peer, member in self._members.items()}
-        tls = MemberTLS(self.identity, certificates)
+        signer = EnvelopeSigner(self.identity, self.room_id)
+        await asyncio.to_thread(self._remember_operations, journal, signer)
+        self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
+        self._membership = self._core.membership
+        if self.identity.peer_id not in self.members:
+            raise TrustError("this machine's identity is not a member of the room")
+        tls = MemberTLS(self.identity, self._certificates())
         self._client = PeerClient(tls, self._book)
         await self._client.start()
         stack.push_async_callback(self._client.stop)
-        signer = EnvelopeSigner(self.identity, self.room_id)
-        self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
         self._driver = RoundDriver(
             self._core,
             self._ledger,
@@ -124,6 +145,7 @@ class Peer:
             emit=self._emit,
             reachable=lambda: self._gossip.alive(),
             moved=self._moved,
+            members_changed=self._on_members,
         )
         self._server = MemberServer(tls, self, self.blobs)
         await self._server.start((self._host,), self._port)
@@ -153,7 +175,7 @@ class Peer:
             self.room_id,
             self._client,
             self._book,
-            members=self._members,
+            members=self.members,
             starts=starts,
             port=self._server.port,
             interval=self._probe_interval,
@@ -162,6 +184,14 @@ class Peer:
                 peer_state=self._on_peer_state,
             ),
         )
+
+    def _remember_operations(self, journal: Journal, signer: EnvelopeSigner) -> None:
+        """Takes in what admitted this node, once."""
+        for operation in self._operations:
+            verify_operation(operation, signer)
+            record = OperationHeard(journal.round, operation)
+            self._ledger.write(record)
+            journal.apply(record)
 
     async def stop(self) -> None:
         """Says goodbye and ends everything; the directory may be opened again afterwards."""
@@ -183,6 +213,89 @@ class Peer:
     def ledger_entries(self, first_round: int) -> Iterable[bytes]:
         """See :class:`p2p.server.RoomHandler`."""
         return self._ledger.entries(first_round)
+
+    # --- members ---------------------------------------------------------------------------------
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Who belongs to the room now, also when no commit says so yet."""
+        return self._membership.members
+
+    @property
+    def admins(self) -> frozenset[str]:
+        return self._membership.admins
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Every change of the membership since the genesis, in order: with the genesis and an
+        address, all that a newcomer needs."""
+        committed = [
+            operation
+            for record in self._core.journal.commits
+            for operation in read_commit(record.payload)[0].operations
+        ]
+        return (*committed, *self._core.journal.operations.values())
+
+    def unsigned_operations(self) -> tuple[Operation, ...]:
+        """Changes that wait for the signatures of more admins; see :meth:`endorse`."""
+        under_way = self._core.journal.operations.values()
+        valid = {operation.id for operation in self._core.facts.membership.applicable(under_way)}
+        return tuple(operation for operation in under_way if operation.id not in valid)
+
+    async def add_member(self, member: Member) -> Operation:
+        """Admits a key, or replaces the record of a member; its name is cleaned. Everybody opens
+        the door to it when this returns, or, where several admins must sign, when they have.
+
+        Raises:
+            ProtocolError: the key was removed once, the room is full, or this node is no admin.
+            StorageError: the disk refused.
+        """
+        member = member.model_copy(update={"name": clean_text(member.name)})
+        return await self._operate(MemberAdd(**self._header(), member=member))
+
+    async def remove_member(self, peer_id: str, reason: str = "") -> Operation:
+        """Removes a key for good: its connections are closed at once, its vote ends with the next
+        commit. With this node's own id it is a goodbye that needs nobody's consent.
+
+        Raises:
+            ProtocolError: too few admins would be left, or this node is no admin.
+            StorageError: the disk refused.
+        """
+        text = clean_text(reason, MAX_REASON) if reason.strip() else None
+        return await self._operate(MemberRemove(**self._header(), peer=peer_id, reason=text))
+
+    async def change_admins(self, admins: Sequence[str], threshold: int = 1) -> Operation:
+        """Replaces the admins and how many of them must sign. Raises as :meth:`add_member`."""
+        change = AdminChange(**self._header(), admins=tuple(sorted(admins)), threshold=threshold)
+        return await self._operate(change)
+
+    async def endorse(self, operation_id: str) -> Operation:
+        """Adds this admin's signature to a change that waits for it. Raises as
+        :meth:`add_member`; KeyError when there is none of that id."""
+        change = self._core.journal.operations[operation_id].change
+        return await self._operate(change)
+
+    async def hand_in(self, operation: Operation) -> Operation:
+        """Takes in a signed change that somebody brought. Raises as :meth:`add_member`."""
+        return await self._driver.hand_in(operation)
+
+    def _header(self) -> dict[str, Any]:
+        number = self._core.next_number()
+        return {"author": self.identity.peer_id, "seq": number, "after": self._core.head}
+
+    async def _operate(self, change: Change) -> Operation:
+        return await self._driver.hand_in(self._core.sign(change))
+
+    def _certificates(self) -> dict[str, bytes]:
+        return {peer: member.certificate_der for peer, member in self.members.items()}
+
+    def _on_members(self, membership: Membership) -> None:
+        before, self._membership = self._membership, membership
+        self._server.set_members(self._certificates())
+        self._gossip.set_members(self.members)
+        for peer in before.members.keys() - self.members.keys():
+            self._client.forget(peer)
+            self._found.discard(peer)
+        for type_, fields in changes(before, membership):
+            self._emit(type_, **fields)
 
     # --- taking part -----------------------------------------------------------------------------
     @property
@@ -279,7 +392,7 @@ class Peer:
     def _on_peer_state(self, peer: str, before: Liveness, after: Liveness) -> None:
         if after is Liveness.ALIVE and peer not in self._found:
             self._found.add(peer)
-            self._emit("peer.found", peer=peer, name=display_name(self._members[peer]))
+            self._emit("peer.found", peer=peer, name=display_name(self.members[peer]))
         self._emit("peer.state", peer=peer, before=before.value, state=after.value)
         self._driver.on_alive(self._present())
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from p2p.identity import Identity
+from p2p.limits import MAX_ADMINS, MAX_MEMBERS
 
 PeerId = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{52}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+SignatureText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
 Role = Literal["admin", "participant", "observer"]
 Device = Literal["server", "desktop", "laptop"]
 
@@ -31,21 +33,44 @@ class Payload(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
+class Message(Payload):
+    """A payload that is sent by itself; ``kind`` is the envelope's signed type."""
+
+    kind: ClassVar[str]
+
+
+class Signature(Payload):
+    """One member's Ed25519 signature, over bytes that the context names."""
+
+    peer: PeerId
+    signature: SignatureText
+
+
+class Permissions(Payload):
+    """What a member may do beside watching. Voting follows from contributing."""
+
+    contribute: bool = True
+    start_rounds: bool = False
+    see_previews: bool = True
+
+
 class Member(Payload):
     """An admitted identity. ``certificate`` is its self-signed X.509 certificate, base64 of DER.
 
-    ``device`` says how likely the machine stays up: servers are asked to aggregate first.
+    ``device`` says how likely the machine stays up: servers are asked to aggregate first. An
+    observer never contributes, whatever its permissions say.
     """
 
     peer_id: PeerId
     name: Name
     role: Role = "participant"
-    device: Literal["server", "desktop", "laptop"] = "desktop"
+    device: Device = "desktop"
+    permissions: Permissions = Permissions()
     certificate: Annotated[str, StringConstraints(max_length=2048)]
 
     @property
     def trains(self) -> bool:
-        return self.role != "observer"
+        return self.role != "observer" and self.permissions.contribute
 
     @field_validator("certificate")
     @classmethod
@@ -63,12 +88,18 @@ class Member(Payload):
         identity: Identity,
         name: str,
         role: Role = "participant",
-        device: Literal["server", "desktop", "laptop"] = "desktop",
+        device: Device = "desktop",
+        permissions: Permissions | None = None,
     ) -> Member:
         """The member record of a key that is at hand."""
         certificate = base64.b64encode(identity.certificate_der()).decode()
         return cls(
-            peer_id=identity.peer_id, name=name, role=role, device=device, certificate=certificate
+            peer_id=identity.peer_id,
+            name=name,
+            role=role,
+            device=device,
+            permissions=permissions or Permissions(),
+            certificate=certificate,
         )
 
 
@@ -108,10 +139,10 @@ class Genesis(Payload):
 
     room_name: Name
     created_ms: Annotated[int, Field(ge=0, lt=1 << 53)]
-    admins: Annotated[list[PeerId], Field(min_length=1, max_length=16)]
-    admin_threshold: Annotated[int, Field(ge=1, le=16)] = 1
+    admins: Annotated[list[PeerId], Field(min_length=1, max_length=MAX_ADMINS)]
+    admin_threshold: Annotated[int, Field(ge=1, le=MAX_ADMINS)] = 1
     policy: Policy
-    members: Annotated[list[Member], Field(min_length=1, max_length=128)]
+    members: Annotated[list[Member], Field(min_length=1, max_length=MAX_MEMBERS)]
     plan: Plan
     initial_blob: Digest
     initial_size: Annotated[int, Field(ge=1, le=1 << 30)]

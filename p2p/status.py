@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,12 +10,13 @@ from p2p.addresses import AddressBook
 from p2p.discovery import Discovery
 from p2p.errors import ProtocolError
 from p2p.gossip.driver import Gossip
+from p2p.membership import Membership
 from p2p.room import Member
 from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import RoundDriver, read_commit
 from p2p.text import clean_text
 
-RoundPhase = Literal["TRAIN", "COLLECT", "MERGE", "VERIFY", "PAUSED", "FAILED", "DONE"]
+RoundPhase = Literal["TRAIN", "COLLECT", "MERGE", "VERIFY", "WAITING", "PAUSED", "FAILED", "DONE"]
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,9 @@ class Observer:
             return "MERGE"
         if core.deciding:
             return "VERIFY"
-        trains = core.facts.members[core.me].trains
+        trains = core.membership.trains(core.me)
+        if core.lacking and (core.contributed or not trains):
+            return "WAITING"
         return "TRAIN" if trains and not core.contributed and not core.cut else "COLLECT"
 
     def _note(self) -> str:
@@ -181,6 +184,9 @@ class Observer:
         alive = len(core.alive & set(core.facts.voters))
         if not core.done and alive < core.quorum:
             return f"{alive} of {len(core.facts.voters)} voters, need {core.quorum}"
+        if core.lacking and not core.done:
+            people = "participant" if core.lacking == 1 else "participants"
+            return f"waiting for {core.lacking} more {people}"
         return self._driver.progress.note
 
     def _waiting_for(self) -> tuple[str, ...]:
@@ -211,7 +217,7 @@ class Observer:
         core, health = self._core, self._gossip.peers()
         contributors = core.contributors()
         prepared, committed = core.voted("prepare"), core.voted("commit")
-        for peer, member in core.facts.members.items():
+        for peer, member in core.members.items():
             seen = health.get(peer)
             hello = seen.hello if seen else None
             address = next(iter(self._book.of(peer)), None)
@@ -260,3 +266,16 @@ def display_name(member: Member) -> str:
         return clean_text(member.name)
     except ProtocolError:
         return member.peer_id[:8]
+
+
+def changes(before: Membership, after: Membership) -> Iterator[tuple[str, dict[str, object]]]:
+    """The events that tell how one membership became another."""
+    for peer, member in sorted(after.members.items()):
+        known = before.members.get(peer)
+        if known != member:
+            type_ = "member.added" if known is None else "member.changed"
+            yield type_, {"peer": peer, "name": display_name(member), "role": member.role}
+    for peer in sorted(before.members.keys() - after.members.keys()):
+        yield "member.removed", {"peer": peer, "name": display_name(before.members[peer])}
+    if (before.admins, before.threshold) != (after.admins, after.threshold):
+        yield "admins.changed", {"admins": sorted(after.admins), "threshold": after.threshold}

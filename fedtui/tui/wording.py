@@ -41,6 +41,7 @@ PHASE_SIGNS: dict[Phase, Sign] = {
     "VERIFY": Sign("▶", "VERIFY", "accent"),
     "MERGE": Sign("▶", "MERGE", "accent"),
     "PREVIEW": Sign("▶", "PREVIEW", "accent"),
+    "WAITING": Sign("◌", "WAITING", "muted"),
     "PAUSED": Sign("!", "PAUSED", "warning"),
     "FAILED": Sign("✗", "FAILED", "error"),
     "DONE": Sign("✓", "DONE", "ok"),

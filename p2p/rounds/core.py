@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
 from p2p.limits import MAX_MESSAGE_BYTES
+from p2p.membership import Membership
 from p2p.messages import (
     MAX_ATTEMPT,
     QC,
@@ -30,6 +32,7 @@ from p2p.messages import (
     LockClaim,
     NewAttempt,
     Offence,
+    Operations,
     Phase,
     Prepared,
     Proposal,
@@ -43,8 +46,10 @@ from p2p.messages import (
     parse_result,
     value_of,
 )
-from p2p.room import Genesis
+from p2p.operations import Change, Operation
+from p2p.room import Genesis, Member
 from p2p.rounds import rules
+from p2p.rounds.admission import Admissions
 from p2p.rounds.effects import (
     UNAVAILABLE,
     Accused,
@@ -60,6 +65,9 @@ from p2p.rounds.effects import (
     FetchCommits,
     Journal,
     Lock,
+    MembersChanged,
+    OperationHeard,
+    OperationsSettled,
     Persist,
     Precompute,
     ProposalMade,
@@ -86,6 +94,8 @@ MAX_CONTRIBUTIONS_PER_PEER = 2
 """What one member can make others fetch in one round by itself."""
 MAX_QUOTED_PER_PEER = 4
 """With what leaders quote, whom a member that sends everybody another one may have told more."""
+OFFER_FANOUT = 3
+"""How many members are offered changes of the membership with each repetition."""
 
 
 class RoundCore:
@@ -111,8 +121,10 @@ class RoundCore:
         self._early: dict[tuple[str, str], Envelope] = {}
         self._heads: dict[str, int] = {}
         self._silent_through: int | None = None
-        self.facts = Facts.after(genesis, room_id, journal.commits[-1] if journal.commits else None)
-        self.alive: frozenset[str] = frozenset(self.facts.members)
+        self.facts = Facts.of(genesis, room_id, journal.commits)
+        self._admissions = Admissions(journal, signer, self.facts)
+        self._offered = 0
+        self.alive: frozenset[str] = frozenset(self.members)
         self._round = RoundState(started_at=0.0)
         self._attempt = AttemptState()
 
@@ -133,6 +145,15 @@ class RoundCore:
     @property
     def done(self) -> bool:
         return self.facts.done
+
+    @property
+    def membership(self) -> Membership:
+        """By commit and by what is under way: whom to talk to."""
+        return self._admissions.current
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        return self.membership.members
 
     @property
     def quorum(self) -> int:
@@ -175,9 +196,16 @@ class RoundCore:
 
     def expected(self) -> frozenset[str]:
         """The participants worth waiting for."""
-        members = self.facts.members
         present = (self.alive | {self.me}) - self._round.left
-        return frozenset(p for p in present if p in members and members[p].trains)
+        return frozenset(filter(self.membership.trains, present))
+
+    @property
+    def lacking(self) -> int:
+        """How many more participants must be there before the round can have a result: until
+        then it waits, however long, instead of being skipped at its deadline."""
+        there = set(filter(self.membership.trains, self.alive | {self.me}))
+        there |= self.contributors()
+        return max(0, self.genesis.plan.min_contributions - len(there))
 
     def contributors(self) -> frozenset[str]:
         return frozenset(c.peer for c in self._round.contributions.values())
@@ -218,6 +246,9 @@ class RoundCore:
 
     def on_timer(self, name: TimerName, now: float) -> list[Effect]:
         self._now = now
+        if name == "resend":
+            self._out.append(SetTimer("resend", self.timing.resend))
+            self._offer_operations()
         if not self.done:
             match name:
                 case "deadline":
@@ -229,6 +260,35 @@ class RoundCore:
                     self._on_grace()
                 case "resend":
                     self._repeat()
+        return self._flush()
+
+    def sign(self, change: Change) -> Operation:
+        """An operation of this node's own, as yet known to nobody."""
+        return Operation.of(self._signer.seal(change))
+
+    def check_operation(self, operation: Operation) -> None:
+        """Raises :class:`ProtocolError` when :meth:`on_operation` would refuse it."""
+        self._admissions.learn(operation)
+
+    def has_operation(self, operation: Operation) -> bool:
+        """Whether it is remembered here, or has had its effect."""
+        return self._admissions.has(operation)
+
+    def next_number(self) -> int:
+        """The ``seq`` of this node's next change of the membership."""
+        return self._admissions.next_number(self.me)
+
+    def on_operation(self, operation: Operation, now: float) -> list[Effect]:
+        """A change of the membership that was signed here or handed in by its bearer."""
+        self._now = now
+        try:
+            news = self._learn_operation(operation)
+        except ProtocolError as error:
+            self._out.append(Rejected(self.me, error.cause))
+            return self._flush()
+        if news is not None:
+            self._out.append(Broadcast(self._signer.seal(Operations(offered=(news,)))))
+            self._go_on()
         return self._flush()
 
     def on_contribution(self, own: OwnContribution, now: float) -> list[Effect]:
@@ -271,11 +331,14 @@ class RoundCore:
         """A hint whom to wait for and whom to ask; safety never depends on it."""
         self._now = now
         self.alive = frozenset(peers) | {self.me}
+        self._go_on()
+        return self._flush()
+
+    def _go_on(self) -> None:
         if not self.done:
             self._look_for_cut()
             self._hurry()
             self._lead()
-        return self._flush()
 
     def on_peer_head(self, peer: str, round_number: int, now: float) -> list[Effect]:
         """``peer`` works on ``round_number``: when that is ahead, its ledger is fetched."""
@@ -334,13 +397,13 @@ class RoundCore:
         self._round = RoundState(started_at=self._now)
         self._attempt = AttemptState()
         self._out += [SetTimer("attempt", None), SetTimer("grace", None)]
+        self._out.append(SetTimer("resend", self.timing.resend))
         if self.done:
-            self._out += [SetTimer("deadline", None), SetTimer("resend", None)]
+            self._out.append(SetTimer("deadline", None))
             return
         self._out += [
             RoundOpened(self.round, self.head),
             SetTimer("deadline", self.genesis.plan.deadline_ms / 1000),
-            SetTimer("resend", self.timing.resend),
         ]
         if self.journal.contribution is not None:
             self._learn(self.journal.contribution)
@@ -361,11 +424,17 @@ class RoundCore:
         state = self._round
         if state.cut or self.done:
             return
+        if state.too_few and not self.lacking:
+            # Whoever has just come gets as much time as everybody else.
+            state.deadline_passed = False
+            self._out.append(SetTimer("deadline", self.genesis.plan.deadline_ms / 1000))
+        state.too_few = bool(self.lacking)
         missing = self.expected() - self.contributors()
         unchecked = state.contributions.keys() - state.verdicts.keys()
         good = {c.peer for id_, c in state.contributions.items() if self._is_good(id_)}
         enough = len(good) >= self.genesis.plan.min_contributions
-        if state.deadline_passed or (not missing and not unchecked and enough):
+        over = state.deadline_passed and not state.too_few
+        if over or (not missing and not unchecked and enough):
             self._reach_cut()
 
     def _is_good(self, contribution_id: str) -> bool:
@@ -389,7 +458,8 @@ class RoundCore:
         if self.leader == self.me or not self._may_vote() or self._locked() is not None:
             return
         if state.contributions.keys() == state.verdicts.keys():
-            inputs, _ = rules.select(state.contributions, state.verdicts, self.facts)
+            after = self.facts.membership.folded(self._admissions.ready())
+            inputs, _ = rules.select(state.contributions, state.verdicts, self.facts, after)
             if inputs:
                 guess = Precompute(rules.parts_of(inputs), self.facts.previous)
                 self._out.append(guess)
@@ -432,9 +502,12 @@ class RoundCore:
 
     # --- messages --------------------------------------------------------------------------------
     def _receive(self, sender: str, envelope: Envelope) -> None:
-        if envelope.signer not in self.facts.members:
+        if not self._admissions.knows(envelope.signer):
             raise ProtocolError("a message is signed by a stranger")
         message = parse(envelope.type, envelope.payload)
+        if isinstance(message, Operations):
+            self._on_operations(envelope.signer, message)
+            return
         if isinstance(message, Commit):
             self._on_commit(sender, message, envelope.payload)
             return
@@ -481,6 +554,42 @@ class RoundCore:
         if isinstance(message, behind) and message.round == last.round:
             self._send(envelope.signer, self._signer.seal(parse(Commit.kind, last.payload)))
 
+    # --- the membership --------------------------------------------------------------------------
+    def _on_operations(self, signer: str, message: Operations) -> None:
+        self._admissions.acknowledged(signer, message.known)
+        refused: ProtocolError | None = None
+        for operation in message.offered:
+            try:
+                self._learn_operation(operation)
+            except ProtocolError as error:
+                refused = error
+        held = tuple(op.id for op in message.offered if self._admissions.has(op))
+        self._admissions.acknowledged(signer, held)
+        if held:
+            self._send(signer, self._signer.seal(Operations(known=held)))
+        self._go_on()
+        if refused is not None:
+            raise refused
+
+    def _learn_operation(self, operation: Operation) -> Operation | None:
+        news = self._admissions.learn(operation)
+        if news is not None:
+            self._persist(OperationHeard(self.round, news))
+            if self._admissions.refold():
+                self._out.append(MembersChanged(self.membership))
+        return news
+
+    def _offer_operations(self) -> None:
+        """Tells some of those who may not know what is under way; over time, all of them."""
+        if not self.journal.operations:
+            return
+        there = sorted((self.alive & self.members.keys()) - {self.me})
+        start = self._offered % max(1, len(there))
+        self._offered += OFFER_FANOUT
+        for peer in (there[start:] + there[:start])[:OFFER_FANOUT]:
+            if missing := self._admissions.offer_to(peer):
+                self._send(peer, self._signer.seal(Operations(offered=missing)))
+
     # --- a lost journal --------------------------------------------------------------------------
     def _try_to_remember(self) -> None:
         """Ends the silence of a node that lost its journal.
@@ -521,6 +630,8 @@ class RoundCore:
         if not isinstance(contribution, Contribution):
             raise ProtocolError("a contribution was expected")
         rules.check_contribution(contribution, envelope.signer, self.facts)
+        if not self._admissions.knows(envelope.signer):
+            raise ProtocolError("a contribution came from a stranger")
         state = self._round
         of_peer = [c for c in state.contributions.values() if c.peer == contribution.peer]
         if envelope.id in state.contributions or len(of_peer) >= most:
@@ -589,10 +700,13 @@ class RoundCore:
         known = {id_[:SHORT_ID] for id_ in self._round.contributions}
         return tuple(short for short in report.have if short not in known)
 
-    def _usable_reports(self, best: Lock | None) -> dict[str, Envelope]:
-        """Reports a proposal may quote: their lock is proven and their contributions are known."""
+    def _usable_reports(self, best: Lock | None, after: Membership) -> dict[str, Envelope]:
+        """Reports a proposal may quote: of members, whose lock is proven and whose contributions
+        are known."""
         usable = {}
         for signer, (envelope, report) in self._attempt.reports.items():
+            if signer not in self.facts.members and signer not in after.members:
+                continue
             proven = report.lock is None or (best and report.lock.attempt <= best.attempt)
             if proven and not self._unknown(report):
                 usable[signer] = envelope
@@ -609,7 +723,10 @@ class RoundCore:
             self._announce(self.journal.proposals[self.attempt])
             return
         best = self._best_lock()
-        reports = self._usable_reports(best)
+        operations = self._admissions.ready()
+        if best is not None:
+            operations = parse_result(best.body).operations
+        reports = self._usable_reports(best, self.facts.membership.folded(operations))
         ready = reports.keys() & set(self.facts.voters)
         if not self._round.cut:
             # A quorum of others that waits no longer is reason enough to stop waiting, too.
@@ -629,7 +746,7 @@ class RoundCore:
         unchecked = self._round.contributions.keys() - self._round.verdicts.keys()
         everyone = self.alive & set(self.facts.voters) <= ready
         if (everyone or attempt.grace_over) and (not unchecked or attempt.checks_over):
-            self._draft(reports)
+            self._draft(reports, operations)
 
     def _on_grace(self) -> None:
         """First the patience for more reports ends, then that for blobs still being checked."""
@@ -642,13 +759,13 @@ class RoundCore:
             self._out.append(SetTimer("grace", rest))
         self._lead()
 
-    def _draft(self, reports: Mapping[str, Envelope]) -> None:
-        state = self._round
+    def _draft(self, reports: Mapping[str, Envelope], operations: tuple[Operation, ...]) -> None:
+        state, facts = self._round, self.facts
         verdicts = {id_: state.verdicts.get(id_, UNAVAILABLE) for id_ in state.contributions}
-        inputs, excluded = rules.select(state.contributions, verdicts, self.facts)
+        after = facts.membership.folded(operations)
+        inputs, excluded = rules.select(state.contributions, verdicts, facts, after)
         quoted = {**reports, self.me: self._own_report()}
-        draft = Draft(inputs, excluded, quoted)
-        facts = self.facts
+        draft = Draft(inputs, excluded, quoted, operations)
         if not inputs:
             self._propose_result(draft, facts.previous)
             return
@@ -658,7 +775,13 @@ class RoundCore:
 
     def _propose_result(self, draft: Draft, blob: BlobRef) -> None:
         result = rules.make_result(
-            self.facts, self.attempt, draft.inputs, draft.excluded, draft.reports, blob
+            self.facts,
+            self.attempt,
+            draft.inputs,
+            draft.excluded,
+            draft.reports,
+            draft.operations,
+            blob,
         )
         listed = [self._round.envelopes[item.contribution] for item in result.listed]
         self._attempt.draft = None
@@ -703,8 +826,8 @@ class RoundCore:
         heard = self._attempt.heard
         if self._attempt.judging and heard is not None and heard.envelope == envelope:
             return
-        reports = self._read_reports(proposal)
         value, result = value_of(proposal.body), parse_result(proposal.body)
+        reports = self._read_reports(proposal, self._admissions.after(result))
         if proposal.attempt > self.attempt:
             self._move(proposal.attempt)
         heard = self._attempt.heard
@@ -725,13 +848,17 @@ class RoundCore:
             return
         if any(report.lock is not None for report in reports.values()):
             raise ProtocolError("a proposal ignores the value that another voter is locked on")
+        for operation in result.operations:
+            # One that contradicts what is under way here still takes effect by this result.
+            with suppress(ProtocolError):
+                self._learn_operation(operation)
         self._learn_quoted(proposal)
         rules.check_result(result, self.facts, self.attempt, reports, self._round.contributions)
         self._attempt.judging = True
         self._retry_missing(result)
         self._judge()
 
-    def _read_reports(self, proposal: Proposal) -> dict[str, NewAttempt]:
+    def _read_reports(self, proposal: Proposal, after: Membership) -> dict[str, NewAttempt]:
         """The NewAttempt messages a proposal quotes, by signer: a quorum of voters, verified."""
         reports: dict[str, NewAttempt] = {}
         for text in proposal.new_attempts:
@@ -742,7 +869,7 @@ class RoundCore:
                 raise ProtocolError("a proposal quotes something else than distinct reports")
             if (report.round, report.attempt, report.parent) != expected:
                 raise ProtocolError("a proposal quotes a report of another attempt")
-            if envelope.signer not in self.facts.members:
+            if envelope.signer not in self.facts.members and envelope.signer not in after.members:
                 raise ProtocolError("a proposal quotes the report of a stranger")
             reports[envelope.signer] = report
         if len(reports.keys() & set(self.facts.voters)) < self.quorum:
@@ -801,7 +928,7 @@ class RoundCore:
     def _check_body(self, result: Result) -> None:
         if (result.round, result.parent) != (self.round, self.head):
             raise ProtocolError("a result belongs to another round or history")
-        if not set(result.next_voters) <= self.facts.members.keys():
+        if not set(result.next_voters) <= self._admissions.after(result).members.keys():
             raise ProtocolError("a result names a voter that is no member")
 
     def _judge(self) -> None:
@@ -932,17 +1059,22 @@ class RoundCore:
         self._out.append(
             CommitRound(record, parse_result(commit.body), commit.qc, last_contribution_at)
         )
-        self.facts = Facts.after(self.genesis, self.room_id, record)
+        self.facts = self.facts.next(record)
+        before = self.membership
+        settled = self._admissions.committed(self.facts)
+        if settled:
+            self._persist(OperationsSettled(self.round, settled))
+        if self.membership != before:
+            self._out.append(MembersChanged(self.membership))
         self._try_to_remember()
         self._open_round()
 
     # --- repetition and evidence -----------------------------------------------------------------
     def _repeat(self) -> None:
         """Says again what may have been lost; stops by itself where it was heard."""
-        self._out.append(SetTimer("resend", self.timing.resend))
         state, attempt = self._round, self._attempt
         if state.own is not None:
-            for peer in sorted(self.facts.members.keys() - state.receipts):
+            for peer in sorted(self.members.keys() - state.receipts):
                 if peer in self.alive:
                     self._send(peer, state.envelopes[state.own])
         if not state.cut:

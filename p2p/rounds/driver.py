@@ -23,6 +23,7 @@ from p2p.blobs.store import BlobClient, BlobStore
 from p2p.envelope import Envelope, open_envelope
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from p2p.membership import Membership
 from p2p.messages import (
     QC,
     Commit,
@@ -34,6 +35,7 @@ from p2p.messages import (
     parse,
     parse_result,
 )
+from p2p.operations import Operation
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
@@ -45,6 +47,7 @@ from p2p.rounds.effects import (
     Elected,
     FetchBlob,
     FetchCommits,
+    MembersChanged,
     Part,
     Persist,
     Precompute,
@@ -130,7 +133,8 @@ class RoundDriver:
     """Runs one room's rounds on this node.
 
     ``reachable`` lists the members worth asking for bytes, best first. ``moved`` is called
-    whenever round, head or attempt may have changed.
+    whenever round, head or attempt may have changed, ``members_changed`` when there are others to
+    connect to.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class RoundDriver:
         emit: Emit,
         reachable: Callable[[], Iterable[str]],
         moved: Callable[[], None],
+        members_changed: Callable[[Membership], None],
     ) -> None:
         self.core = core
         self.progress = Progress()
@@ -154,6 +159,7 @@ class RoundDriver:
         self._emit = emit
         self._reachable = reachable
         self._moved = moved
+        self._members_changed = members_changed
         self._plan = core.genesis.plan
         self._events: asyncio.Queue[_Queued] = asyncio.Queue()
         self._waiting: Counter[str] = Counter()
@@ -213,11 +219,28 @@ class RoundDriver:
         Raises:
             StorageError: the disk refused it.
         """
+        await self._carried_out(lambda now: self.core.on_contribution(own, now))
+
+    async def _carried_out(self, event: Event) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._post(lambda now: self.core.on_contribution(own, now), done=done)
+        self._post(event, done=done)
         await asyncio.wait({done, self._running}, return_when=asyncio.FIRST_COMPLETED)
         if not done.done() and self.progress.failure is not None:
             raise self.progress.failure
+
+    async def hand_in(self, operation: Operation) -> Operation:
+        """Takes in a change of the membership that was signed here or brought by somebody;
+        returns it, with all signatures known, when it is durable and on its way.
+
+        Raises:
+            ProtocolError: it contradicts what holds now, or whoever signed it may not.
+            StorageError: the disk refused it.
+        """
+        self.core.check_operation(operation)
+        await self._carried_out(lambda now: self.core.on_operation(operation, now))
+        if not self.core.has_operation(operation):
+            self.core.check_operation(operation)
+        return self.core.journal.operations.get(operation.id, operation)
 
     def on_leave(self, round_number: int) -> None:
         self._post(lambda now: self.core.on_leave(round_number, now))
@@ -263,7 +286,7 @@ class RoundDriver:
                 case Send():
                     self._send(effect.to, effect.message)
                 case Broadcast():
-                    for peer in self.core.facts.members:
+                    for peer in self.core.members:
                         if peer != self.core.me:
                             self._send(peer, effect.message)
                 case SetTimer():
@@ -280,6 +303,8 @@ class RoundDriver:
                     self._on_commit(effect)
                 case FetchCommits():
                     self._catch_up(effect)
+                case MembersChanged():
+                    self._members_changed(effect.membership)
                 case RoundOpened():
                     self._emit("round.started", round=effect.round, parent=effect.parent)
                 case Elected():

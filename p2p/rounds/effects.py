@@ -10,7 +10,9 @@ from typing import Literal
 
 from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
+from p2p.membership import Membership
 from p2p.messages import QC, Contribution, Evidence, Phase, Result
+from p2p.operations import Operation
 from p2p.workload import Verdict
 
 TimerName = Literal["deadline", "attempt", "grace", "resend"]
@@ -90,7 +92,26 @@ class Remembered:
     round: int
 
 
-Record = Remembered | AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
+@dataclass(frozen=True)
+class OperationHeard:
+    """A change of the membership, with all signatures known so far, that no commit holds yet."""
+
+    round: int
+    operation: Operation
+
+
+@dataclass(frozen=True)
+class OperationsSettled:
+    """These have been committed, or can never be."""
+
+    round: int
+    ids: tuple[str, ...]
+
+
+Record = (
+    Remembered | AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
+    | OperationHeard | OperationsSettled
+)  # fmt: skip
 
 
 @dataclass
@@ -107,6 +128,7 @@ class Journal:
     lock: Lock | None = None
     proposals: dict[int, Envelope] = field(default_factory=dict)
     contribution: Envelope | None = None
+    operations: dict[str, Operation] = field(default_factory=dict)
     amnesia: bool = False
 
     @property
@@ -137,6 +159,11 @@ class Journal:
                 self.proposals.clear()
             case Remembered():
                 self.amnesia = False
+            case OperationHeard():
+                self.operations[record.operation.id] = record.operation
+            case OperationsSettled():
+                for id_ in record.ids:
+                    self.operations.pop(id_, None)
             case Accused():
                 pass
 
@@ -234,6 +261,13 @@ class FetchCommits:
 
 
 @dataclass(frozen=True)
+class MembersChanged:
+    """Whom to connect to has changed: the members by commit and by what is under way."""
+
+    membership: Membership
+
+
+@dataclass(frozen=True)
 class RoundOpened:
     round: int
     parent: str
@@ -256,7 +290,7 @@ class Rejected:
 
 Effect = (
     Send | Broadcast | SetTimer | Persist | FetchBlob | Combine | Precompute | Verify | CommitRound
-    | FetchCommits | RoundOpened | Elected | Rejected
+    | FetchCommits | MembersChanged | RoundOpened | Elected | Rejected
 )  # fmt: skip
 
 UNAVAILABLE = Verdict(False, "blob unavailable")

@@ -18,6 +18,7 @@ from p2p.envelope import Envelope, open_envelope
 from p2p.errors import ProtocolError, StorageError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES
 from p2p.messages import Commit, Phase, Prepared, chain_hash, parse, value_of
+from p2p.operations import Operation, read_payload
 from p2p.rounds.effects import (
     Accused,
     AttemptMoved,
@@ -25,6 +26,8 @@ from p2p.rounds.effects import (
     Contributed,
     Journal,
     Lock,
+    OperationHeard,
+    OperationsSettled,
     ProposalMade,
     Record,
     Remembered,
@@ -52,6 +55,7 @@ CREATE TABLE IF NOT EXISTS contributions (
 CREATE TABLE IF NOT EXISTS evidence (
     round INTEGER, offence TEXT, accused TEXT, payload BLOB NOT NULL,
     PRIMARY KEY (round, offence, accused));
+CREATE TABLE IF NOT EXISTS operations (id TEXT PRIMARY KEY, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
@@ -113,6 +117,8 @@ class Ledger:
                 journal.contribution = self._envelope(data)
             for (data,) in query("SELECT prepared FROM locks WHERE round=?", here):
                 journal.lock = _read_lock(data)
+            for id_, data in query("SELECT id, payload FROM operations ORDER BY rowid"):
+                journal.operations[id_] = read_payload(Operation, data)
         return journal
 
     def entries(self, first_round: int) -> Iterator[bytes]:
@@ -190,6 +196,13 @@ class Ledger:
                 run("INSERT OR IGNORE INTO evidence VALUES (?,?,?,?)", who)
             case Remembered():
                 self._set("amnesia", 0)
+            case OperationHeard():
+                operation = record.operation
+                heard = (operation.id, operation.to_bytes())
+                run("INSERT OR REPLACE INTO operations VALUES (?,?)", heard)
+            case OperationsSettled():
+                for id_ in record.ids:
+                    run("DELETE FROM operations WHERE id=?", (id_,))
 
     def _reach(self, round_number: int, attempt: int) -> None:
         if self._get("round") == round_number:

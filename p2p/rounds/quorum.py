@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from p2p.envelope import decode_base64, encode_base64
 from p2p.errors import ProtocolError
-from p2p.messages import QC, Phase, Signature, Vote, vote_bytes
-from p2p.room import Genesis, Member, Policy
+from p2p.messages import QC, Phase, Vote, vote_bytes
+from p2p.room import Genesis, Member, Policy, Signature
 from p2p.rounds.signing import Signer
 
 Rule = Literal["majority", "two_thirds"]
@@ -99,25 +99,48 @@ def fewest_voters(members: int, policy: Policy) -> int:
     return min(members, max(policy.min_voters, -(-members // 3)))
 
 
+def most_new_voters(voters: int, rule: Rule) -> int:
+    """How many may begin to vote at once.
+
+    As many as leave the voters before them a quorum of the new set: whatever the new ones do, shut
+    the lid included, the room goes on. A single voter takes in two, because a room of two voters
+    stops when either is away. Newcomers that may lie come one by one.
+    """
+    if rule == "two_thirds":
+        return 1
+    return 2 if voters == 1 else max(1, voters - 1)
+
+
 def next_voters(
     voters: Iterable[str],
     present: Iterable[str],
     present_before: Iterable[str],
     members: Mapping[str, Member],
     policy: Policy,
+    *,
+    parent: str,
 ) -> tuple[str, ...]:
-    """The voters of the next round: those heard from in this round or the one before, and those
-    who came back, as in dynamic voting (Jajodia and Mutchler, 1990).
+    """The voters of the next round: those heard from in this round or the one before, and some
+    of those who came or came back, as in dynamic voting (Jajodia and Mutchler, 1990).
 
-    A ``two_thirds`` room keeps its voters: a lying leader could leave honest ones out of
+    Only ``members`` that train vote. Which newcomers are first, when there are more than
+    :func:`most_new_voters`, is drawn by ``parent``, in which none of them had a say. A
+    ``two_thirds`` room does not drop who is away: a lying leader could leave honest voters out of
     ``present`` until the liars are a third of the rest.
     """
-    current = set(voters)
-    if policy.quorum == "two_thirds":
-        return tuple(sorted(current))
     here = {peer for peer in present if peer in members and members[peer].trains}
-    seen = here | set(present_before)
-    chosen = (current & seen) | here
-    if len(chosen) < fewest_voters(len(members), policy):
-        chosen = current | here
-    return tuple(sorted(chosen))
+    remaining = {peer for peer in voters if peer in members}
+    stay = {peer for peer in remaining if members[peer].trains} or remaining
+    kept = stay
+    if policy.quorum == "majority":
+        kept = stay & (here | set(present_before))
+        if len(kept) < fewest_voters(len(members), policy):
+            kept = stay
+
+    def lot(peer: str) -> bytes:
+        return hashlib.sha256(f"{parent}|{peer}".encode()).digest()
+
+    newcomers = sorted(here - kept, key=lot)[: most_new_voters(len(kept), policy.quorum)]
+    chosen = kept | set(newcomers)
+    # A removal may take the last voter away: somebody must decide the next round.
+    return tuple(sorted(chosen)) or tuple(sorted(here)) or tuple(sorted(members))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
+from p2p.membership import Membership
 from p2p.messages import (
-    MAX_REASON,
     Commit,
     Contribution,
     Evidence,
@@ -23,6 +23,7 @@ from p2p.messages import (
     parse,
     parse_result,
 )
+from p2p.operations import MAX_REASON, Operation
 from p2p.room import Genesis, Member
 from p2p.rounds.effects import Committed, Part
 from p2p.rounds.quorum import first_voters, leader_order, next_voters, tolerated_liars
@@ -31,6 +32,7 @@ from p2p.workload import Verdict
 
 REPLACED = "another contribution of the same member was taken"
 TOO_FEW = "too few contributions for this round"
+NO_PARTICIPANT = "its author does not take part in the room as of this round"
 SHORT_ID = 32
 """Hex digits of a contribution id in :class:`NewAttempt`."""
 
@@ -41,7 +43,7 @@ class Facts:
 
     room_id: str
     genesis: Genesis
-    members: Mapping[str, Member]
+    membership: Membership
     plan_hash: str
     round: int
     parent: str
@@ -51,32 +53,53 @@ class Facts:
     previous: BlobRef
 
     @classmethod
-    def after(cls, genesis: Genesis, room_id: str, last: Committed | None) -> Facts:
-        """The facts of the round that follows ``last`` (None: of round 1)."""
-        members = {member.peer_id: member for member in genesis.members}
-        if last is None:
-            number, parent = 1, room_id
-            voters = present = first_voters(genesis)
-            previous = BlobRef(genesis.initial_blob, genesis.initial_size, genesis.initial_chunks)
-        else:
-            commit = parse(Commit.kind, last.payload)
-            assert isinstance(commit, Commit)
-            result = parse_result(commit.body)
-            number, parent = last.round + 1, last.commit_hash
-            voters, present = result.next_voters, result.present
-            previous = result.ref
+    def first(cls, genesis: Genesis, room_id: str) -> Facts:
+        """The facts of round 1."""
+        membership = Membership.founding(genesis)
+        voters = first_voters(genesis)
         return cls(
             room_id=room_id,
             genesis=genesis,
-            members=members,
+            membership=membership,
             plan_hash=genesis.plan.hash,
-            round=number,
-            parent=parent,
+            round=1,
+            parent=room_id,
             voters=voters,
-            order=leader_order(voters, room_id, number, members),
-            present_before=present,
-            previous=previous,
+            order=leader_order(voters, room_id, 1, membership.members),
+            present_before=voters,
+            previous=BlobRef(genesis.initial_blob, genesis.initial_size, genesis.initial_chunks),
         )
+
+    def next(self, record: Committed) -> Facts:
+        """The facts of the round that follows ``record``, a commit of this round."""
+        commit = parse(Commit.kind, record.payload)
+        assert isinstance(commit, Commit)
+        result = parse_result(commit.body)
+        membership = self.membership.folded(result.operations)
+        number = record.round + 1
+        return replace(
+            self,
+            membership=membership,
+            round=number,
+            parent=record.commit_hash,
+            voters=result.next_voters,
+            order=leader_order(result.next_voters, self.room_id, number, membership.members),
+            present_before=result.present,
+            previous=result.ref,
+        )
+
+    @classmethod
+    def of(cls, genesis: Genesis, room_id: str, commits: Iterable[Committed]) -> Facts:
+        """The facts of the round that follows a whole ledger."""
+        facts = cls.first(genesis, room_id)
+        for record in commits:
+            facts = facts.next(record)
+        return facts
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """Those whom commits have admitted; others may be on their way."""
+        return self.membership.members
 
     @property
     def done(self) -> bool:
@@ -89,9 +112,6 @@ class Facts:
     def leader(self, attempt: int) -> str:
         return self.order[attempt % len(self.order)]
 
-    def trains(self, peer: str) -> bool:
-        return peer in self.members and self.members[peer].trains
-
 
 def weight_of(contribution: Contribution) -> int:
     """``n_k``: a member weighs as much as the samples it says it trained on."""
@@ -99,11 +119,12 @@ def weight_of(contribution: Contribution) -> int:
 
 
 def check_contribution(contribution: Contribution, signer: str, facts: Facts) -> None:
-    """Raises :class:`ProtocolError` unless the manifest may enter the round of ``facts``."""
+    """Raises :class:`ProtocolError` unless the manifest belongs into the round of ``facts``.
+
+    Whether its author takes part is decided by the membership that the result leads to.
+    """
     if contribution.peer != signer:
         raise ProtocolError("a contribution is signed by another than its author")
-    if not facts.trains(signer):
-        raise ProtocolError("a contribution came from a member that does not train")
     if (contribution.round, contribution.parent) != (facts.round, facts.parent):
         raise ProtocolError("a contribution belongs to another round or history")
     if contribution.plan != facts.plan_hash:
@@ -113,23 +134,23 @@ def check_contribution(contribution: Contribution, signer: str, facts: Facts) ->
 
 
 def select(
-    contributions: Mapping[str, Contribution], verdicts: Mapping[str, Verdict], facts: Facts
+    contributions: Mapping[str, Contribution],
+    verdicts: Mapping[str, Verdict],
+    facts: Facts,
+    after: Membership,
 ) -> tuple[tuple[ResultInput, ...], tuple[Exclusion, ...]]:
     """Which contributions enter the result, and why the others do not, both sorted by id.
 
-    The first good one of each member counts, by id. With fewer than the plan asks for, none do
-    and the round is skipped.
+    The first good one of each member counts, by id; ``after`` says who is one. With fewer than
+    the plan asks for, none do and the round is skipped.
     """
     inputs: list[ResultInput] = []
     excluded: list[Exclusion] = []
     taken: set[str] = set()
     for id_, contribution in sorted(contributions.items()):
-        verdict = verdicts[id_]
-        if not verdict.ok:
-            reason = _printable(verdict.reason)
-            excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=reason))
-        elif contribution.peer in taken:
-            excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=REPLACED))
+        refusal = _refusal(contribution, verdicts[id_], taken, after)
+        if refusal is not None:
+            excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=refusal))
         else:
             taken.add(contribution.peer)
             inputs.append(
@@ -147,6 +168,16 @@ def select(
         ]
         inputs = []
     return tuple(inputs), tuple(sorted(excluded, key=lambda item: item.contribution))
+
+
+def _refusal(
+    contribution: Contribution, verdict: Verdict, taken: Collection[str], after: Membership
+) -> str | None:
+    if not after.trains(contribution.peer):
+        return NO_PARTICIPANT
+    if not verdict.ok:
+        return _printable(verdict.reason)
+    return REPLACED if contribution.peer in taken else None
 
 
 def _printable(reason: str) -> str:
@@ -167,10 +198,16 @@ def make_result(
     inputs: tuple[ResultInput, ...],
     excluded: tuple[Exclusion, ...],
     reporters: Iterable[str],
+    operations: tuple[Operation, ...],
     blob: BlobRef,
 ) -> Result:
-    """The result that an honest leader proposes. ``reporters`` signed a NewAttempt."""
+    """The result that an honest leader proposes. ``reporters`` signed a NewAttempt.
+
+    Raises:
+        ProtocolError: the operations do not apply.
+    """
     present = _present(inputs, excluded, reporters)
+    after = facts.membership.folded(operations)
     return Result(
         round=facts.round,
         attempt=attempt,
@@ -182,9 +219,15 @@ def make_result(
         result_blob=blob.sha256,
         result_size=blob.size,
         result_chunks=blob.chunks,
+        operations=operations,
         present=present,
         next_voters=next_voters(
-            facts.voters, present, facts.present_before, facts.members, facts.genesis.policy
+            facts.voters,
+            present,
+            facts.present_before,
+            after.members,
+            facts.genesis.policy,
+            parent=facts.parent,
         ),
         next_plan=facts.plan_hash,
     )
@@ -217,6 +260,7 @@ def check_result(
         result.inputs,
         result.excluded,
         reports,
+        result.operations,
         result.ref,
     )
     if result != expected:
@@ -229,6 +273,9 @@ def check_result(
         raise ProtocolError("a result names a contribution twice")
     if len({item.peer for item in result.inputs}) != len(result.inputs):
         raise ProtocolError("a result counts a member twice")
+    after = facts.membership.folded(result.operations)
+    if not all(after.trains(item.peer) for item in result.inputs):
+        raise ProtocolError("a result counts the contribution of a non-participant")
     for item in result.listed:
         known = contributions.get(item.contribution)
         if known is None or known.peer != item.peer:
@@ -266,7 +313,8 @@ def judge_contents(result: Result, verdict: Callable[[str], Verdict], facts: Fac
         if not verdict(item.contribution).ok:
             reason = verdict(item.contribution).reason
             raise ProtocolError(f"an input fails the check here: {reason}")
-    good = {e.peer for e in result.excluded if verdict(e.contribution).ok}
+    after = facts.membership.folded(result.operations)
+    good = {e.peer for e in result.excluded if verdict(e.contribution).ok and after.trains(e.peer)}
     good -= {item.peer for item in result.inputs}
     if not good:
         return
@@ -293,10 +341,12 @@ def check_evidence(evidence: Evidence, quoted: Sequence[Envelope]) -> None:
                 second.phase,
             )
             proven = evidence.offence == "double_vote" and same and first.value != second.value
+            proven = proven and first.round == evidence.round
         case Proposal(), Proposal():
             same = (first.round, first.attempt) == (second.round, second.attempt)
             proven = evidence.offence == "double_proposal" and same and first.body != second.body
+            proven = proven and first.round == evidence.round
         case _:
             proven = False
-    if not proven or first.round != evidence.round:
+    if not proven:
         raise ProtocolError("evidence proves nothing")

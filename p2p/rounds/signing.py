@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from p2p.envelope import Envelope, open_envelope, seal, signed_bytes
-from p2p.identity import Identity, verify
+from p2p.identity import Identity, check_certificate, verify
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES
-from p2p.messages import Message
+from p2p.room import Member, Message
 
 
 class Signer(Protocol):
@@ -24,6 +24,11 @@ class Signer(Protocol):
 
     def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
         """Whether ``peer`` said so in this room."""
+        ...
+
+    def check_member(self, member: Member) -> None:
+        """Whether a member record carries the certificate of its key; raises
+        :class:`p2p.errors.P2PError`."""
         ...
 
 
@@ -46,3 +51,6 @@ class EnvelopeSigner:
 
     def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
         return verify(peer, signature, signed_bytes(self._room_id, kind, payload))
+
+    def check_member(self, member: Member) -> None:
+        check_certificate(member.certificate_der, member.peer_id)

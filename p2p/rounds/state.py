@@ -17,6 +17,7 @@ from p2p.messages import (
     ResultInput,
     Vote,
 )
+from p2p.operations import Operation
 from p2p.rounds.effects import Lock
 from p2p.workload import Verdict
 
@@ -54,6 +55,7 @@ class Draft:
     inputs: tuple[ResultInput, ...]
     excluded: tuple[Exclusion, ...]
     reports: Mapping[str, Envelope]
+    operations: tuple[Operation, ...]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class RoundState:
     proof: Lock | None = None
     accused: set[tuple[Offence, str]] = field(default_factory=set)
     deadline_passed: bool = False
+    too_few: bool = False
     cut: bool = False
     own: str | None = None
     last_contribution_at: float | None = None

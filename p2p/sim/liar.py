@@ -20,7 +20,7 @@ from p2p.messages import (
 )
 from p2p.rounds import rules
 from p2p.rounds.core import RoundCore
-from p2p.rounds.effects import Broadcast, Effect, SetTimer
+from p2p.rounds.effects import Broadcast, Effect
 from p2p.rounds.quorum import make_qc
 from p2p.rounds.state import OwnContribution
 from p2p.sim.parts import combine
@@ -62,7 +62,15 @@ class Liar(RoundCore):
             super()._propose(body, just, reports, contributions)
             return
         blob = combine(rules.parts_of(others), self.facts.previous)
-        twin = rules.make_result(self.facts, self.attempt, others, result.excluded, reports, blob)
+        twin = rules.make_result(
+            self.facts,
+            self.attempt,
+            others,
+            result.excluded,
+            reports,
+            result.operations,
+            blob,
+        )
         quoted = [c for c in contributions if c.signer != self.me]
         silent = {peer: report for peer, report in reports.items() if peer != self.me}
         mute = self._silent_report(silent)
@@ -144,7 +152,6 @@ class Liar(RoundCore):
         if not self._bodies():
             super()._repeat()
             return
-        self._out.append(SetTimer("resend", self.timing.resend))
         self._turn += 1
         self._out.append(Broadcast(self._twins[self._turn % 2]))
         for (attempt, phase, value), box in list(self._boxes.items()):

@@ -11,8 +11,7 @@ from typing import Final
 from p2p.blobs.chunks import BlobRef, ChunkList
 from p2p.envelope import Envelope, decode_base64
 from p2p.errors import ProtocolError
-from p2p.messages import Message
-from p2p.room import Genesis, Member, Plan, Policy
+from p2p.room import Genesis, Member, Message, Plan, Policy
 from p2p.rounds.effects import Part
 from p2p.rounds.quorum import Rule
 
@@ -49,6 +48,9 @@ class SimSigner:
 
     def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
         return signature == _signature(peer, kind, payload)
+
+    def check_member(self, member: Member) -> None:
+        """Simulated members have no certificate."""
 
 
 @lru_cache(maxsize=4096)

@@ -9,8 +9,9 @@ import pytest
 from toy_room import identity, toy_genesis
 
 from p2p.errors import StorageError
-from p2p.messages import QC, Commit, Contribution, Signature, chain_hash, value_of
+from p2p.messages import QC, Commit, Contribution, chain_hash, value_of
 from p2p.peer import read_genesis
+from p2p.room import Signature
 from p2p.rounds.effects import (
     AttemptMoved,
     Committed,
@@ -33,8 +34,8 @@ SIGNER = EnvelopeSigner(identity(0), ROOM)
 
 
 def committed(last: Committed | None) -> Committed:
-    facts = Facts.after(read_genesis(GENESIS), ROOM, last)
-    result = make_result(facts, 0, (), (), facts.voters, facts.previous)
+    facts = Facts.of(read_genesis(GENESIS), ROOM, [] if last is None else [last])
+    result = make_result(facts, 0, (), (), facts.voters, (), facts.previous)
     body = result.to_bytes().decode()
     value = value_of(body)
     return Committed(

@@ -14,7 +14,7 @@ from p2p.errors import ProtocolError
 from p2p.identity import Identity
 from p2p.messages import (
     MAX_ATTEMPT,
-    ROUND_MESSAGES,
+    MESSAGES,
     NewAttempt,
     Vote,
     chain_hash,
@@ -73,7 +73,7 @@ def test_another_spelling_of_a_vote_is_no_vote(data: bytes) -> None:
         parse("vote", data)
 
 
-@given(st.sampled_from(sorted(ROUND_MESSAGES)), st.binary(max_size=200))
+@given(st.sampled_from(sorted(MESSAGES)), st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_a_protocol_error(kind: str, data: bytes) -> None:
     with suppress(ProtocolError):
         parse(kind, data)
@@ -86,7 +86,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(ROUND_MESSAGES)), JSON)
+@given(st.sampled_from(sorted(MESSAGES)), JSON)
 def test_any_json_is_a_message_or_a_protocol_error(kind: str, value: object) -> None:
     for read in (lambda text: parse(kind, text.encode()), parse_result):
         with suppress(ProtocolError):

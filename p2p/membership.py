@@ -1,0 +1,175 @@
+"""Who belongs to a room: the founding members and every change since, in order.
+
+Folded along the ledger it is equal on all members. Folded further over the operations that no
+round has committed yet, it says whom to connect to now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from p2p.envelope import decode_base64
+from p2p.errors import ProtocolError
+from p2p.limits import MAX_MEMBERS
+from p2p.operations import AdminChange, AnyChange, MemberAdd, MemberRemove, Operation
+from p2p.room import Genesis, Member
+from p2p.text import clean_text
+
+Verify = Callable[[str, str, bytes, bytes], bool]
+"""``verify(peer, kind, payload, signature)``: whether the peer signed that in this room."""
+
+
+class SignaturesMissing(ProtocolError):
+    """A change that would hold if more admins signed it."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """The members of a room at one moment.
+
+    ``last`` holds, for each author and subject, the number of the last change that took effect:
+    an older one never comes back. Keys that admins ``removed`` never come back either; whoever
+    left by itself may be admitted again.
+    """
+
+    members: Mapping[str, Member]
+    admins: frozenset[str]
+    threshold: int
+    removed: frozenset[str] = frozenset()
+    last: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @classmethod
+    def founding(cls, genesis: Genesis) -> Membership:
+        """As the genesis says."""
+        members = {member.peer_id: member for member in genesis.members}
+        return cls(members, frozenset(genesis.admins), genesis.admin_threshold)
+
+    def trains(self, peer: str) -> bool:
+        member = self.members.get(peer)
+        return member is not None and member.trains
+
+    def is_outdated(self, operation: Operation) -> bool:
+        """Whether it, or something later of its author about the subject, has taken effect."""
+        change = operation.change
+        return self.last.get((change.author, change.subject), 0) >= change.seq
+
+    def after(self, operation: Operation) -> Membership:
+        """The membership once an operation, whose signatures are known to be real, takes effect.
+
+        Raises:
+            SignaturesMissing: too few admins have signed.
+            ProtocolError: it contradicts what holds now.
+        """
+        change, signers = operation.change, operation.signers
+        if self.is_outdated(operation):
+            raise ProtocolError("a change of the membership is outdated")
+        if change.author not in signers:
+            raise ProtocolError("a change of the membership is not signed by its author")
+        has_left = isinstance(change, MemberRemove) and change.peer == change.author
+        entitled = self.members.keys() if has_left else self.admins
+        if change.author not in entitled:
+            raise ProtocolError("a change of the membership was made by somebody who may not")
+        if not has_left and len(signers & self.admins) < self.threshold:
+            raise SignaturesMissing("a change of the membership needs more admins to sign it")
+        changed = self._changed(change, signers)
+        last = {**self.last, (change.author, change.subject): change.seq}
+        return replace(changed, last=last)
+
+    def _changed(self, change: AnyChange, signers: frozenset[str]) -> Membership:
+        match change:
+            case MemberAdd():
+                return self._with(change.member)
+            case MemberRemove():
+                return self._without(change.peer, change.peer == change.author)
+            case AdminChange():
+                return self._led_by(change, signers)
+
+    def _with(self, member: Member) -> Membership:
+        if member.peer_id in self.removed:
+            raise ProtocolError(
+                "this key was removed from the room, and removed keys do not come back",
+                remedy="The machine needs a new identity.",
+            )
+        known = self.members.get(member.peer_id)
+        if known is None and len(self.members) >= MAX_MEMBERS:
+            raise ProtocolError(f"a room has at most {MAX_MEMBERS} members")
+        if clean_text(member.name) != member.name:
+            raise ProtocolError("a member's name holds characters that are not shown")
+        if (member.role == "admin") != (member.peer_id in self.admins) and (
+            known is None or known.role != member.role
+        ):
+            raise ProtocolError("who is an admin is changed by the admins' own operation")
+        return replace(self, members={**self.members, member.peer_id: member})
+
+    def _without(self, peer: str, has_left: bool) -> Membership:
+        admins = self.admins - {peer}
+        if len(admins) < self.threshold:
+            raise ProtocolError(
+                "the room would have fewer admins than must sign a change",
+                remedy="Name another admin first.",
+            )
+        members = {id_: member for id_, member in self.members.items() if id_ != peer}
+        removed = self.removed if has_left else self.removed | {peer}
+        return replace(self, members=members, admins=admins, removed=removed)
+
+    def _led_by(self, change: AdminChange, signers: frozenset[str]) -> Membership:
+        admins = frozenset(change.admins)
+        if not admins <= self.members.keys():
+            raise ProtocolError("an admin must be a member")
+        if len(admins) < change.threshold:
+            raise ProtocolError("a room cannot ask for more signatures than it has admins")
+        if len(signers & admins) < change.threshold:
+            raise SignaturesMissing("the new admins must sign the change, too")
+        members = dict(self.members)
+        for peer in admins ^ self.admins:
+            if peer in members:
+                role = "admin" if peer in admins else "participant"
+                members[peer] = members[peer].model_copy(update={"role": role})
+        return replace(self, members=members, admins=admins, threshold=change.threshold)
+
+    def folded(self, operations: Iterable[Operation]) -> Membership:
+        """The membership after several operations, in the order given.
+
+        Raises:
+            ProtocolError: one of them does not apply.
+        """
+        membership = self
+        for operation in operations:
+            membership = membership.after(operation)
+        return membership
+
+    def applicable(self, operations: Collection[Operation]) -> tuple[Operation, ...]:
+        """Those of ``operations`` that can take effect one after the other, in such an order.
+
+        The order depends on the set alone: by number and author, and what only becomes possible
+        by another one comes after it.
+        """
+        waiting = sorted(operations, key=lambda op: (op.change.seq, op.change.author, op.id))
+        chosen: list[Operation] = []
+        membership, stuck = self, False
+        while waiting and not stuck:
+            stuck = True
+            for operation in list(waiting):
+                try:
+                    membership = membership.after(operation)
+                except ProtocolError:
+                    continue
+                waiting.remove(operation)
+                chosen.append(operation)
+                stuck = False
+        return tuple(chosen)
+
+
+def check_signatures(operation: Operation, verify: Verify) -> None:
+    """Whether every signature of an operation is by another member and real.
+
+    Raises:
+        ProtocolError: one is not, or the content is malformed.
+    """
+    kind, payload = operation.change.kind, operation.body.encode()
+    if len(operation.signers) != len(operation.signatures):
+        raise ProtocolError("a change of the membership is signed twice by the same member")
+    for entry in operation.signatures:
+        if not verify(entry.peer, kind, payload, decode_base64(entry.signature)):
+            raise ProtocolError("a change of the membership has a signature that does not fit")

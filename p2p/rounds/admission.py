@@ -1,0 +1,156 @@
+"""Changes of the membership between their signing and the commit that holds them.
+
+They take effect at once for the question whom to connect to, and by commit for votes and for
+counting contributions. Until then every member that knows one offers it to those that do not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+
+from p2p.errors import LimitError, P2PError, ProtocolError
+from p2p.membership import Membership, SignaturesMissing, check_signatures
+from p2p.messages import MAX_OFFERED, MAX_OPERATIONS, Result
+from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation
+from p2p.rounds.effects import Journal
+from p2p.rounds.rules import Facts
+from p2p.rounds.signing import Signer
+
+MAX_UNDER_WAY: Final = 512
+"""A newcomer may have to take the room's whole past in before its first commit."""
+
+
+def verify_operation(operation: Operation, signer: Signer) -> None:
+    """Whether its signatures and the certificate it brings are real.
+
+    Raises:
+        ProtocolError: they are not.
+    """
+    check_signatures(operation, signer.verify)
+    change = operation.change
+    if isinstance(change, MemberAdd):
+        try:
+            signer.check_member(change.member)
+        except P2PError as error:
+            raise ProtocolError(error.cause) from error
+
+
+class Admissions:
+    """What one node knows of the membership: :attr:`current` is what it acts upon now."""
+
+    def __init__(self, journal: Journal, signer: Signer, facts: Facts) -> None:
+        self._journal = journal
+        self._signer = signer
+        self._committed = facts.membership
+        self._chain = {facts.room_id, *(record.commit_hash for record in journal.commits)}
+        self._heard: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self.current = self._fold()
+
+    def _fold(self) -> Membership:
+        under_way = self._committed.applicable(self._journal.operations.values())
+        return self._committed.folded(under_way)
+
+    def knows(self, peer: str) -> bool:
+        """Whether it is or was a member in the eyes of anybody who is up to date."""
+        now = self.current
+        return peer in self._committed.members or peer in now.members or peer in now.removed
+
+    # --- taking in -------------------------------------------------------------------------------
+    def learn(self, operation: Operation) -> Operation | None:
+        """What to remember: the operation with all signatures known; None when it is no news.
+
+        Raises:
+            ProtocolError: a signature is wrong, or it contradicts what holds.
+        """
+        known = self._journal.operations.get(operation.id)
+        merged = operation if known is None else known.joined(operation)
+        if merged == known or self.current.is_outdated(operation):
+            return None
+        verify_operation(operation, self._signer)
+        if not operation.signers <= self._entitled(operation):
+            raise ProtocolError("a change of the membership is signed by somebody who may not")
+        if known is None:
+            if len(self._journal.operations) >= MAX_UNDER_WAY:
+                raise LimitError("too many changes of the membership are under way")
+            with suppress(SignaturesMissing):
+                self.current.after(merged)
+        return merged
+
+    def _entitled(self, operation: Operation) -> frozenset[str]:
+        change = operation.change
+        entitled = self.current.admins | self._committed.admins
+        if isinstance(change, AdminChange):
+            return entitled | set(change.admins)
+        if isinstance(change, MemberRemove) and change.peer == change.author:
+            return frozenset({change.author})
+        return entitled
+
+    def next_number(self, author: str) -> int:
+        """The ``seq`` of the author's next change."""
+        settled = [seq for (who, _), seq in self._committed.last.items() if who == author]
+        under_way = [op.change for op in self._journal.operations.values()]
+        return 1 + max([*settled, *(c.seq for c in under_way if c.author == author)], default=0)
+
+    def refold(self) -> bool:
+        """After the journal took something in: whether :attr:`current` is another one now."""
+        before, self.current = self.current, self._fold()
+        return before != self.current
+
+    def committed(self, facts: Facts) -> tuple[str, ...]:
+        """After a commit: the ids of the operations that need not be remembered any longer."""
+        self._committed = facts.membership
+        self._chain.add(facts.parent)
+        self.current = self._fold()
+        return tuple(
+            id_ for id_, op in self._journal.operations.items() if not self._has_a_future(op)
+        )
+
+    def _has_a_future(self, operation: Operation) -> bool:
+        if operation.change.subject in self._committed.removed:
+            return False
+        may_still = bool(operation.signers & self._entitled(operation))
+        return may_still and not self._committed.is_outdated(operation)
+
+    # --- putting into a result -------------------------------------------------------------------
+    def ready(self) -> tuple[Operation, ...]:
+        """What a leader puts into its result."""
+        under_way = self._journal.operations.values()
+        anchored = [op for op in under_way if op.change.after in self._chain]
+        return self._committed.applicable(anchored)[:MAX_OPERATIONS]
+
+    def after(self, result: Result) -> Membership:
+        """The membership that a result leads to.
+
+        Raises:
+            ProtocolError: one of its operations is not signed as it must be, or does not apply.
+        """
+        for operation in result.operations:
+            if operation.change.after not in self._chain:
+                raise ProtocolError("a change of the membership belongs to another history")
+            verify_operation(operation, self._signer)
+        return self._committed.folded(result.operations)
+
+    # --- spreading -------------------------------------------------------------------------------
+    def has(self, operation: Operation) -> bool:
+        """Whether it need not be offered to this node again."""
+        return operation.id in self._journal.operations or self.current.is_outdated(operation)
+
+    def acknowledged(self, peer: str, ids: Collection[str]) -> None:
+        """``peer`` has these."""
+        under_way = self._journal.operations
+        self._heard[peer] |= {
+            (id_, len(under_way[id_].signatures)) for id_ in ids if id_ in under_way
+        }
+
+    def offer_to(self, peer: str) -> tuple[Operation, ...]:
+        """What ``peer`` is not known to have, as many as one message holds."""
+        heard = self._heard[peer]
+        missing = [
+            operation
+            for id_, operation in self._journal.operations.items()
+            if (id_, len(operation.signatures)) not in heard
+        ]
+        return tuple(missing[:MAX_OFFERED])

@@ -1,0 +1,141 @@
+"""Rooms that grow and shrink while they work: real peers on loopback, a toy workload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from toy_room import ToyNode, identity, toy_genesis, until
+
+from p2p.addresses import Address
+from p2p.envelope import Envelope
+from p2p.errors import ProtocolError, TrustError
+from p2p.operations import MemberAdd, Operation
+from p2p.room import Member
+from p2p.rounds.signing import EnvelopeSigner
+
+
+class GrowingRoom:
+    """A room founded by node 0 alone; the others are admitted one by one."""
+
+    def __init__(self, root: Path, genesis: Envelope) -> None:
+        self.root = root
+        self.genesis = genesis
+        self.nodes: list[ToyNode] = []
+
+    @property
+    def founder(self) -> ToyNode:
+        return self.nodes[0]
+
+    async def found(self) -> ToyNode:
+        self.nodes.append(ToyNode(self.root, 0, self.genesis))
+        await self.founder.start()
+        return self.founder
+
+    async def admit(self, index: int, by: ToyNode) -> ToyNode:
+        """What a lobby does: the admin signs, the newcomer gets the operations and an address."""
+        await by.peer.add_member(Member.of(identity(index), f"node {index}"))
+        return await self.enter(index, by, by.peer.operations())
+
+    async def enter(self, index: int, by: ToyNode, operations: tuple[Operation, ...]) -> ToyNode:
+        door = {by.id: [Address("127.0.0.1", by.peer.port)]}
+        node = ToyNode(self.root, index, self.genesis, operations=operations, addresses=door)
+        self.nodes.append(node)
+        await node.start()
+        return node
+
+    async def leave(self, node: ToyNode) -> None:
+        self.nodes.remove(node)
+        await node.stop()
+
+
+@asynccontextmanager
+async def growing(root: Path, **options: int) -> AsyncIterator[GrowingRoom]:
+    room = GrowingRoom(root, toy_genesis(1, **options))  # type: ignore[arg-type]
+    try:
+        await room.found()
+        yield room
+    finally:
+        await asyncio.gather(*(node.stop() for node in room.nodes))
+
+
+async def test_a_founder_alone_waits_and_a_room_grows_until_any_of_two_may_fail(
+    tmp_path: Path,
+) -> None:
+    async with growing(tmp_path, rounds=6, min_contributions=3, deadline_ms=1_000) as room:
+        founder = room.founder
+        await until(lambda: founder.peer.contributed(1))
+        await asyncio.sleep(1.5)
+        alone = founder.peer.snapshot()
+        assert (alone.phase, alone.note) == ("WAITING", "waiting for 2 more participants")
+        assert not alone.commits
+        for index in range(1, 5):
+            await room.admit(index, founder)
+        await until(lambda: all(len(node.peer.snapshot().voters) == 5 for node in room.nodes))
+        assert founder.peer.snapshot().quorum == 3
+        await until(lambda: all(node.peer.done for node in room.nodes))
+        assert len({node.peer.head for node in room.nodes}) == 1
+        first, *_ = founder.peer.snapshot().commits
+        assert len(first.inputs) >= 3
+        assert all(event["equal"] for node in room.nodes for event in node.of("result.recomputed"))
+        assert [e["name"] for e in founder.of("member.added")] == [f"node {i}" for i in range(1, 5)]
+
+
+async def test_a_removed_member_is_cut_off_at_once_and_loses_its_vote(tmp_path: Path) -> None:
+    async with growing(tmp_path, rounds=50, min_contributions=2) as room:
+        founder = room.founder
+        bob, cleo = [await room.admit(index, founder) for index in (1, 2)]
+        await until(lambda: len(founder.peer.snapshot().voters) == 3)
+        await until(lambda: cleo.id in founder.peer._server.connected_peers())
+        await founder.peer.remove_member(cleo.id, "lost the laptop")
+        assert cleo.id not in founder.peer._server.connected_peers()
+        await until(lambda: cleo.id not in founder.peer.snapshot().voters)
+        await until(lambda: cleo.id not in bob.peer.members)
+        number = founder.peer.round
+        await until(lambda: founder.peer.round > number + 1)
+        assert cleo.id not in {i.peer for i in founder.peer.snapshot().commits[-1].inputs}
+        with pytest.raises(ProtocolError, match="do not come back"):
+            await founder.peer.add_member(Member.of(identity(2), "cleo again"))
+        with pytest.raises(ProtocolError, match="may not"):
+            await bob.peer.remove_member(founder.id)
+        assert bob.of("member.removed")[0]["peer"] == cleo.id
+
+
+async def test_any_member_lets_a_newcomer_catch_up_when_the_founder_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with growing(tmp_path, rounds=60, min_contributions=2) as room:
+        founder = room.founder
+        bob, cleo = [await room.admit(index, founder) for index in (1, 2)]
+        await until(lambda: len(cleo.peer.snapshot().voters) == 3)
+        await founder.peer.change_admins([founder.id, bob.id])
+        await until(lambda: bob.id in bob.peer.admins)
+        await room.leave(founder)
+        late = await room.admit(3, bob)
+        await until(lambda: any(late.id in c.signers for c in late.peer.snapshot().commits))
+        own, theirs = late.peer.snapshot().commits, bob.peer.snapshot().commits
+        assert [c.commit_hash for c in own][:5] == [c.commit_hash for c in theirs][:5]
+        # What it was given once is on its disk: a restart needs the genesis alone.
+        await room.leave(late)
+        again = await room.enter(3, bob, ())
+        await until(lambda: again.id in again.peer.members and again.peer.round > 1)
+
+
+async def test_a_stranger_does_not_become_a_member_by_operations_it_made_up(
+    tmp_path: Path,
+) -> None:
+    async with growing(tmp_path, rounds=2) as room:
+        signer = EnvelopeSigner(identity(9), room.genesis.id)
+        change = MemberAdd(
+            author=identity(9).peer_id,
+            seq=1,
+            after=room.genesis.id,
+            member=Member.of(identity(9), "mallory"),
+        )
+        forged = Operation.of(signer.seal(change))
+        stranger = ToyNode(tmp_path, 9, room.genesis, operations=[forged])
+        with pytest.raises(TrustError, match="not a member"):
+            await stranger.start()
