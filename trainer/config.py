@@ -72,6 +72,12 @@ CHECKPOINT_INTERVAL = 5.0
 MAX_PICTURES = 4096
 """Pictures in one request to generate."""
 MAX_SAMPLING_STEPS = 1000
+MAX_DRAWN_AT_ONCE = 256
+MAX_ADAPTERS = 16
+"""Adapters that one picture is drawn with."""
+MAX_ADAPTER_WEIGHT = 100.0
+PREVIEW_INTERVAL = 0.5
+"""Seconds between two looks at a picture that is being drawn."""
 MAX_DRAWS = 256
 MAX_SHEET_CELLS = 1024
 """Pictures on one contact sheet."""

@@ -1,59 +1,58 @@
-"""Pictures from prompts and seeds, each with its recipe written into the PNG."""
+"""Pictures from prompts, seeds and adapter weights, each with its recipe written into the PNG."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from PIL.Image import Image
-from PIL.PngImagePlugin import PngInfo
-
-from trainer.config import MAX_PICTURES, MAX_RESOLUTION, MAX_SAMPLING_STEPS
+from trainer import live_preview, samplers
+from trainer.config import (
+    MAX_ADAPTER_WEIGHT,
+    MAX_ADAPTERS,
+    MAX_DRAWN_AT_ONCE,
+    MAX_PICTURES,
+    MAX_RESOLUTION,
+    MAX_SAMPLING_STEPS,
+    PREVIEW_INTERVAL,
+)
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
+from trainer.live_preview import Look
 from trainer.models.base import Drawing, LoadedModel
-from trainer.protocol import Generate
+from trainer.protocol import Generate, Shot
+from trainer.provenance import Provenance, save
 
 SIDE_STEP = 8
 """Pixels; sides must be multiples of it."""
 
-
-@dataclass(frozen=True)
-class Sheet:
-    """All drawings of a request and where each goes."""
-
-    drawings: tuple[Drawing, ...]
-    paths: tuple[Path, ...]
+Weights = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What a picture's metadata says beside its drawing; ``loras`` are (sha256, weight)."""
+class Exposure:
+    """One picture to draw, the strength of each adapter for it, and where it goes."""
 
-    model: str
-    model_sha256: str
-    loras: tuple[tuple[str, float], ...]
-    note: str
+    drawing: Drawing
+    weights: Weights
+    path: Path
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """All that pictures drawn at once must have in common."""
+        plain = replace(self.drawing, prompt="", negative="", seed=0)
+        return plain, self.weights
 
 
-def planned(request: Generate, resolution: int) -> Sheet:
+def planned(request: Generate, resolution: int) -> tuple[Exposure, ...]:
     """Checks the request before anything is drawn. Raises :class:`TrainerError`."""
     width, height = request.width or resolution, request.height or resolution
-    count = len(request.prompts) * len(request.seeds)
-    cause = ""
-    if not 1 <= count <= MAX_PICTURES:
-        cause = f"{count} pictures were asked for; 1 to {MAX_PICTURES} are possible."
-    elif not 1 <= request.steps <= MAX_SAMPLING_STEPS:
-        cause = f"{request.steps} steps were asked for; 1 to {MAX_SAMPLING_STEPS} are possible."
-    elif any(
-        side % SIDE_STEP or not SIDE_STEP <= side <= MAX_RESOLUTION for side in (width, height)
-    ):
-        cause = f"{width} x {height} pixels is not possible."
-    elif any(not 0 <= seed < 1 << 63 for seed in request.seeds):
-        cause = "A seed is negative or larger than 2^63."
+    shots = request.shots or _product(request)
+    own = tuple(lora.weight for lora in request.loras)
+    cause = _impossible(request, shots, width, height)
     if cause:
         raise TrainerError(
             "These pictures cannot be drawn",
@@ -61,87 +60,136 @@ def planned(request: Generate, resolution: int) -> Sheet:
             f"Sides are multiples of {SIDE_STEP} up to {MAX_RESOLUTION}.",
             MISUSE,
         )
-    drawings = tuple(
-        Drawing(prompt, request.negative, seed, request.steps, request.guidance, width, height)
+    for shot in shots:
+        samplers.checked(shot.sampler)
+    places = _places(Path(request.out), request, shots)
+    return tuple(
+        Exposure(
+            Drawing(
+                shot.prompt, shot.negative, shot.seed, shot.steps, shot.guidance, width, height,
+                shot.sampler,
+            ),
+            shot.weights or own,
+            path,
+        )
+        for shot, path in zip(shots, places, strict=True)
+    )  # fmt: skip
+
+
+def _product(request: Generate) -> tuple[Shot, ...]:
+    return tuple(
+        Shot(
+            prompt, seed, request.negative, (), request.steps, request.guidance, request.sampler
+        )
         for prompt in request.prompts
         for seed in request.seeds
-    )
-    return Sheet(drawings, tuple(_places(Path(request.out), request)))
+    )  # fmt: skip
 
 
-def _places(out: Path, request: Generate) -> Iterator[Path]:
+def _impossible(request: Generate, shots: Sequence[Shot], width: int, height: int) -> str:
+    """Why the request makes no sense, or nothing."""
+    if not 1 <= len(shots) <= MAX_PICTURES:
+        return f"{len(shots)} pictures were asked for; 1 to {MAX_PICTURES} are possible."
+    if not 1 <= request.batch <= MAX_DRAWN_AT_ONCE:
+        return f"{request.batch} pictures at once; 1 to {MAX_DRAWN_AT_ONCE} are possible."
+    if len(request.loras) > MAX_ADAPTERS:
+        return f"{len(request.loras)} adapters at once; {MAX_ADAPTERS} are possible."
+    if any(s % SIDE_STEP or not SIDE_STEP <= s <= MAX_RESOLUTION for s in (width, height)):
+        return f"{width} x {height} pixels is not possible."
+    for shot in shots:
+        if not 1 <= shot.steps <= MAX_SAMPLING_STEPS:
+            return f"{shot.steps} steps were asked for; 1 to {MAX_SAMPLING_STEPS} are possible."
+        if not 0 <= shot.seed < 1 << 63:
+            return "A seed is negative or larger than 2^63."
+        if shot.weights and len(shot.weights) != len(request.loras):
+            return f"{len(shot.weights)} weights for {len(request.loras)} adapters."
+        weights = shot.weights or tuple(lora.weight for lora in request.loras)
+        if not all(abs(weight) <= MAX_ADAPTER_WEIGHT for weight in weights):
+            return f"An adapter's weight is not within ±{MAX_ADAPTER_WEIGHT:g}."
+    return ""
+
+
+def _places(out: Path, request: Generate, shots: Sequence[Shot]) -> Iterator[Path]:
     """Where the pictures go: ``out`` itself for one, files beside it or in it for several."""
     is_file = out.suffix.lower() == ".png"
-    several = len(request.prompts) > 1
-    for number in range(len(request.prompts)):
-        for seed in request.seeds:
-            if not is_file:
-                yield out / f"{number:03d}-{seed}.png"
-            elif several:
-                yield out.with_name(f"{out.stem}-{number:03d}-{seed}{out.suffix}")
-            elif len(request.seeds) > 1:
-                yield out.with_name(f"{out.stem}-{seed}{out.suffix}")
-            else:
-                yield out
+    grid = bool(request.shots)
+    for number, shot in enumerate(shots):
+        name = f"{number if grid else number // len(request.seeds):03d}-{shot.seed}"
+        if not is_file:
+            yield out / f"{name}.png"
+        elif grid or len(request.prompts) > 1:
+            yield out if len(shots) == 1 else out.with_name(f"{out.stem}-{name}{out.suffix}")
+        elif len(request.seeds) > 1:
+            yield out.with_name(f"{out.stem}-{shot.seed}{out.suffix}")
+        else:
+            yield out
+
+
+def together(exposures: Sequence[Exposure], batch: int) -> Iterator[tuple[Exposure, ...]]:
+    """Neighbours that can be drawn at once, at most ``batch`` of them."""
+    for _, alike in itertools.groupby(exposures, key=lambda exposure: exposure.manner):
+        group = list(alike)
+        for first in range(0, len(group), batch):
+            yield tuple(group[first : first + batch])
+
+
+class Studies:
+    """Looks at a picture while it emerges, seldom enough to cost nothing."""
+
+    def __init__(self, model: LoadedModel, place: str) -> None:
+        self._look, self._place = Look(model), Path(place) if place else None
+        self._last = time.monotonic()
+
+    def look(self, latents: Any, drawing: Drawing) -> dict[str, Any]:
+        """The preview's path as a part of a progress message, or nothing if it is not time."""
+        if self._place is None or time.monotonic() - self._last < PREVIEW_INTERVAL:
+            return {}
+        image = self._look.picture(latents[:1], drawing.width * drawing.height)
+        live_preview.save(image, self._place)
+        self._last = time.monotonic()
+        return {"preview": str(self._place)}
 
 
 def draw_all(
-    model: LoadedModel, sheet: Sheet, provenance: Provenance, job: Job
+    model: LoadedModel,
+    exposures: Sequence[Exposure],
+    request: Generate,
+    provenance: Provenance,
+    weigh: Callable[[Weights], None],
+    job: Job,
 ) -> list[dict[str, str | int]]:
-    """Draws one picture after the other, so that none depends on its neighbours.
+    """Draws and saves everything; ``weigh`` sets the adapters' strengths before each batch.
 
-    Reports ``{"step", "steps"}`` over all pictures and announces each finished one.
+    With a batch of 1 no picture depends on its neighbours, not even in the last bit.
     """
     finished: list[dict[str, str | int]] = []
-    total = sum(drawing.steps for drawing in sheet.drawings)
+    total = sum(exposure.drawing.steps for exposure in exposures)
+    studies = Studies(model, request.preview)
     before = 0
-    for drawing, path in zip(sheet.drawings, sheet.paths, strict=True):
+    for group in together(exposures, request.batch):
+        drawings = [exposure.drawing for exposure in group]
 
-        def on_step(step: int, before: int = before) -> None:
+        def watch(
+            step: int, latents: Any, before: int = before, group: Sequence[Exposure] = group
+        ) -> None:
             job.check()
-            job.report({"step": before + step, "steps": total})
+            look = studies.look(latents, group[0].drawing)
+            tell = job.announce if look else job.report
+            where = {"picture": len(finished), "pictures": len(exposures)}
+            tell({"step": before + step * len(group), "steps": total, **where, **look})
 
         job.check()
-        save(model.draw(drawing, on_step), path, drawing, provenance, model.sampler)
-        entry: dict[str, str | int] = {
-            "prompt": drawing.prompt,
-            "seed": drawing.seed,
-            "path": str(path),
-        }
-        finished.append(entry)
-        job.announce(dict(entry))
-        before += drawing.steps
+        weigh(group[0].weights)
+        images = model.draw(drawings, watch)
+        for exposure, image in zip(group, images, strict=True):
+            save(image, exposure, provenance, model.sampler, request.metadata)
+            entry: dict[str, str | int] = {
+                "prompt": exposure.drawing.prompt,
+                "seed": exposure.drawing.seed,
+                "path": str(exposure.path),
+                "picture": len(finished),
+            }
+            finished.append(entry)
+            job.announce(dict(entry))
+        before += sum(drawing.steps for drawing in drawings)
     return finished
-
-
-def save(image: Image, path: Path, drawing: Drawing, provenance: Provenance, sampler: str) -> None:
-    """Writes the PNG, complete or not at all, with ``parameters`` and ``fedtui`` in its header."""
-    info = PngInfo()
-    info.add_itxt("parameters", parameters_text(drawing, provenance, sampler))
-    recipe = asdict(drawing) | asdict(provenance) | {"sampler": sampler}
-    info.add_itxt("fedtui", json.dumps(recipe, sort_keys=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        image.save(temporary, format="PNG", pnginfo=info)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def parameters_text(drawing: Drawing, provenance: Provenance, sampler: str) -> str:
-    """The recipe as A1111 writes it, which most galleries and tools can read."""
-    lines = [" ".join(drawing.prompt.split())]
-    if drawing.negative:
-        lines.append(f"Negative prompt: {' '.join(drawing.negative.split())}")
-    settings: Sequence[tuple[str, object]] = (
-        ("Steps", drawing.steps),
-        ("Sampler", sampler),
-        ("CFG scale", drawing.guidance),
-        ("Seed", drawing.seed),
-        ("Size", f"{drawing.width}x{drawing.height}"),
-        ("Model hash", provenance.model_sha256[:10]),
-        ("Model", provenance.model),
-    )
-    lines.append(", ".join(f"{name}: {value}" for name, value in settings))
-    return "\n".join(lines)

@@ -80,6 +80,14 @@ def attached(
         yield
 
 
+def reweigh(model: LoadedModel, components: Mapping[str, Mapping[str, Factors]]) -> None:
+    """Puts other B into an attached adapter of the same layers and ranks: another strength."""
+    for component, layers in components.items():
+        for name, layer in _lora_layers(model.components[component]):
+            weight = layer.lora_B[SLOT].weight
+            weight.data.copy_(torch.from_numpy(layers[name].B.copy()))
+
+
 def parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """The attached factors by the names they have in a factors file, sorted."""
     named: dict[str, nn.Parameter] = {}

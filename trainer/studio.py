@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from trainer import (
     adapter,
@@ -32,11 +35,12 @@ from trainer.cache import Cache
 from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_RESOLUTION, MAX_STEPS
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
-from trainer.lora_file import LoraAdapter
+from trainer.lora_file import Factors, LoraAdapter
 from trainer.measures import leak
 from trainer.models import importing, store
 from trainer.models.base import BaseModel, Digests, LoadedModel, Shape
 from trainer.protocol import Evaluate, Generate, ImportModel, Load, ProbeLeak, Request, Train
+from trainer.provenance import Lora, Provenance
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,22 @@ class Studio:
 
     def generate(self, request: Generate, job: Job) -> Result:
         base = importing.obtain(request.model, job)
-        sheet = generate.planned(request, base.resolution)
-        adapters = [(lora_file.read(Path(lora.path), base), lora.weight) for lora in request.loras]
-        hashes = tuple((_sha256(Path(lora.path)), lora.weight) for lora in request.loras)
+        exposures = generate.planned(request, base.resolution)
+        paths = [Path(lora.path) for lora in request.loras]
+        adapters = [lora_file.read(path, base) for path in paths]
+        loras = tuple(Lora(path.stem, _sha256(path)) for path in paths)
         loaded = self._use(request.model, job)
-        provenance = generate.Provenance(base.name, loaded.digests.model, hashes, request.note)
-        with injection.attached(loaded.model, injection.mixed(adapters)):
-            return {"pictures": generate.draw_all(loaded.model, sheet, provenance, job)}
+        provenance = Provenance(base.name, loaded.digests.model, loras, request.note)
+
+        def mixed(weights: Sequence[float]) -> dict[str, dict[str, Factors]]:
+            return injection.mixed(list(zip(adapters, weights, strict=True)))
+
+        def weigh(weights: Sequence[float]) -> None:
+            injection.reweigh(loaded.model, mixed(weights))
+
+        with injection.attached(loaded.model, mixed(exposures[0].weights)), _room_on(request):
+            pictures = generate.draw_all(loaded.model, exposures, request, provenance, weigh, job)
+        return {"pictures": pictures}
 
     def evaluate(self, request: Evaluate, job: Job) -> Result:
         if not 1 <= request.draws <= MAX_DRAWS:
@@ -268,6 +281,19 @@ def _export(
     components = {base.family.adapted: injection.as_layers(trained)}
     notes: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
     return lora_file.write(out, LoraAdapter(components, "factors", {}), request.export, base, notes)
+
+
+@contextmanager
+def _room_on(request: Generate) -> Iterator[None]:
+    """Answers a device without enough memory for these pictures with what to change."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainerError(
+            "Out of memory",
+            f"There is no room to draw {request.batch} pictures of this size at once: {error}",
+            f"Use a batch of {request.batch // 2}." if request.batch > 1 else "Use a smaller size.",
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from fedtui.cli import (
     demo,
     evaluate,
     experiment,
+    generate,
     learn,
     look,
     model,
@@ -79,7 +80,7 @@ app.add_typer(model.app, name="model", help="Download or unpack models.")
 app.add_typer(experiment.app, name="experiment", help="Repeat the papers' experiments.")
 app.command("demo")(demo.demo)
 app.command("train")(learn.train)
-app.command("generate")(learn.generate)
+app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(adapters.export)
 app.command("status")(look.status)

@@ -1,4 +1,4 @@
-"""``fedtui train`` and ``fedtui generate``: the trainer alone, without any network."""
+"""``fedtui train``: the trainer alone, without any network."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train(
     request = Train(
         model=model,
         folder=str(folder.absolute()),
-        out=str(_writable(out)),
+        out=str(writable(out)),
         spec=AdapterSpec(rank, rank),
         steps=steps,
         batch=batch,
@@ -78,59 +78,6 @@ def train(
     )
 
 
-def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="A .png, or a folder; seeds are added to names.")
-    ],
-    negative: Annotated[str, typer.Option(help="What to keep out.")] = "",
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = EMBEDDED_MODEL,
-    lora: Annotated[
-        list[str] | None, typer.Option(help="FILE or FILE:WEIGHT; several times for several.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first picture.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 20,
-    cfg: Annotated[float, typer.Option(min=0.0, help="Guidance scale.")] = 3.0,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the model's own when empty.")] = "",
-    count: Annotated[int, typer.Option(min=1, max=1000, help="How many pictures.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> None:
-    """Draws pictures with a model and any number of adapters."""
-    from fedtui.cli.trainer import ask
-    from trainer.protocol import Generate
-
-    if out.suffix and out.suffix.lower() != ".png":
-        raise UsageError("--out must end in .png or be a folder", f"{out.name} does not")
-    width, height = _size(size)
-    request = Generate(
-        model=model,
-        prompts=(prompt,),
-        seeds=tuple(range(seed, seed + count)),
-        out=str(_writable(out)),
-        loras=tuple(_lora(text) for text in lora or ()),
-        negative=negative,
-        steps=steps,
-        guidance=cfg,
-        width=width,
-        height=height,
-    )
-    line = output.ProgressLine()
-
-    def show(data: dict[str, Any]) -> None:
-        if data.get("stage") in STAGES:
-            line.show(progress_text(data))
-        elif "step" in data:
-            line.show(f"drawing, step {data['step']} of {data['steps']}")
-
-    result = ask(request, on_progress=show)
-    line.clear()
-    if json:
-        output.data_json(result)
-        return
-    for picture in result["pictures"]:
-        output.data(str(picture["path"]))
-
-
 def progress_text(data: dict[str, Any]) -> str:
     """How far the trainer is, in words."""
     stage = data.get("stage", "train")
@@ -145,32 +92,7 @@ def progress_text(data: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _lora(text: str) -> Any:
-    """``FILE`` or ``FILE:WEIGHT``; a colon in the path itself (Windows) is no weight."""
-    from trainer.protocol import LoraFile
-
-    path, weight = text, 1.0
-    head, colon, tail = text.rpartition(":")
-    if colon and head:
-        try:
-            path, weight = head, float(tail)
-        except ValueError:
-            path = text
-    if not Path(path).is_file():
-        raise UsageError(f"there is no adapter {path}", remedy="give --lora FILE or FILE:WEIGHT")
-    return LoraFile(str(Path(path).absolute()), weight)
-
-
-def _size(text: str) -> tuple[int, int]:
-    if not text:
-        return 0, 0
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise UsageError(f"{text!r} is no size", remedy="write it as 512x512")
-    return int(width), int(height)
-
-
-def _writable(out: Path) -> Path:
+def writable(out: Path) -> Path:
     """The absolute path, its folder made. Raises :class:`UsageError` before hours of work."""
     target = out.expanduser().absolute()
     try:

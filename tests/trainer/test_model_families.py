@@ -77,7 +77,7 @@ def test_training_asks_the_denoiser_what_drawing_asks_it(family: Path, studio: S
     denoiser = loaded.components[base.family.adapted]
     hook = denoiser.register_forward_hook(keep, with_kwargs=True)
     try:
-        loaded.draw(Drawing("a house", "", 1, 1, 1.0, 32, 32), lambda step: None)
+        loaded.draw([Drawing("a house", "", 1, 1, 1.0, 32, 32)], lambda step, latents: None)
     finally:
         hook.remove()
     flow = loaded.schedule.config.prediction_type == "flow"

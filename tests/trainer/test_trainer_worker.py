@@ -460,6 +460,7 @@ requests = [
     p.CheckBlob(out + "/a", model, spec, 1 << 20),
     p.Combine((p.WeightedFile("x", out + "/a", 1),), "fedavg", out + "/a", out + "/c"),
     p.ExportAdapter(out + "/a", out + "/k", model),
+    p.InspectAdapter(out + "/k", model),
     p.Describe(model),
     p.ContactSheet(out + "/sheet.png", ("x",), (p.SheetRow("y", (out + "/s/0000.png",)),)),
     p.InspectAdapter(out + "/a", model),

@@ -172,7 +172,7 @@ def test_the_base_is_untouched_by_training_failure_and_drawing(
     before = base_hash(studio, tiny_model)
     loaded = studio._use(str(tiny_model), Job())
     drawing = Drawing("a house", "", 1, 3, 2.0, 32, 32)
-    plain = loaded.model.draw(drawing, lambda step: None).tobytes()
+    plain = loaded.model.draw([drawing], lambda *_: None)[0].tobytes()
     train(studio, replace(request_to_train, learning_rate=0.05))
     with pytest.raises(Cancelled):
         train(studio, request_to_train, cancel_at(1))
@@ -182,7 +182,7 @@ def test_the_base_is_untouched_by_training_failure_and_drawing(
     )
     studio.generate(generate, Job())
     assert base_hash(studio, tiny_model) == before
-    again = loaded.model.draw(drawing, lambda step: None).tobytes()
+    again = loaded.model.draw([drawing], lambda *_: None)[0].tobytes()
     assert again == plain
     from PIL import Image
 

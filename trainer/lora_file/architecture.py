@@ -39,7 +39,7 @@ class Architecture:
         family = model.family
         components: dict[str, Layers] = {family.adapted: model.layers(family.adapted)}
         for component in family.networks:
-            if component.startswith("text_encoder"):
+            if component.startswith("text_encoder") and model.has(component):
                 config = read_config(model.folder / component / "config.json")
                 kinds = config.get("architectures") or [""]
                 bare = kinds[0] == "CLIPTextModel"

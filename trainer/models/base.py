@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,6 +39,18 @@ class Drawing:
     guidance: float
     width: int
     height: int
+    sampler: str = ""
+    """A name of :mod:`trainer.samplers`; empty for the model's own."""
+
+
+class Watcher(Protocol):
+    """Hears of drawing."""
+
+    def __call__(self, step: int, latents: torch.Tensor) -> None:
+        """``step`` steps are finished; ``latents`` (B, C, h, w) are what there is so far.
+
+        May raise to end the drawing.
+        """
 
 
 class LoadedModel(Protocol):
@@ -70,6 +82,9 @@ class LoadedModel(Protocol):
     def latents(self, moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) from moments and standard normal noise of that shape."""
 
+    def pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) pixels in -1..1 of scaled latents."""
+
     def latent_shape(self, moments: torch.Tensor) -> Shape:
         """(B, C, h, w) of the latents that belong to these moments."""
 
@@ -81,10 +96,10 @@ class LoadedModel(Protocol):
     ) -> torch.Tensor:
         """The denoiser's float32 output, shaped like ``noisy``; ``states`` are (B, ...)."""
 
-    def draw(self, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
-        """One picture, a function of ``drawing`` and the adapters attached at the time.
+    def draw(self, drawings: Sequence[Drawing], watch: Watcher) -> list[Image]:
+        """Pictures, each a function of its drawing and the adapters attached at the time.
 
-        ``on_step`` is told the number of finished steps and may raise to end it.
+        Drawings made together must agree in all but words and seeds.
         """
 
 
@@ -148,28 +163,41 @@ class Family(ABC):
 
         return DDPMScheduler.from_config(pipe.scheduler.config)
 
-    def draw(self, pipe: Any, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
+    def draw(self, pipe: Any, drawings: Sequence[Drawing], watch: Watcher) -> list[Image]:
         """See :meth:`LoadedModel.draw`."""
-        import torch
 
         def after_step(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
-            on_step(step + 1)
+            watch(step + 1, self.spread(pipe, values["latents"], drawings[0]))
             return values
 
-        image: Image = pipe(
-            **self.wording(drawing),
-            width=drawing.width,
-            height=drawing.height,
-            num_inference_steps=drawing.steps,
-            guidance_scale=drawing.guidance,
-            generator=torch.Generator("cpu").manual_seed(drawing.seed),
-            callback_on_step_end=after_step,
-        ).images[0]
-        return image
+        return self.call(pipe, drawings, callback_on_step_end=after_step)
 
-    def wording(self, drawing: Drawing) -> dict[str, Any]:
+    def call(self, pipe: Any, drawings: Sequence[Drawing], **more: Any) -> list[Image]:
+        """Runs the pipeline, a generator for each drawing."""
+        first = drawings[0]
+        images: list[Image] = pipe(
+            **self.wording(drawings),
+            width=first.width,
+            height=first.height,
+            num_inference_steps=first.steps,
+            guidance_scale=first.guidance,
+            generator=noises(drawings),
+            **more,
+        ).images
+        return images
+
+    def wording(self, drawings: Sequence[Drawing]) -> dict[str, Any]:
         """The pipeline's arguments for what to draw and what not."""
-        return {"prompt": drawing.prompt, "negative_prompt": drawing.negative or None}
+        negative = [drawing.negative for drawing in drawings]
+        return {
+            "prompt": [drawing.prompt for drawing in drawings],
+            "negative_prompt": negative if any(negative) else None,
+        }
+
+    def spread(self, pipe: Any, latents: torch.Tensor, drawing: Drawing) -> torch.Tensor:
+        """The pipeline's latents as (B, C, h, w)."""
+        del pipe, drawing
+        return latents
 
     def load(self, model: BaseModel, device: torch.device) -> LoadedModel:
         """Brings the model into memory, which imports torch and diffusers; takes seconds.
@@ -276,6 +304,13 @@ class Digests:
     def _of(self, names: Sequence[str]) -> str:
         known = "".join(self.components[name] for name in names if name in self.components)
         return hashlib.sha256(known.encode()).hexdigest()
+
+
+def noises(drawings: Sequence[Drawing]) -> list[torch.Generator]:
+    """A generator for each picture, on the CPU so that every device draws the same numbers."""
+    import torch
+
+    return [torch.Generator("cpu").manual_seed(drawing.seed) for drawing in drawings]
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,15 @@ class Flux(Family):
         )
         return unpacked
 
-    def wording(self, drawing: Drawing) -> dict[str, Any]:
+    def wording(self, drawings: Sequence[Drawing]) -> dict[str, Any]:
         """What to keep out needs a second, undistilled guidance, which Flux was not made for."""
         return {
-            "prompt": drawing.prompt,
+            "prompt": [drawing.prompt for drawing in drawings],
             "max_sequence_length": 512,
         }
+
+    def spread(self, pipe: Any, latents: torch.Tensor, drawing: Drawing) -> torch.Tensor:
+        unpacked: torch.Tensor = pipe._unpack_latents(
+            latents, drawing.height, drawing.width, pipe.vae_scale_factor
+        )
+        return unpacked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,17 @@ import torch
 from PIL.Image import Image
 from torch import nn
 
+from trainer import samplers
 from trainer.device import frozen_dtype
 from trainer.errors import NO_USABLE, TrainerError
-from trainer.models.base import Drawing, Family, Shape, has_plain_weights, read_config
+from trainer.models.base import (
+    Drawing,
+    Family,
+    Shape,
+    Watcher,
+    has_plain_weights,
+    read_config,
+)
 
 log = logging.getLogger("trainer")
 
@@ -114,6 +122,16 @@ class LoadedPipeline:
         return (moments - shift) * float(vae.config.scaling_factor)
 
     @torch.no_grad()
+    def pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        vae = getattr(self.pipe, "vae", None)
+        if vae is None:
+            return latents
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        plain = latents.to(vae.dtype) / float(vae.config.scaling_factor) + shift
+        decoded: torch.Tensor = vae.decode(plain, return_dict=False)[0]
+        return decoded
+
+    @torch.no_grad()
     def text_states(self, caption: str) -> torch.Tensor:
         return self.family.text_states(self.pipe, caption)
 
@@ -124,9 +142,14 @@ class LoadedPipeline:
             return self.family.predict(self.pipe, noisy, timesteps, states).float()
 
     @torch.no_grad()
-    def draw(self, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
-        with self._precision():
-            return self.family.draw(self.pipe, drawing, on_step)
+    def draw(self, drawings: Sequence[Drawing], watch: Watcher) -> list[Image]:
+        own = self.pipe.scheduler
+        self.pipe.scheduler = samplers.made(drawings[0].sampler, own)
+        try:
+            with self._precision():
+                return self.family.draw(self.pipe, drawings, watch)
+        finally:
+            self.pipe.scheduler = own
 
     def _precision(self) -> torch.autocast:
         dtype = frozen_dtype(self.device)

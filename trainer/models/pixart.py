@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.models.base import Drawing, Family, latent_side
+from trainer.models.base import Drawing, Family, Watcher, latent_side
 
 if TYPE_CHECKING:
     import torch
@@ -69,20 +69,18 @@ class PixArt(Family):
         )[0]
         return output[:, :channels]
 
-    def draw(self, pipe: Any, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
-        import torch
-
-        image: Image = pipe(
-            drawing.prompt,
-            negative_prompt=drawing.negative,
-            width=drawing.width,
-            height=drawing.height,
-            num_inference_steps=drawing.steps,
-            guidance_scale=drawing.guidance,
-            generator=torch.Generator("cpu").manual_seed(drawing.seed),
-            callback=lambda step, *_: on_step(step + 1),
+    def draw(self, pipe: Any, drawings: Sequence[Drawing], watch: Watcher) -> list[Image]:
+        return self.call(
+            pipe,
+            drawings,
+            callback=lambda step, _, latents: watch(step + 1, latents),
             clean_caption=False,
             use_resolution_binning=False,
             max_sequence_length=TOKENS[type(pipe).__name__],
-        ).images[0]
-        return image
+        )
+
+    def wording(self, drawings: Sequence[Drawing]) -> dict[str, Any]:
+        return {
+            "prompt": [drawing.prompt for drawing in drawings],
+            "negative_prompt": [drawing.negative for drawing in drawings],
+        }

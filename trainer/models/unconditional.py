@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.models.base import Drawing, Family, read_config
+from trainer.models.base import Drawing, Family, Watcher, noises, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -49,18 +50,22 @@ class Unconditional(Family):
         output: torch.Tensor = pipe.unet(noisy, timesteps, return_dict=False)[0]
         return output
 
-    def draw(self, pipe: Any, drawing: Drawing, on_step: Callable[[int], None]) -> Image:
+    def draw(self, pipe: Any, drawings: Sequence[Drawing], watch: Watcher) -> list[Image]:
         """The pipeline's own loop tells nobody of its steps and knows one size only."""
         import torch
 
-        draw = torch.Generator("cpu").manual_seed(drawing.seed)
-        sample = torch.randn((1, CHANNELS, drawing.height, drawing.width), generator=draw)
-        sample = sample.to(pipe.device)
-        pipe.scheduler.set_timesteps(drawing.steps)
-        for number, time in enumerate(pipe.scheduler.timesteps):
-            output = pipe.unet(sample, time).sample
-            sample = pipe.scheduler.step(output, time, sample, generator=draw).prev_sample
-            on_step(number + 1)
+        draws = noises(drawings)
+        shape = (1, CHANNELS, drawings[0].height, drawings[0].width)
+        sample = torch.cat([torch.randn(shape, generator=draw) for draw in draws]).to(pipe.device)
+        scheduler = pipe.scheduler
+        scheduler.set_timesteps(drawings[0].steps)
+        sample = sample * scheduler.init_noise_sigma
+        takes_noise = "generator" in inspect.signature(scheduler.step).parameters
+        noise = {"generator": draws} if takes_noise else {}
+        for number, time in enumerate(scheduler.timesteps):
+            output = pipe.unet(scheduler.scale_model_input(sample, time), time).sample
+            sample = scheduler.step(output, time, sample, **noise).prev_sample
+            watch(number + 1, sample)
         pixels = (sample / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
-        image: Image = pipe.numpy_to_pil(pixels)[0]
-        return image
+        images: list[Image] = pipe.numpy_to_pil(pixels)
+        return images

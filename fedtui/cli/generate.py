@@ -1,0 +1,159 @@
+"""``fedtui generate``: pictures and grids of pictures, without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedtui.cli import output
+from fedtui.cli.learn import EMBEDDED_MODEL, MODEL_HELP, STAGES, progress_text, writable
+from fedtui.errors import UsageError
+
+if TYPE_CHECKING:
+    from fedtui.grid import Grid
+    from trainer.protocol import LoraFile
+
+SAMPLERS = "ddim, ddpm, euler, euler_a, heun, dpm2, dpm2_a, dpmpp_2m, dpmpp_2m_karras, unipc"
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A .png, or a folder; seeds are added to names.")
+    ],
+    negative: Annotated[str, typer.Option(help="What to keep out.")] = "",
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = EMBEDDED_MODEL,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="FILE or FILE:WEIGHT; several times for several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first picture.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 20,
+    cfg: Annotated[float, typer.Option(min=0.0, help="Guidance scale.")] = 3.0,
+    sampler: Annotated[
+        str, typer.Option(help=f"The model's own when empty, or one of {SAMPLERS}.")
+    ] = "",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the model's own when empty.")] = "",
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many pictures.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures drawn at once.")] = 1,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An axis of a grid: seed=1,2,3, lora=0:1:5, cfg=2:8:4, prompt=A|B; up to three."
+        ),
+    ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="A PNG that shows the picture while it is drawn.")
+    ] = None,
+    metadata: Annotated[bool, typer.Option(help="Whether the PNGs say how they were made.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Draws pictures with a model and any number of adapters. Ctrl+C stops it."""
+    from fedtui.cli.trainer import ask
+    from trainer.protocol import Generate
+
+    if out.suffix and out.suffix.lower() != ".png":
+        raise UsageError("--out must end in .png or be a folder", f"{out.name} does not")
+    if grid and count > 1:
+        raise UsageError("--count and --grid exclude each other", remedy="use --grid seed=…")
+    width, height = _size(size)
+    loras = tuple(_lora(text) for text in lora or ())
+    request = Generate(
+        model=model,
+        prompts=(prompt,),
+        seeds=tuple(range(seed, seed + count)),
+        out=str(writable(out)),
+        loras=loras,
+        negative=negative,
+        steps=steps,
+        guidance=cfg,
+        width=width,
+        height=height,
+        sampler=sampler,
+        batch=batch,
+        preview=str(writable(preview)) if preview else "",
+        metadata=metadata,
+    )
+    plan = _grid(grid or [], request) if grid else None
+    if plan is not None:
+        from dataclasses import replace
+
+        request = replace(request, shots=plan.shots)
+    line = output.ProgressLine()
+
+    def show(data: dict[str, Any]) -> None:
+        if data.get("stage") in STAGES:
+            line.show(progress_text(data))
+        elif "step" in data:
+            where = f"picture {data['picture'] + 1} of {data['pictures']}, "
+            line.show(f"drawing {where}step {data['step']} of {data['steps']}")
+
+    result = ask(request, on_progress=show)
+    line.clear()
+    if plan is not None:
+        result["sheet"] = _sheet(out, plan, [str(p["path"]) for p in result["pictures"]])
+    if json:
+        output.data_json(result)
+        return
+    for picture in result["pictures"]:
+        output.data(str(picture["path"]))
+    if plan is not None:
+        output.data(f"{result['sheet']}  all of them on one sheet")
+
+
+def _grid(axes: list[str], request: Any) -> Grid:
+    from fedtui import grid
+    from trainer.protocol import Shot
+
+    base = Shot(
+        request.prompts[0],
+        request.seeds[0],
+        request.negative,
+        tuple(lora.weight for lora in request.loras),
+        request.steps,
+        request.guidance,
+        request.sampler,
+    )
+    return grid.laid_out(base, [grid.parsed(text, len(request.loras)) for text in axes])
+
+
+def _sheet(out: Path, plan: Grid, pictures: list[str]) -> str:
+    """Lays the grid out on one sheet beside its pictures."""
+    from fedtui.cli.trainer import ask
+    from trainer.protocol import ContactSheet, SheetRow
+
+    target = out.absolute()
+    is_file = bool(out.suffix)
+    place = target.with_name(f"{out.stem}-grid.png") if is_file else target / "grid.png"
+    width = len(plan.columns)
+    rows = tuple(
+        SheetRow(label, tuple(pictures[number * width : (number + 1) * width]))
+        for number, label in enumerate(plan.rows)
+    )
+    return str(ask(ContactSheet(str(place), plan.columns, rows), role="arithmetic")["path"])
+
+
+def _lora(text: str) -> LoraFile:
+    """``FILE`` or ``FILE:WEIGHT``; a colon in the path itself (Windows) is no weight."""
+    from trainer.protocol import LoraFile
+
+    path, weight = text, 1.0
+    head, colon, tail = text.rpartition(":")
+    if colon and head:
+        try:
+            path, weight = head, float(tail)
+        except ValueError:
+            path = text
+    if not Path(path).is_file():
+        raise UsageError(f"there is no adapter {path}", remedy="give --lora FILE or FILE:WEIGHT")
+    return LoraFile(str(Path(path).absolute()), weight)
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not text:
+        return 0, 0
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise UsageError(f"{text!r} is no size", remedy="write it as 512x512")
+    return int(width), int(height)

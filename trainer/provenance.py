@@ -1,0 +1,107 @@
+"""How a picture was made, written into its PNG: A1111's text and our own JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL.Image import Image
+from PIL.PngImagePlugin import PngInfo
+
+from trainer import samplers
+from trainer.models.base import Drawing
+
+SHORT_HASH = 10
+"""Characters of a SHA-256 by which galleries look files up (AutoV2)."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """An adapter file that a picture was drawn with; ``name`` is that of the file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a picture's metadata says beside its drawing."""
+
+    model: str
+    model_sha256: str
+    loras: tuple[Lora, ...]
+    note: str
+
+
+class Made(Protocol):
+    """A picture as it was asked for."""
+
+    @property
+    def drawing(self) -> Drawing: ...
+
+    @property
+    def weights(self) -> tuple[float, ...]: ...
+
+    @property
+    def path(self) -> Path: ...
+
+
+def save(image: Image, made: Made, provenance: Provenance, sampler: str, metadata: bool) -> None:
+    """Writes the PNG, complete or not at all; with ``parameters`` and ``fedtui`` in its header.
+
+    ``sampler`` is the model's own, for drawings that name none.
+    """
+    info = PngInfo()
+    if metadata:
+        info.add_itxt("parameters", parameters_text(made, provenance, sampler))
+        info.add_itxt("fedtui", json.dumps(recipe(made, provenance, sampler), sort_keys=True))
+    path = made.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        image.save(temporary, format="PNG", pnginfo=info)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def recipe(made: Made, provenance: Provenance, sampler: str) -> dict[str, object]:
+    """All that decided the picture; ``loras`` are (sha256, weight)."""
+    loras = [[lora.sha256, w] for lora, w in zip(provenance.loras, made.weights, strict=True)]
+    facts = {"model": provenance.model, "model_sha256": provenance.model_sha256}
+    note = {"note": provenance.note, "loras": loras}
+    return asdict(made.drawing) | facts | note | {"sampler": made.drawing.sampler or sampler}
+
+
+def parameters_text(made: Made, provenance: Provenance, sampler: str) -> str:
+    """The recipe as A1111 writes it, which most galleries and tools can read."""
+    drawing = made.drawing
+    used = [(lora, w) for lora, w in zip(provenance.loras, made.weights, strict=True) if w]
+    words = [" ".join(drawing.prompt.split()), *(f"<lora:{lora.name}:{w:g}>" for lora, w in used)]
+    lines = [" ".join(words)]
+    if drawing.negative:
+        lines.append(f"Negative prompt: {' '.join(drawing.negative.split())}")
+    title, schedule = samplers.described(drawing.sampler, sampler)
+    hashes = {f"lora:{lora.name}": lora.sha256[:SHORT_HASH] for lora, _ in used}
+    settings: Sequence[tuple[str, object]] = (
+        ("Steps", drawing.steps),
+        ("Sampler", title),
+        ("Schedule type", schedule),
+        ("CFG scale", drawing.guidance),
+        ("Seed", drawing.seed),
+        ("Size", f"{drawing.width}x{drawing.height}"),
+        ("Model hash", provenance.model_sha256[:SHORT_HASH]),
+        ("Model", _quoted(provenance.model)),
+        ("Hashes", json.dumps(hashes) if hashes else ""),
+    )
+    lines.append(", ".join(f"{name}: {value}" for name, value in settings if value != ""))
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A1111's way with values that hold its separators."""
+    return json.dumps(text, ensure_ascii=False) if any(c in text for c in ",:\n") else text
