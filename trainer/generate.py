@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ Weights = tuple[float, ...]
 class Exposure:
     """One picture to draw, the strength of each adapter for it, and where it goes."""
 
+    number: int
     drawing: Drawing
     weights: Weights
     path: Path
@@ -65,6 +65,7 @@ def planned(request: Generate, resolution: int) -> tuple[Exposure, ...]:
     places = _places(Path(request.out), request, shots)
     return tuple(
         Exposure(
+            number,
             Drawing(
                 shot.prompt, shot.negative, shot.seed, shot.steps, shot.guidance, width, height,
                 shot.sampler,
@@ -72,7 +73,7 @@ def planned(request: Generate, resolution: int) -> tuple[Exposure, ...]:
             shot.weights or own,
             path,
         )
-        for shot, path in zip(shots, places, strict=True)
+        for number, (shot, path) in enumerate(zip(shots, places, strict=True))
     )  # fmt: skip
 
 
@@ -126,9 +127,18 @@ def _places(out: Path, request: Generate, shots: Sequence[Shot]) -> Iterator[Pat
 
 
 def together(exposures: Sequence[Exposure], batch: int) -> Iterator[tuple[Exposure, ...]]:
-    """Neighbours that can be drawn at once, at most ``batch`` of them."""
-    for _, alike in itertools.groupby(exposures, key=lambda exposure: exposure.manner):
-        group = list(alike)
+    """Pictures that can be drawn at once, at most ``batch`` of them.
+
+    One at a time keeps the order; more are gathered from the whole grid, because along a row of
+    weights no two neighbours agree.
+    """
+    if batch == 1:
+        yield from ((exposure,) for exposure in exposures)
+        return
+    groups: dict[tuple[object, ...], list[Exposure]] = {}
+    for exposure in exposures:
+        groups.setdefault(exposure.manner, []).append(exposure)
+    for group in groups.values():
         for first in range(0, len(group), batch):
             yield tuple(group[first : first + batch])
 
@@ -175,7 +185,7 @@ def draw_all(
             job.check()
             look = studies.look(latents, group[0].drawing)
             tell = job.announce if look else job.report
-            where = {"picture": len(finished), "pictures": len(exposures)}
+            where = {"picture": group[0].number, "pictures": len(exposures)}
             tell({"step": before + step * len(group), "steps": total, **where, **look})
 
         job.check()
@@ -187,9 +197,9 @@ def draw_all(
                 "prompt": exposure.drawing.prompt,
                 "seed": exposure.drawing.seed,
                 "path": str(exposure.path),
-                "picture": len(finished),
+                "picture": exposure.number,
             }
             finished.append(entry)
             job.announce(dict(entry))
         before += sum(drawing.steps for drawing in drawings)
-    return finished
+    return sorted(finished, key=lambda entry: entry["picture"])

@@ -104,8 +104,12 @@ def test_only_pictures_that_agree_in_all_but_words_and_seed_are_drawn_at_once(
         Shot("b", 4, weights=(0.0, 1.0)),
     )
     exposures = generate.planned(replace(request_to_draw, shots=shots), 32)
-    groups = [len(group) for group in generate.together(exposures, 2)]
-    assert groups == [2, 1, 2, 1]
+    for batch, groups in ((1, [[n] for n in range(6)]), (2, [[0, 1], [2], [3, 4], [5]])):
+        found = [[e.number for e in group] for group in generate.together(exposures, batch)]
+        assert found == groups
+    mixed = replace(request_to_draw, shots=shots[::3] + shots[1::3])
+    exposures = generate.planned(mixed, 32)
+    assert [[e.number for e in g] for g in generate.together(exposures, 9)] == [[0, 2], [1, 3]]
 
 
 def test_a_preview_shows_what_emerges(
