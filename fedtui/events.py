@@ -17,7 +17,7 @@ from fedtui.view import EventView, Level
 
 Event = dict[str, Any]
 NameOf = Callable[[str], str]
-QUIET = frozenset({"train.progress", "peer.state"})
+QUIET = frozenset({"train.progress", "peer.state", "drawing.progress", "drawing.picture"})
 """Too frequent for a list that people read; the table of peers shows them."""
 
 
@@ -145,6 +145,10 @@ def _trained(e: Mapping[str, Any]) -> tuple[str, Level]:
     return f"trained on {e.get('samples')} pictures in {e.get('seconds', 0):.0f} s{shown}", "ok"
 
 
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.failed": lambda e: (f"this node takes no part any more: {e.get('reason')}", "error"),
     "message.refused": lambda e: (f"message of {e.get('who')} refused: {e.get('reason')}", "info"),
@@ -165,6 +169,11 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "result.recomputed": _recomputed,
     "round.committed": _committed,
     "preview.ready": lambda e: (f"round {e['round']}: picture of {e['prompt']!r}", "info"),
+    "drawing.finished": lambda e: (f"{_pictures(len(e.get('paths', ())))} drawn", "ok"),
+    "drawing.failed": lambda e: (
+        f"drawing pictures failed: {e.get('title')}",
+        "info" if e.get("cancelled") else "warning",
+    ),
     "adapter.applied": lambda e: (f"round {e['round']}: adapter in use", "ok"),
     "demo.finished": lambda e: (f"demo finished after {e.get('rounds')} rounds", "ok"),
 }

@@ -32,6 +32,14 @@ VIEW_LOSSES: Final = 1_000
 VIEW_PREVIEWS: Final = 400
 VIEW_COMMITS: Final = 200
 
+# --- pictures on demand -----------------------------------------------------------------------
+DRAWING_PICTURES: Final = 256
+"""In one job."""
+DRAWING_JOBS_WAITING: Final = 16
+DRAWING_JOBS_KEPT: Final = 50
+"""Ended jobs that are still listed."""
+DRAWING_EVENT_INTERVAL_S: Final = 0.5
+
 # --- events -----------------------------------------------------------------------------------
 EVENTS_KEPT: Final = 4_000
 """Events held in memory for readers that come late."""

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fedtui import __version__, viewing
+from fedtui import __version__, rooms, viewing
 from fedtui.control.operations import Operations
+from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
 from fedtui.learner import Goal, Learner, Trained
@@ -98,6 +99,14 @@ class Node:
             events=self._stream.since,
             name_of=self._name_of,
         ).offer(self.operations)
+        self._drawing = Drawing(
+            self._trainer,
+            model=room.task.model,
+            folder=profile.pictures,
+            rounds=lambda: rooms.committed_adapters(room.paths),
+            emit=self.emit,
+        )
+        self._drawing.offer(self.operations)
         self._tasks = TaskOwner("node")
         self._steered = asyncio.Event()
         self._stop_asked = asyncio.Event()
@@ -141,6 +150,7 @@ class Node:
         await asyncio.gather(self._trainer.stop(), self._peer.stop())
         await self._arithmetic.stop()
         await ending
+        await self._drawing.stop()
         self._stream.close()
 
     # --- what the control API asks ---------------------------------------------------------------

@@ -127,6 +127,11 @@ class Profile:
         return self.root / "cache" / hashlib.sha256(dataset.encode()).hexdigest()[:16]
 
     @property
+    def pictures(self) -> Path:
+        """What a person had drawn on this node, a folder for each time."""
+        return self.root / "pictures"
+
+    @property
     def control(self) -> Path:
         """The control socket; in the temporary folder where the profile's path is too long for one.
 
