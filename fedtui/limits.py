@@ -70,3 +70,8 @@ DEMO_STOP_S: Final = 12.0
 DEMO_SAMPLE_S: Final = 2.0
 """Between two looks at the memory of all processes."""
 DEMO_LAST_PREVIEWS_S: Final = 180.0
+
+# --- recordings -------------------------------------------------------------------------------
+TAPE_BYTES: Final = 256 << 20
+TAPE_LINES: Final = 200_000
+"""Views of a recording that are read: fourteen hours at four a second."""

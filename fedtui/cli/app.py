@@ -23,6 +23,7 @@ from fedtui.cli import (
     model,
     node,
     output,
+    tapes,
 )
 from fedtui.errors import ExitCode, FedtuiError
 
@@ -59,6 +60,15 @@ def root(
     with_parent: Annotated[
         bool, typer.Option("--with-parent", hidden=True, help="With --daemon: stop at stdin's end.")
     ] = False,
+    wall: Annotated[
+        bool, typer.Option("--wall", help="The interface for a projector: large, nothing else.")
+    ] = False,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="The interface can change nothing.")
+    ] = False,
+    ascii_only: Annotated[
+        bool, typer.Option("--ascii", help="The interface in ASCII characters only.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
@@ -68,7 +78,7 @@ def root(
     output.settings.debug = debug
     if context.invoked_subcommand is None:
         if not daemon:
-            raise typer.Exit(node.open_interface())
+            raise typer.Exit(node.open_interface(wall=wall, observe=observe, ascii_only=ascii_only))
         raise typer.Exit(node.run_daemon(log_json=log_json, with_parent=with_parent))
     if daemon:
         raise typer.BadParameter("--daemon takes no command")
@@ -89,6 +99,8 @@ app.command("rounds")(look.rounds)
 app.command("events")(look.events)
 app.command("watch")(look.watch)
 app.command("locate")(look.locate)
+app.command("record")(tapes.record)
+app.command("replay")(tapes.replay)
 app.command("stop")(node.stop)
 
 

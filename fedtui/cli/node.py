@@ -25,7 +25,7 @@ def run_daemon(*, log_json: bool, with_parent: bool) -> int:
     return serve(log_json=log_json, debug=output.settings.debug, with_parent=with_parent)
 
 
-def open_interface() -> int:
+def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: bool = False) -> int:
     """``fedtui``: attaches to this profile's node, starting one if none runs."""
     terminal.require_terminal()
     from fedtui import paths, rooms
@@ -35,10 +35,10 @@ def open_interface() -> int:
     if not _answers(profile.control):
         output.say("starting a node …")
         _start(profile)
-    return attach()
+    return attach(wall=wall, observe=observe, ascii_only=ascii_only)
 
 
-def attach() -> int:
+def attach(*, wall: bool = False, observe: bool = False, ascii_only: bool = False) -> int:
     """The interface of a node that runs already."""
     terminal.require_terminal()
     from fedtui import paths, settings
@@ -53,7 +53,15 @@ def attach() -> int:
     terminal.prepare(settings.load(profile).color)
     from fedtui.tui.app import run
 
-    return run(profile.control, quit_hint=QUIT_HINT, owns_room=False, kept=profile.interface)
+    return run(
+        profile.control,
+        quit_hint=QUIT_HINT,
+        owns_room=False,
+        kept=profile.interface,
+        ascii_only=ascii_only,
+        wall=wall,
+        observe=observe,
+    )
 
 
 def stop() -> None:

@@ -39,7 +39,8 @@ def run_with_interface(options: DemoOptions) -> int:
         terminal.prepare()
         from fedtui.tui.app import run
 
-        code = run(paths.profile(0).control, quit_hint=QUIT_HINT, owns_room=True)
+        profile = paths.profile(0)
+        code = run(profile.control, quit_hint=QUIT_HINT, owns_room=True, kept=profile.interface)
     finally:
         _end(room)
     _tell(paths)

@@ -14,16 +14,18 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 
 from fedtui.tui.characters import AsciiFilter
-from fedtui.tui.feed import Feed, ViewSource
-from fedtui.tui.keymap import GLOBAL_KEYS, key_name
+from fedtui.tui.feed import Feed, Playable, TapePlace, ViewSource
+from fedtui.tui.keymap import GLOBAL_KEYS, TAPE_KEYS, key_name
 from fedtui.tui.limits import ANSWER_S, MIN_COLUMNS, MIN_LINES, POLL_LOST_S, POLL_S, STOP_S
 from fedtui.tui.look import Look, read, write
 from fedtui.tui.messages import ViewChanged
 from fedtui.tui.places import PLACES
+from fedtui.tui.places import WALL as WALL_PLACE
 from fedtui.tui.screens.help import HelpScreen
 from fedtui.tui.screens.quit import QuitScreen
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, LIGHT, THEMES, WALL
@@ -40,7 +42,8 @@ class FedtuiApp(App[None]):
 
     ``owns_room``: quitting ends the node behind ``source``, and asks first while a round runs.
     ``quit_hint``: one sentence on what quitting does here. ``kept`` is the file in which the look
-    is kept; changes of ``look`` are lost without one.
+    is kept; changes of ``look`` are lost without one. ``wall`` shows the wall and nothing else,
+    ``observe`` refuses whatever would change something.
     """
 
     TITLE = "fedtui"
@@ -51,10 +54,10 @@ class FedtuiApp(App[None]):
         STYLES / "dialogs.tcss",
     ]
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        place.id: place.open for place in PLACES
+        place.id: place.open for place in (*PLACES, WALL_PLACE)
     }
     DEFAULT_MODE = PLACES[0].id
-    BINDINGS = GLOBAL_KEYS
+    BINDINGS: ClassVar[list[BindingType]] = [*GLOBAL_KEYS, *TAPE_KEYS]
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
 
@@ -66,7 +69,11 @@ class FedtuiApp(App[None]):
         owns_room: bool = False,
         look: Look | None = None,
         kept: Path | None = None,
+        wall: bool = False,
+        observe: bool = False,
     ) -> None:
+        self.wall = wall
+        self.observe = observe
         super().__init__()
         self.source = source
         self._quit_hint = quit_hint
@@ -118,6 +125,8 @@ class FedtuiApp(App[None]):
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().add_signal_handler(number, self._signalled, code)
         self.run_worker(self._follow(), group="follow", exclusive=True)
+        if self.wall:
+            self.call_later(self.action_place, WALL_PLACE.id)
 
     async def on_unmount(self) -> None:
         """Lets go of the node."""
@@ -131,7 +140,8 @@ class FedtuiApp(App[None]):
         heard = monotonic()
         while True:
             try:
-                feed = Feed(await asyncio.wait_for(self.source.view(), ANSWER_S))
+                view = await asyncio.wait_for(self.source.view(), ANSWER_S)
+                feed = Feed(view, tape=tape_of(self.source))
                 heard = monotonic()
             except Exception as error:  # whatever it is, it is shown, and the node asked again
                 reason = str(error) or type(error).__name__
@@ -151,11 +161,33 @@ class FedtuiApp(App[None]):
 
     async def action_place(self, place: str) -> None:
         """Shows one of the places; what was open over it is still there."""
-        if len(self.screen_stack) > 1 and isinstance(self.screen, ModalScreen):
+        elsewhere = self.wall and place != WALL_PLACE.id
+        if elsewhere or isinstance(self.screen, ModalScreen):
             return
         await self.switch_mode(place)
         self.screen.set_class(self.look.density == "compact", "-compact")
         self._hand_on()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of a recording exist only while one is played."""
+        if action.startswith("tape_"):
+            return isinstance(self.source, Playable)
+        return super().check_action(action, parameters)
+
+    def action_tape_pause(self) -> None:
+        """Stops or goes on with the recording."""
+        if isinstance(self.source, Playable):
+            self.source.pause()
+
+    def action_tape_skip(self, seconds: float) -> None:
+        """Goes elsewhere in the recording."""
+        if isinstance(self.source, Playable):
+            self.source.skip(seconds)
+
+    def action_tape_speed(self, factor: float) -> None:
+        """Plays the recording faster or slower."""
+        if isinstance(self.source, Playable):
+            self.source.faster(factor)
 
     def action_help(self) -> None:
         """Explains the keys of the screen on show."""
@@ -210,7 +242,7 @@ class FedtuiApp(App[None]):
                 told.add(binding.tooltip)
                 run = partial(self.call_later, self.run_action, binding.action, screen)
                 yield SystemCommand(binding.tooltip, f"Key {key_name(binding)}", run)
-        for place in PLACES:
+        for place in (*PLACES, WALL_PLACE):
             if place.id != self.current_mode:
                 show = partial(self.call_later, self.action_place, place.id)
                 yield SystemCommand(f"To the screen {place.name}", f"Key {place.key}", show)
@@ -224,23 +256,47 @@ class FedtuiApp(App[None]):
         yield SystemCommand("Quit", f"{told_so}. Key q", self.action_quit)
 
 
+def tape_of(source: ViewSource) -> TapePlace | None:
+    """Where a recording is; None for a node."""
+    if not isinstance(source, Playable):
+        return None
+    return TapePlace(int(source.place), int(source.tape.length), source.speed)
+
+
 def run(
     control: Path,
     *,
     quit_hint: str = "",
     owns_room: bool = False,
     kept: Path | None = None,
+    ascii_only: bool = False,
+    wall: bool = False,
+    observe: bool = False,
 ) -> int:
     """Shows the node behind the control socket ``control`` until the person leaves.
 
-    ``kept`` is where the look is kept.
+    ``kept`` is where the look is kept; ``ascii_only`` overrules its characters.
 
     Returns the exit code: 0, or 129 or 143 when a signal ended it.
     """
     from fedtui.control.client import ControlClient
 
-    app = FedtuiApp(ControlClient(control), quit_hint=quit_hint, owns_room=owns_room, kept=kept)
+    look = read(kept)
+    app = FedtuiApp(
+        ControlClient(control),
+        quit_hint=quit_hint,
+        owns_room=owns_room,
+        look=replace(look, characters="ascii") if ascii_only else look,
+        kept=kept,
+        wall=wall,
+        observe=observe,
+    )
+    return finish(app, quit_hint if not owns_room else "")
+
+
+def finish(app: FedtuiApp, hint: str = "") -> int:
+    """Runs the interface; afterwards says ``hint``. Returns the exit code."""
     app.run()
-    if quit_hint and not owns_room:
-        print(quit_hint, file=sys.stderr)
+    if hint:
+        print(hint, file=sys.stderr)
     return app.return_code or 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from fedtui.view import NodeView
 
@@ -32,6 +32,48 @@ class ViewSource(Protocol):
         """Lets go of the connection."""
 
 
+class Measured(Protocol):
+    """A recording, as far as the interface cares."""
+
+    @property
+    def length(self) -> float:
+        """In seconds."""
+
+
+@runtime_checkable
+class Playable(Protocol):
+    """A source that plays a recording (:class:`fedtui.tape.Player`)."""
+
+    @property
+    def tape(self) -> Measured:
+        """What is played."""
+
+    @property
+    def place(self) -> float:
+        """Seconds into the recording."""
+
+    @property
+    def speed(self) -> float:
+        """Recorded seconds per second; 0 while paused."""
+
+    def pause(self) -> None:
+        """Stops or goes on."""
+
+    def skip(self, seconds: float) -> None:
+        """Goes on elsewhere."""
+
+    def faster(self, factor: float) -> None:
+        """Changes the speed."""
+
+
+class TapePlace(NamedTuple):
+    """Where a recording is, in whole seconds, and how fast it runs."""
+
+    place: int
+    length: int
+    speed: float
+
+
 @dataclass(frozen=True)
 class Feed:
     """The newest view and, when the node stopped answering, why and for how many seconds."""
@@ -39,3 +81,4 @@ class Feed:
     view: NodeView | None = None
     lost: str = ""
     lost_s: int = 0
+    tape: TapePlace | None = None

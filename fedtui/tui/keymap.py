@@ -61,6 +61,7 @@ GLOBAL_KEYS: list[BindingType] = [
     key("question_mark", "help", "Help", "Keys and words", "app.help", show=True, display="?"),
     key("f1", "help", "Help", "Keys and words", "app.help.f1"),
     key("colon", "palette", "Commands", "All commands by name", "app.palette", display=":"),
+    key("w", "place('wall')", "Wall", "Large, for a projector", "app.wall"),
     key("q", "quit", "Quit", "Leave the interface", "app.quit", show=True),
 ]
 
@@ -167,6 +168,28 @@ LOG_KEYS: list[BindingType] = [
     key("s", "source", "Source", "Another log", "logs.source", show=True),
     key("t", "tail", "Newest", "To the newest line, and follow it", "logs.tail", show=True),
     key("L", "path", "Copy path", "Copy where the log lies", "logs.path"),
+]
+
+SETTINGS_KEYS: list[BindingType] = [
+    key("right,l", "change(1)", "Change", "The next value", "settings.next", show=True),
+    key("left,h", "change(-1)", "Before", "The value before", "settings.previous"),
+    key("R", "reset", "Reset", "Put this setting back", "settings.reset", show=True),
+]
+
+WALL_KEYS: list[BindingType] = [
+    key("space", "freeze", "Freeze", "Stop or go on with the slideshow", "wall.freeze"),
+    key("right,l", "prompt(1)", "Prompt", "The next prompt", "wall.next"),
+    key("left,h", "prompt(-1)", "Prompt", "The prompt before", "wall.previous"),
+    key("n", "names", "Names", "Hide or show names", "wall.names"),
+    key("i", "pictures", "Pictures", "Hide or show the pictures", "wall.pictures"),
+]
+
+TAPE_KEYS: list[BindingType] = [
+    key("P", "tape_pause", "Pause", "Stop or go on with the recording", "tape.pause"),
+    key("greater_than_sign", "tape_skip(30)", "Skip", "Half a minute on", "tape.on", display=">"),
+    key("less_than_sign", "tape_skip(-30)", "Back", "Half a minute back", "tape.back", display="<"),
+    key("plus", "tape_speed(2.0)", "Faster", "Twice as fast", "tape.faster", display="+"),
+    key("minus", "tape_speed(0.5)", "Slower", "Half as fast", "tape.slower", display="-"),
 ]
 
 SCROLL_KEYS: list[BindingType] = [

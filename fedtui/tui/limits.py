@@ -42,3 +42,6 @@ LOG_LINES: Final = 50_000
 """Lines of a log kept for scrolling; older ones are in the file."""
 LOG_POLL_S: Final = 0.5
 """Between two looks at a log that is on the screen."""
+
+WALL_SLIDE_S: Final = 8.0
+"""A prompt on the wall."""

@@ -30,6 +30,8 @@ PLACES = (
     Place("3", "rounds", "Rounds", "rounds", "RoundsScreen"),
     Place("4", "gallery", "Gallery", "gallery", "GalleryScreen"),
     Place("9", "logs", "Logs", "logs", "LogsScreen"),
+    Place(",", "settings", "Settings", "settings", "SettingsScreen"),
 )
 NUMBERED = tuple(place for place in PLACES if place.key.isdigit())
 """Those in the bar at the top."""
+WALL = Place("w", "wall", "Wall", "wall", "WallScreen")

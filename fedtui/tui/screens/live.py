@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -23,6 +23,9 @@ from fedtui.tui.widgets.sizeplate import SizePlate
 from fedtui.tui.widgets.statusline import StatusLine
 from fedtui.view import NodeView
 
+if TYPE_CHECKING:
+    from fedtui.tui.app import FedtuiApp
+
 Value: TypeAlias = tuple[str, str]
 """What something is, for the message, and its text."""
 
@@ -33,6 +36,10 @@ class Copyable(Protocol):
 
     def copy_value(self) -> Value | None:
         """What is under its cursor, or what it shows."""
+
+
+LOOKING = frozenset({"read_log", "list_adapters", "inspect_adapter", "check_folder"})
+"""Operations that change nothing."""
 
 
 class LiveScreen(Screen[None]):
@@ -68,7 +75,11 @@ class LiveScreen(Screen[None]):
 
     def ask(self, operation: str, within_s: float = OPERATION_S, **arguments: Any) -> None:
         """Asks the node to do something; :class:`Answered` or :class:`Refused` comes later."""
-        source = self.app.source  # type: ignore[attr-defined]
+        app = cast("FedtuiApp", self.app)
+        if app.observe and operation not in LOOKING:
+            self.notify("This window only watches (--observe).", severity="warning", markup=False)
+            return
+        source = app.source
 
         async def work() -> None:
             try:

@@ -11,9 +11,4 @@ class Split(Container):
     DEFAULT_CSS = """
     Split { layout: vertical; height: 1fr; width: 1fr; }
     Split > .panel { height: 1fr; width: 1fr; }
-    .-wide Split, .-xwide Split { layout: horizontal; }
-    .panel { border: round $frame; padding: 0 0 0 1; background: $background; }
-    .panel:focus { border: round $primary; }
-    .-compact .panel { border: none; border-top: solid $frame; }
-    .-compact .panel:focus { border: none; border-top: solid $primary; }
     """

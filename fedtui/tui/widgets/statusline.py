@@ -43,6 +43,7 @@ def status(feed: Feed, width: int) -> Line:
         Part(2, round_words(view)),
         Part(0, phase_words(feed)),
         Part(4, time_words(feed)),
+        Part(0, tape_words(feed)),
     ]
     right = [
         Part(9, ((plain(view.model), "muted"),) if view.model else ()),
@@ -96,6 +97,15 @@ def time_words(feed: Feed) -> Line:
     if now.phase in ("IDLE", "DONE", "FAILED"):
         return ()
     return ((clock(now.elapsed_s), "text"),)
+
+
+def tape_words(feed: Feed) -> Line:
+    """That this is a recording, where it is and how fast it runs."""
+    if feed.tape is None:
+        return ()
+    how = f"{feed.tape.speed:g}x" if feed.tape.speed else "paused"
+    told = f"RECORDING {clock(feed.tape.place)}/{clock(feed.tape.length)} {how}"
+    return ((told, "warning"),)
 
 
 def me_words(view: NodeView) -> Line:

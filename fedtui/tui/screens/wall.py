@@ -1,0 +1,266 @@
+"""For a projector: who is in, where the round stands, and the same picture before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Digits
+
+from fedtui.tui.feed import Feed
+from fedtui.tui.keymap import WALL_KEYS
+from fedtui.tui.limits import WALL_SLIDE_S
+from fedtui.tui.lines import Line, centred, cut, cut_words, joined, left, listed, spread
+from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.themes import WALL
+from fedtui.tui.widgets.drawn import Drawn
+from fedtui.tui.widgets.picture import Picture
+from fedtui.tui.widgets.picturerow import Caption, Recipe, recipes
+from fedtui.tui.widgets.sizeplate import SizePlate
+from fedtui.tui.wording import (
+    CROWN,
+    clock,
+    count,
+    loss,
+    name_of,
+    names_by_id,
+    peer_sign,
+    phase_sign,
+    short_id,
+)
+from fedtui.view import NodeView, PeerView
+
+if TYPE_CHECKING:
+    from fedtui.tui.app import FedtuiApp
+
+NAME = 16
+STATE = 10
+
+
+class WallTitle(Drawn):
+    """The room, and who leads."""
+
+    DEFAULT_CSS = "WallTitle { height: 1; padding: 0 2; }"
+
+    def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
+        """One line."""
+        return [title_line(feed, width)]
+
+
+class WallState(Drawn):
+    """What happens now, in a few large words' worth of lines."""
+
+    DEFAULT_CSS = "WallState { width: 2fr; padding: 0 2; }"
+    nameless = False
+
+    def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
+        """Phase, tallies, leader."""
+        return state_lines(feed.view, width, nameless=self.nameless) if feed.view else []
+
+
+class WallPeers(Drawn):
+    """A thick bar per participant."""
+
+    DEFAULT_CSS = "WallPeers { width: 3fr; padding: 0 2; }"
+    nameless = False
+
+    def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
+        """As many as fit; the rest are counted."""
+        if feed.view is None:
+            return []
+        return peer_lines(feed.view.peers, width, height, nameless=self.nameless)
+
+
+class WallScreen(LiveScreen):
+    """Nothing here changes anything; nothing moves but the bars and the slideshow."""
+
+    PLACE = "wall"
+    BINDINGS: ClassVar[list[BindingType]] = WALL_KEYS
+    AUTO_FOCUS: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state, self._peers, self._digits = WallState(), WallPeers(), Digits("")
+        self._before, self._after = Picture(), Picture()
+        self._captions = (Caption(), Caption())
+        self._prompt_line = Caption()
+        self._prompt = 0
+        self._frozen = False
+        self._kept_theme = ""
+
+    def compose(self) -> ComposeResult:
+        """Room, round and members above, the same picture before and after below."""
+        feed = WallScreen.feed
+        yield SizePlate()
+        yield WallTitle().data_bind(feed)
+        with Horizontal(id="wall-now"):
+            yield self._digits
+            yield self._state.data_bind(feed)
+            yield self._peers.data_bind(feed)
+        with Horizontal(id="wall-pair"):
+            for picture, caption in zip((self._before, self._after), self._captions, strict=True):
+                with Vertical():
+                    yield picture
+                    yield caption
+        yield self._prompt_line
+
+    def on_mount(self) -> None:
+        """Starts the slideshow."""
+        self.set_interval(WALL_SLIDE_S, self._next_slide)
+
+    def on_screen_resume(self) -> None:
+        """High contrast while it is on show."""
+        if self.app.theme != WALL.name:
+            self._kept_theme, self.app.theme = self.app.theme, WALL.name
+
+    def on_screen_suspend(self) -> None:
+        """The person's own colours again."""
+        if self._kept_theme:
+            self.app.theme, self._kept_theme = self._kept_theme, ""
+
+    def watch_feed(self) -> None:
+        """The round's number and the newest picture."""
+        view = self.view
+        if view is None:
+            return
+        self._digits.update(str(view.round.number or len(view.peers)))
+        self._show_pictures()
+
+    def _next_slide(self) -> None:
+        if not self._frozen and self.is_current:
+            self.action_prompt(1)
+
+    def _show_pictures(self) -> None:
+        every = recipes(self.view) if self.view else ()
+        if not every:
+            return
+        recipe: Recipe = every[self._prompt % len(every)]
+        first, last = recipe.pictures[0], recipe.pictures[-1]
+        self._before.show(first.path)
+        self._after.show(last.path)
+        named = (
+            ("before: base model" if first.round == 0 else f"round {first.round}"),
+            (f"after round {last.round}" if last.round else "not trained yet"),
+        )
+        for caption, words in zip(self._captions, named, strict=True):
+            caption.show(((words, "strong"),))
+        width = max(10, self._prompt_line.size.width - 4)
+        frozen = "  (still)" if self._frozen else ""
+        self._prompt_line.show(((cut_words(recipe.prompt, width) + frozen, "muted"),))
+
+    def action_prompt(self, step: int) -> None:
+        """Another prompt."""
+        self._prompt += step
+        self._show_pictures()
+
+    def action_freeze(self) -> None:
+        """Stops or goes on with the slideshow."""
+        self._frozen = not self._frozen
+        self._show_pictures()
+
+    def action_names(self) -> None:
+        """Hides or shows names, for a picture of the room."""
+        self._state.nameless = self._peers.nameless = not self._peers.nameless
+        self._state.redraw()
+        self._peers.redraw()
+
+    def action_pictures(self) -> None:
+        """Hides or shows the pictures."""
+        pair = self.query_one("#wall-pair")
+        pair.display = self._prompt_line.display = not pair.display
+
+    async def action_back(self) -> None:
+        """Back to where it was opened, unless this window is only a wall."""
+        app = cast("FedtuiApp", self.app)
+        if not app.wall:
+            await super().action_back()
+
+
+def title_line(feed: Feed, width: int) -> Line:
+    """The room's name, its size and, if the node is gone, that."""
+    view = feed.view
+    if view is None:
+        return ((f"waiting for the node… {feed.lost}", "muted"),)
+    here = sum(peer.state not in ("LOST", "LEFT") for peer in view.peers)
+    start = joined(
+        [
+            ((cut(view.room_name or "no room yet", 32), "strong"),),
+            ((f"{here} of {count(len(view.peers), 'member')} here", "text"),),
+        ]
+    )
+    end: Line = (("✗ the node does not answer", "error"),) if feed.lost else ()
+    if not end:
+        values = [peer.loss for peer in view.peers if peer.loss is not None]
+        if values:
+            mean = sum(values) / len(values)
+            end = (
+                ("members' loss ", "muted"),
+                (loss(mean), "strong"),
+                (" mean", "muted"),
+                (f" ({loss(min(values))} to {loss(max(values))})", "muted"),
+            )
+    return spread(start, end, width)
+
+
+def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
+    """The phase, how far it is, and on whom it hangs."""
+    now, names = view.round, names_by_id(view)
+
+    def name(peer: str) -> str:
+        return "somebody" if nameless else names.get(peer, short_id(peer))
+
+    if not now.number:
+        return [((f"{count(len(view.peers), 'member')} joined", "strong"),)]
+    sign = phase_sign(now.phase)
+    of = f" of {now.rounds}" if now.rounds else ""
+    lines: list[Line] = [
+        (
+            (f"round {now.number}{of}  ", "strong"),
+            (f"{sign.glyph} {sign.word}", sign.ink),
+            (f"  {clock(now.elapsed_s)}" if now.phase not in ("DONE", "IDLE") else "", "text"),
+        )
+    ]
+    if now.phase == "DONE":
+        return [*lines, ((f"{count(now.rounds, 'round')} trained together", "text"),)]
+    if now.expected:
+        lines.append(((f"{now.contributions} of {now.expected} contributions", "text"),))
+    if now.quorum:
+        told = f"{max(now.prepares, now.commits)} of {now.quorum} got the same result"
+        lines.append(((told, "text"),))
+    if now.aggregator:
+        again = f", attempt {now.attempt}" if now.attempt else ""
+        lines.append(((f"{CROWN} {name(now.aggregator)} leads{again}", "strong"),))
+    if now.waiting_for:
+        told = listed(name(peer) for peer in now.waiting_for)
+        lines.append(((f"waiting for {told}", "warning"),))
+    return lines
+
+
+def peer_lines(
+    peers: tuple[PeerView, ...], width: int, height: int, *, nameless: bool
+) -> list[Line]:
+    """Name, state and a bar; those who are gone last."""
+    gone = ("LOST", "LEFT")
+    row = sorted(peers, key=lambda peer: peer.state in gone)
+    shown = row if len(row) <= height else row[: height - 1]
+    bar = max(0, width - NAME - STATE - 4)
+    lines: list[Line] = []
+    for i, peer in enumerate(shown):
+        sign = peer_sign(peer)
+        share = 1.0 if peer.state in ("SENT", "UPLOAD") else peer.progress
+        full = round(share * bar) if peer.state not in gone else 0
+        name = f"member {i + 1}" if nameless else name_of(peer)
+        lines.append(
+            (
+                (f"{CROWN} " if peer.aggregator else "  ", "accent"),
+                (left(name, NAME), "strong"),
+                (left(f" {sign.glyph} {sign.word}", STATE + 1), sign.ink),
+                ("█" * full, "ok" if share >= 1 else "accent"),
+                ("░" * (bar - full) if peer.steps else "", "faint"),
+            )
+        )
+    if len(shown) < len(row):
+        lines.append(centred(((f"and {len(row) - len(shown)} more", "muted"),), width))
+    return lines

@@ -1,0 +1,314 @@
+"""Every screen that a key leads to: what it shows, what its keys do, and its empty state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tui_driver import settle, shown, text, until
+from tui_scenarios import COMMIT, done, identity, loading, paused, training
+
+from fedtui.errors import FedtuiError
+from fedtui.tape import Player, Tape
+from fedtui.tui.app import FedtuiApp
+from fedtui.tui.look import Look, read, write
+from fedtui.tui.places import PLACES
+from fedtui.tui.screens.gallery import GalleryScreen
+from fedtui.tui.screens.large import LargeScreen
+from fedtui.tui.screens.logs import LogsScreen
+from fedtui.tui.screens.peers import PeersScreen
+from fedtui.tui.screens.wall import WallScreen
+from fedtui.tui.widgets.logview import LogLine
+from fedtui.tui.widgets.table import Table
+from fedtui.view import InputView, NodeView
+
+
+def several_rounds(folder: Path) -> NodeView:
+    """Three rounds: clean, with one left out and the second attempt, and one that differs."""
+    inputs = tuple(InputView(identity(i), 20 * (i + 1), "0f" * 32) for i in range(4))
+    first = replace(COMMIT, round=1, inputs=inputs, recomputed=True, seconds=0.4)
+    second = replace(
+        first, round=2, attempt=1, excluded=((identity(4), "norm 40 times the median"),)
+    )
+    third = replace(first, round=3, recomputed=False)
+    view = training(folder)
+    return replace(view, round=replace(view.round, number=4), commits=(first, second, third))
+
+
+async def test_number_keys_lead_to_every_screen_and_escape_back(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, _source):
+        for place in PLACES:
+            await pilot.press({",": "comma"}.get(place.key, place.key))
+            await pilot.pause()
+            assert app.current_mode == place.id
+            if place.key.isdigit():
+                assert f"[{place.key} {place.name}]" in text(app)
+            assert "sunflower-42" in text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.current_mode == "dash"
+
+
+async def test_a_click_on_the_bar_opens_a_screen(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, _source):
+        column = text(app).splitlines()[1].index("4 Gallery") + 2
+        await pilot.click(offset=(column, 1))
+        await pilot.pause()
+        assert isinstance(app.screen, GalleryScreen)
+
+
+async def test_peers_shows_all_of_the_member_under_the_cursor(folder: Path) -> None:
+    async with shown(several_rounds(folder), (120, 40)) as (pilot, app, _source):
+        await pilot.press("2")
+        await pilot.pause()
+        assert "this machine" in text(app)
+        await pilot.press("j")
+        await pilot.pause()
+        seen = text(app)
+        assert "192.168.1.21:47001" in seen
+        assert "♛ leads this attempt" in seen
+        assert "in 3 of 3 committed rounds" in seen
+        for _ in range(3):
+            await pilot.press("j")
+        await pilot.pause()
+        assert "norm 40 times the median" in text(app)
+        await pilot.press("y")
+        await pilot.pause()
+        assert app.clipboard == identity(4)
+
+
+async def test_peers_goes_on_while_it_is_open(folder: Path) -> None:
+    view = training(folder)
+    async with shown(view) as (pilot, app, source):
+        await pilot.press("2")
+        await pilot.pause()
+        assert isinstance(app.screen, PeersScreen)
+        members = list(view.peers)
+        members[0] = replace(members[0], step=200, state="SENT")
+        source.now = replace(view, peers=tuple(members))
+        await until(pilot, lambda: "✓ SENT" in text(app))
+
+
+@pytest.mark.parametrize(
+    ("moves", "words"),
+    [
+        (0, ("Election", "amir-mbp", "then", "3 of 5 voters", "came in")),
+        (1, ("NOT the same", "Contributions 4")),
+        (2, ("attempt", "norm 40 times the median", "equal byte for byte")),
+        (3, ("0.4 s from the last contribution", "40 %")),
+    ],
+)
+async def test_rounds_tells_of_each_round(folder: Path, moves: int, words: tuple[str, ...]) -> None:
+    async with shown(several_rounds(folder), (140, 45)) as (pilot, app, _source):
+        await pilot.press("3", *["j"] * moves)
+        await pilot.pause()
+        for word in words:
+            assert word in text(app)
+
+
+async def test_rounds_names_those_whom_a_pause_waits_for(folder: Path) -> None:
+    async with shown(paused(folder), (120, 40)) as (pilot, app, _source):
+        await pilot.press("3")
+        await pilot.pause()
+        assert "tomoko, pierre" in text(app)
+
+
+async def test_rounds_copies_the_adapters_hash(folder: Path) -> None:
+    async with shown(done(folder), (120, 40)) as (pilot, app, _source):
+        await pilot.press("3", "enter", "y")
+        await pilot.pause()
+        assert app.clipboard == COMMIT.result
+
+
+async def test_gallery_marks_pins_compares_and_plays(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, _source):
+        await pilot.press("4")
+        await settle(pilot)
+        assert "after round 2" in text(app)
+        await pilot.press("left", "p")
+        await pilot.pause()
+        assert "c compares with round 1" in text(app)
+        await pilot.press("right", "c")
+        await settle(pilot)
+        assert isinstance(app.screen, LargeScreen)
+        assert "after round 1" in text(app)
+        await pilot.press("c")
+        await settle(pilot)
+        assert "after round 2" in text(app)
+        await pilot.press("escape", "down", "a")
+        await settle(pilot)
+        assert "▶ playing" in text(app)
+        assert "base model" in text(app)
+        await pilot.press("a", "escape")
+        await pilot.pause()
+        assert isinstance(app.screen, GalleryScreen)
+
+
+async def test_gallery_exports_a_grid_and_says_where_it_is(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        source.answers["export_grid"] = {"path": "/tmp/grid.png"}
+        await pilot.press("4", "e")
+        await until(pilot, lambda: "/tmp/grid.png" in text(app))
+        assert app.clipboard == "/tmp/grid.png"
+        source.answers["export_grid"] = FedtuiError("no space", "the disk is full", "free some")
+        await pilot.press("e")
+        await until(pilot, lambda: "free some" in text(app))
+        assert "the disk is full" in text(app)
+
+
+async def test_gallery_without_pictures_says_what_will_be_there() -> None:
+    async with shown(loading()) as (pilot, app, _source):
+        await pilot.press("4", "e", "c", "a", "space")
+        await pilot.pause()
+        assert "Loading tiny-landscapes" in text(app)
+        assert isinstance(app.screen, GalleryScreen)
+
+
+def log_answer(**asked: object) -> dict[str, object]:
+    lines = [["12:00:01", "info", "round 3 started"], ["12:00:02", "error", "disk full"]]
+    return {"lines": lines if asked["after"] in (-1, 0) else [], "next": 2, "path": "/x/log"}
+
+
+async def test_logs_filters_by_text_and_level_and_changes_the_source(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        source.answers["read_log"] = log_answer
+        await pilot.press("9")
+        await until(pilot, lambda: "disk full" in text(app))
+        await pilot.press("l", "l")
+        await pilot.pause()
+        assert "round 3 started" not in text(app)
+        await pilot.press("l", "l", "slash", *"round", "enter")
+        await pilot.pause()
+        assert "disk full" not in text(app)
+        assert "1 of 2 lines" in text(app)
+        await pilot.press("escape", "L")
+        await pilot.pause()
+        assert app.clipboard == "/x/log"
+        assert "disk full" in text(app)
+        await pilot.press("s")
+        await until(pilot, lambda: "[node]" in text(app))
+        assert source.done[-1][1]["source"] == "node"
+
+
+async def test_fifty_thousand_lines_scroll(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, _source):
+        await pilot.press("9")
+        await pilot.pause()
+        assert isinstance(app.screen, LogsScreen)
+        log = app.screen.log_view
+        log.add([LogLine("12:00:00", "info", f"line {i}") for i in range(50_000)])
+        await pilot.press("G")
+        await pilot.pause()
+        assert "line 49999" in text(app)
+        await pilot.press("g")
+        await pilot.pause()
+        assert "line 0 " in text(app)
+        log.add([LogLine("12:00:00", "info", "one more")])
+        assert log.counts == (50_000, 50_000)
+
+
+async def test_settings_change_at_once_and_are_kept(folder: Path) -> None:
+    kept = folder / "profile" / "interface.json"
+    async with shown(training(folder), (120, 40), kept=kept) as (pilot, app, _source):
+        await pilot.press("comma", "right")
+        await pilot.pause()
+        assert app.theme == "fedtui-light"
+        await pilot.press("j", "enter")
+        await pilot.pause()
+        assert app.screen.has_class("-compact")
+        assert read(kept) == Look(theme="fedtui-light", density="compact")
+        await pilot.press("k", "R")
+        await pilot.pause()
+        assert app.theme == "fedtui"
+
+
+async def test_a_key_can_be_changed_and_a_taken_one_is_refused(folder: Path) -> None:
+    kept = folder / "interface.json"
+    async with shown(training(folder), (120, 40), kept=kept) as (pilot, app, _source):
+        await pilot.press("comma")
+        await pilot.pause()
+        table = app.screen.query_one(Table)
+        table.choose("key app.wall")
+        await pilot.press("enter", "q")
+        await until(pilot, lambda: "This key is taken" in text(app))
+        await pilot.press("enter", "W")
+        await pilot.pause()
+        assert read(kept).keys == {"app.wall": "W"}
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, WallScreen))
+
+
+def test_a_damaged_look_is_as_if_nothing_had_been_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "interface.json"
+    path.write_text('{"theme": 3, "density": "huge", "keys": {"a": 1}, "unknown": true}')
+    assert read(path) == Look()
+    path.write_text("[")
+    assert read(path) == Look()
+    write(path, Look(theme="fedtui-wall"))
+    assert read(path).theme == "fedtui-wall"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_wall_shows_round_members_and_both_pictures(
+    folder: Path, size: tuple[int, int]
+) -> None:
+    async with shown(training(folder), size) as (pilot, app, _source):
+        await pilot.press("w")
+        await settle(pilot)
+        seen = text(app)
+        for words in ("round 3 of 8", "lena", "1 of 5 contributions", "before: base model"):
+            assert words in seen
+        assert app.theme == "fedtui-wall"
+        await pilot.press("n", "i")
+        await pilot.pause()
+        assert "lena" not in text(app)
+        assert "before: base model" not in text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.theme == "fedtui"
+
+
+async def test_a_window_that_is_only_a_wall_stays_one(folder: Path) -> None:
+    async with shown(training(folder), wall=True, observe=True) as (pilot, app, source):
+        await until(pilot, lambda: isinstance(app.screen, WallScreen))
+        await pilot.press("1", "4", "escape")
+        await pilot.pause()
+        assert isinstance(app.screen, WallScreen)
+        assert not source.done
+
+
+async def test_an_observer_changes_nothing(folder: Path) -> None:
+    async with shown(training(folder), observe=True) as (pilot, app, source):
+        await pilot.press("4", "e")
+        await until(pilot, lambda: "only watches" in text(app))
+        assert not source.done
+
+
+async def test_ascii_means_ascii(folder: Path) -> None:
+    look = Look(characters="ascii")
+    async with shown(several_rounds(folder), (100, 34), look=look) as (pilot, app, _source):
+        for key in ("1", "2", "3", "4", "w"):
+            await pilot.press(key)
+            await settle(pilot)
+            assert text(app).isascii()
+
+
+async def test_pictures_can_be_off(folder: Path) -> None:
+    async with shown(training(folder), look=Look(pictures="off")) as (_, app, _source):
+        assert "pictures are off" in " ".join(text(app).split())
+
+
+async def test_a_recording_plays_and_says_so(folder: Path) -> None:
+    views = (loading(), training(folder), done(folder))
+    player = Player(Tape("sunflower-42", (0.0, 60.0, 120.0), views), speed=1.0)
+    app = FedtuiApp(player, observe=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "RECORDING 0:0" in text(app)
+        await pilot.press("P")
+        await until(pilot, lambda: "paused" in text(app))
+        await pilot.press("greater_than_sign", "greater_than_sign", "greater_than_sign")
+        await until(pilot, lambda: "round 3/8" in text(app))
+        await pilot.press("P", "plus")
+        await until(pilot, lambda: "2x" in text(app))
