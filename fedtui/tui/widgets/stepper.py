@@ -47,7 +47,8 @@ def steps(view: NodeView) -> list[Step]:
     """
     now = view.round
     committed = next((c for c in view.commits if c.round == now.number), None)
-    at = STEPS.index(now.phase) if now.phase in STEPS else -1
+    phase = "COLLECT" if now.phase == "WAITING" else now.phase
+    at = STEPS.index(phase) if phase in STEPS else -1
     if now.phase == "DONE":
         at = len(STEPS)
     ahead = now.phase == "PREVIEW" and committed is None and now.commits < max(1, now.quorum)
