@@ -42,7 +42,6 @@ PHASE_SIGNS: dict[Phase, Sign] = {
     "MERGE": Sign("▶", "MERGE", "accent"),
     "PREVIEW": Sign("▶", "PREVIEW", "accent"),
     "WAITING": Sign("◌", "WAITING", "muted"),
-    "WAITING": Sign("◌", "WAITING", "muted"),
     "PAUSED": Sign("!", "PAUSED", "warning"),
     "FAILED": Sign("✗", "FAILED", "error"),
     "DONE": Sign("✓", "DONE", "ok"),
