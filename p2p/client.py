@@ -12,8 +12,8 @@ import logging
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,8 +22,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 
 from p2p.addresses import Address, AddressBook
-from p2p.blobs.store import Sink
-from p2p.errors import BlobUnavailable, NetworkError, ProtocolError, TrustError
+from p2p.blobs.chunks import DIGEST_BYTES, BlobRef
+from p2p.blobs.swarm import from_mask, to_mask
+from p2p.blobs.transfer import Holdings, Received
+from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, TrustError
 from p2p.limits import (
     CLIENT_KEEPALIVE,
     CONNECT_TIMEOUT,
@@ -54,6 +56,10 @@ _LENGTH: Final = struct.Struct(">I")
 _HOST_SUFFIX: Final = ".member"
 _SERVER_NAME: Final = "fedtui"
 """Sent in the clear by TLS, so it must not name the peer."""
+HOLDINGS_HEADER: Final = "Holdings"
+"""Which chunks of a blob the sender of one has, a mask in hex."""
+Sink = Callable[[bytes], Awaitable[None]]
+"""Takes the next bytes of an answer."""
 _RETRY_STATUSES: Final = frozenset({429, 500, 503, 504, 507})
 
 
@@ -220,54 +226,60 @@ class PeerClient:
         most = MAX_LEDGER_REPLY_BYTES + MAX_LARGE_MESSAGE_BYTES
         async with self._request("GET", peer_id, path, timeout=None) as response:
             data = bytearray()
-
-            async def collect(part: bytes) -> None:
-                data.extend(part)
-
-            await _receive(response, collect, most)
+            await _receive(response, _into(data), most)
         try:
             return _split_entries(bytes(data))
         except ProtocolError as error:
             raise NetworkError(f"{peer_id} sent a ledger that cannot be read") from error
 
-    async def fetch_blob(
-        self, peer_id: str, sha256: str, size: int, sink: Sink, *, offset: int = 0
-    ) -> None:
-        """Streams the bytes ``offset`` to ``size`` of a blob into ``sink``, unverified.
+    async def holdings(self, peer_id: str, ref: BlobRef) -> Holdings:
+        """What a peer holds of a blob, with its list of chunks, both unverified.
 
         Raises:
-            BlobUnavailable: the peer does not have it, or it has another size there.
-            NetworkError, TrustError: as :meth:`hello`; what arrived before stays in the sink.
+            BlobUnavailable: nothing.
+            NetworkError, TrustError: as :meth:`hello`.
         """
-        wanted = size - offset
-        headers = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
-        path = f"/v1/blobs/{sha256}"
+        mask_bytes = len(from_mask(0, ref.count))
+        reply = bytearray()
+        with _blob_errors(peer_id, ref):
+            async with self._request(
+                "GET", peer_id, f"/v1/blobs/{ref.sha256}/chunks", timeout=self._limits.request
+            ) as response:
+                await _receive(response, _into(reply), mask_bytes + ref.count * DIGEST_BYTES)
+        return Holdings(to_mask(reply[:mask_bytes]), bytes(reply[mask_bytes:]))
+
+    async def fetch_chunk(self, peer_id: str, ref: BlobRef, index: int) -> Received:
+        """The bytes of one chunk of a blob, unverified.
+
+        Raises:
+            BlobUnavailable: the peer does not have it, or the blob has another size there.
+            PeerBusy: it sends enough to others or to us already.
+            NetworkError, TrustError: as :meth:`hello`.
+        """
+        span = ref.span(index)
+        headers = {"Range": f"bytes={span.start}-{span.stop - 1}"}
         transfers = self._transfers.setdefault(peer_id, asyncio.Semaphore(MAX_TRANSFERS_PER_PEER))
-        try:
+        data = bytearray()
+        with _blob_errors(peer_id, ref):
             async with (
                 transfers,
-                self._request("GET", peer_id, path, headers=headers, timeout=None) as response,
+                self._request(
+                    "GET", peer_id, f"/v1/blobs/{ref.sha256}", headers=headers, timeout=None
+                ) as response,
             ):
-                if response.content_length != wanted:
-                    raise BlobUnavailable(f"{peer_id} has another size of {sha256}")
-                received = await _receive(response, sink, wanted)
-        except PeerRefused as error:
-            if error.status in {404, 416}:
-                raise BlobUnavailable(f"{peer_id} does not have {sha256}") from error
-            raise
-        if received != wanted:
-            raise NetworkError(f"{peer_id} stopped in the middle of {sha256}")
+                if response.content_length != len(span):
+                    raise BlobUnavailable(f"{peer_id} has another size of {ref.sha256}")
+                await _receive(response, _into(data), len(span))
+        if len(data) != len(span):
+            raise NetworkError(f"{peer_id} stopped in the middle of {ref.sha256}")
+        return Received(data, _holdings_header(response))
 
     async def _post(
         self, peer_id: str, path: str, data: bytes, max_reply: int, timeout: float
     ) -> bytes:
         async with self._request("POST", peer_id, path, data=data, timeout=timeout) as response:
             reply = bytearray()
-
-            async def collect(part: bytes) -> None:
-                reply.extend(part)
-
-            await _receive(response, collect, max_reply)
+            await _receive(response, _into(reply), max_reply)
         return bytes(reply)
 
     @asynccontextmanager
@@ -331,6 +343,33 @@ async def _receive(response: aiohttp.ClientResponse, sink: Sink, max_bytes: int)
             raise NetworkError("a peer sent more than was asked for")
         await sink(part)
         pace.advance(len(part), clock())
+
+
+def _into(buffer: bytearray) -> Sink:
+    async def collect(part: bytes) -> None:
+        buffer.extend(part)
+
+    return collect
+
+
+@contextmanager
+def _blob_errors(peer_id: str, ref: BlobRef) -> Iterator[None]:
+    try:
+        yield
+    except PeerRefused as error:
+        if error.status in {404, 416}:
+            raise BlobUnavailable(f"{peer_id} does not have {ref.sha256}") from error
+        if error.status in {429, 503}:
+            raise PeerBusy(f"{peer_id} has no room for one more transfer") from error
+        raise
+
+
+def _holdings_header(response: aiohttp.ClientResponse) -> int | None:
+    """The mask a peer sent along with a chunk; None when it sent none, or nonsense."""
+    try:
+        return to_mask(bytes.fromhex(response.headers[HOLDINGS_HEADER]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _split_entries(data: bytes) -> list[bytes]:

@@ -1,9 +1,16 @@
-"""Making a change of a directory survive a power cut."""
+"""Making a change of a file or of a directory survive a power cut."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
+
+
+def flush(file: BinaryIO) -> None:
+    """Flushes a file's bytes to disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:

@@ -60,6 +60,13 @@ class BlobUnavailable(NetworkError):
     remedy = "It is tried again when a member that has it is reachable."
 
 
+class PeerBusy(NetworkError):
+    """A peer that has no room for one more request at the moment."""
+
+    title = "A peer is busy"
+    remedy = "Nothing to do: it is asked again in a moment."
+
+
 class StorageError(P2PError):
     """The disk is full, not writable, or holds damaged files."""
 

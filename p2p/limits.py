@@ -87,15 +87,38 @@ DISCOVERY_CLOSE_TIMEOUT: Final = 2.0
 # --- blobs ------------------------------------------------------------------------------------
 MAX_BLOB_BYTES: Final = 1 * GIB
 """Upper end of what a room's policy may allow; the default policy is 256 MiB."""
-CHUNK_BYTES: Final = 4 * MIB
-"""What is verified, resumed and asked for at once: 64 of them in a blob of the default policy."""
+CHUNK_BYTES: Final = 1 * MIB
+"""What is verified, resumed and passed on: with 4 MiB a hand-out of 64 MB to 15 took 2.2 times as
+long as to one, with 1 MiB 1.6 times (``python -m tests.benchmarks handout``)."""
 BLOB_WRITE_BYTES: Final = 1 * MIB
 ROOM_QUOTA_BYTES: Final = 20 * GIB
 FREE_SPACE_RESERVE_BYTES: Final = 2 * GIB
 FREE_SPACE_RESERVE_PERCENT: Final = 5
 """The smaller of the two reserves is kept free."""
 BLOB_TRIES_PER_SOURCE: Final = 3
-BLOB_RETRY_DELAY: Final = 0.2
+"""How often a member that has nothing of a blob is asked before a fetch gives up."""
+BLOB_RETRY_MIN: Final = 0.2
+BLOB_RETRY_MAX: Final = 3.0
+MAX_SOURCES: Final = 16
+"""Members asked for one blob."""
+MAX_CHUNKS_UNDER_WAY: Final = 6
+"""Chunks of one blob asked for at once."""
+MAX_CHUNKS_UNDER_WAY_PER_SOURCE: Final = 2
+"""The second one is asked for while the first arrives, so that the line does not fall silent."""
+HOLDINGS_INTERVAL: Final = 0.5
+"""How often a member that lacks chunks we want is asked again."""
+BUSY_PAUSE: Final = 0.25
+MAX_PAUSES: Final = 60
+"""A member that is busy this often in a row counts as one that failed."""
+SLOW_CHUNK_SECONDS: Final = 5.0
+SLOW_CHUNK_FACTOR: Final = 4.0
+"""A chunk under way for longer than both is asked of a second source too."""
+UPLOAD_WINDOW_BYTES: Final = 8 * CHUNK_BYTES
+"""Bytes being sent to all members together. Few at a time arrive early and can be passed on."""
+UPLOAD_PATIENCE: Final = 5.0
+"""An upload that takes longer no longer counts against the window."""
+UPLOAD_TURN: Final = 1.0
+"""For this long after somebody was sent away, whoever is being served already waits too."""
 
 # --- gossip -----------------------------------------------------------------------------------
 PROBE_INTERVAL: Final = 1.0

@@ -23,6 +23,10 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def give_back(self, events: float) -> None:
+        """Takes back what an event cost, because another budget has paid for it."""
+        self._tokens = min(self._burst, self._tokens + events)
+
 
 class TransferPace:
     """The moment by which the next bytes of a transfer must have come or gone.

@@ -5,7 +5,10 @@ Routes:
 - ``POST /v1/messages``: the body is one envelope. 204 when taken, 400 when refused.
 - ``POST /v1/hello``: the body is a gossip packet; answers with ours.
 - ``POST /v1/probe/{peer}``: probes a member for the caller; answers with the Hello it gave, or 504.
-- ``GET /v1/blobs/{sha256}``: bytes of a blob, with ``Range``.
+- ``GET /v1/blobs/{sha256}``: bytes of a blob, with ``Range``. 404 when any of them is not here,
+  503 when enough is being sent already. The header ``Holdings`` says which chunks are here.
+- ``GET /v1/blobs/{sha256}/chunks``: a bit mask of the chunks that are here, then the SHA-256 of
+  every chunk.
 - ``GET /v1/ledger?from=N``: ledger entries from round N on, each behind its length (u32, big
   endian); as many as fit, the caller asks again for the rest.
 
@@ -28,8 +31,13 @@ from aiohttp import http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from p2p.accepting import ANY_IPV4, ANY_IPV6, Acceptor, HandshakeLimits
+from p2p.blobs.store import Offer
+from p2p.blobs.swarm import from_mask
+from p2p.blobs.uploads import Uploads
+from p2p.client import HOLDINGS_HEADER
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
 from p2p.limits import (
+    CHUNK_BYTES,
     FIRST_REQUEST_TIMEOUT,
     KEEPALIVE_TIMEOUT,
     LINGERING_TIME,
@@ -89,8 +97,8 @@ class RoomHandler(Protocol):
 class BlobSource(Protocol):
     """Where blobs come from; :class:`p2p.blobs.BlobStore` is one."""
 
-    async def open_verified(self, sha256: str) -> Path:
-        """The file whose bytes hash to ``sha256``. Raises BlobUnavailable."""
+    async def offer(self, sha256: str) -> Offer:
+        """What is here of the blob with this name. Raises BlobUnavailable."""
         ...
 
 
@@ -139,7 +147,7 @@ class MemberServer:
         self._limits = limits or ServerLimits()
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
         self._buckets: dict[str, TokenBucket] = {}
-        self._transfers: dict[str, int] = {}
+        self._uploads = Uploads(per_peer=self._limits.transfers_per_peer)
         self._tasks = TaskOwner("member server")
         self._runner: web.AppRunner | None = None
         self._acceptor: Acceptor | None = None
@@ -260,6 +268,9 @@ class MemberServer:
         app.router.add_post("/v1/hello", self._post_hello)
         app.router.add_post("/v1/probe/{peer:[a-z2-7]{52}}", self._post_probe)
         app.router.add_get("/v1/blobs/{sha256:[0-9a-f]{64}}", self._get_blob, allow_head=False)
+        app.router.add_get(
+            "/v1/blobs/{sha256:[0-9a-f]{64}}/chunks", self._get_chunks, allow_head=False
+        )
         app.router.add_get("/v1/ledger", self._get_ledger, allow_head=False)
         return app
 
@@ -320,31 +331,37 @@ class MemberServer:
         await self._stream(request, response, _slices(bytes(reply)))
         return response
 
+    async def _get_chunks(self, request: web.Request) -> web.StreamResponse:
+        offer = await self._blobs.offer(request.match_info["sha256"])
+        mask = from_mask(offer.have, len(offer.chunks.digests))
+        return web.Response(body=mask + offer.chunks.to_bytes(), content_type=_BYTES)
+
     async def _get_blob(self, request: web.Request) -> web.StreamResponse:
-        sender = request[_SENDER]
-        path = await self._blobs.open_verified(request.match_info["sha256"])
-        try:
-            size = (await asyncio.to_thread(path.stat)).st_size
-        except OSError as error:
-            raise BlobUnavailable("the blob has just been removed") from error
-        wanted = _byte_range(request.headers.get("Range"), size)
+        offer = await self._blobs.offer(request.match_info["sha256"])
+        wanted = _byte_range(request.headers.get("Range"), offer.size)
         if wanted is None:
-            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
-        if self._transfers.get(sender, 0) >= self._limits.transfers_per_peer:
-            return _refusal(429, "too many transfers at once")
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{offer.size}"})
+        if not offer.holds(wanted):
+            raise BlobUnavailable("these bytes have not arrived here yet")
         response = web.StreamResponse(
             status=206 if "Range" in request.headers else 200, headers={"Content-Type": _BYTES}
         )
         response.content_length = len(wanted)
         if response.status == 206:
-            response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
-        self._transfers[sender] = self._transfers.get(sender, 0) + 1
+            last = wanted.stop - 1
+            response.headers["Content-Range"] = f"bytes {wanted.start}-{last}/{offer.size}"
+        mask = from_mask(offer.have, len(offer.chunks.digests))
+        response.headers[HOLDINGS_HEADER] = mask.hex()
+        sender, now = request[_SENDER], asyncio.get_running_loop().time()
+        upload = self._uploads.begin(sender, len(wanted), now)
+        if upload is None:
+            return _refusal(503, "too much is being sent already")
         try:
-            await self._stream(request, response, _file_slices(path, wanted))
+            await self._stream(request, response, _file_slices(offer.path, wanted))
+            # The limit on requests is about small ones; these are limited by the bytes under way.
+            self._bucket(sender).give_back(min(1.0, len(wanted) / CHUNK_BYTES))
         finally:
-            self._transfers[sender] -= 1
-            if not self._transfers[sender]:
-                del self._transfers[sender]
+            self._uploads.end(upload)
         return response
 
     async def _read_body(self, request: web.Request, max_bytes: int) -> bytes:
@@ -367,7 +384,7 @@ class MemberServer:
         return bytes(body)
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, parts: AsyncIterator[bytes]
+        self, request: web.Request, response: web.StreamResponse, parts: AsyncIterator[memoryview]
     ) -> None:
         """Writes a response in 256 KiB steps to a reader that must keep up.
 
@@ -436,24 +453,30 @@ def _byte_range(header: str | None, size: int) -> range | None:
     return range(first, last + 1) if first <= last else None
 
 
-async def _slices(data: bytes) -> AsyncIterator[bytes]:
+async def _slices(data: bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(data)
     for at in range(0, len(data), STREAM_CHUNK_BYTES):
-        yield data[at : at + STREAM_CHUNK_BYTES]
+        yield view[at : at + STREAM_CHUNK_BYTES]
 
 
-async def _file_slices(path: Path, wanted: range) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        file.seek(wanted.start)
-        left = len(wanted)
-        while left:
-            part = await asyncio.to_thread(file.read, min(left, STREAM_CHUNK_BYTES))
-            if not part:
-                raise BlobUnavailable(f"{path.name} became shorter while it was sent")
+async def _file_slices(path: Path, wanted: range) -> AsyncIterator[memoryview]:
+    """A part of a file, read a whole chunk at a time: each turn of a thread costs more than it."""
+    for at in range(wanted.start, wanted.stop, CHUNK_BYTES):
+        size = min(CHUNK_BYTES, wanted.stop - at)
+        data = await asyncio.to_thread(_read, path, at, size)
+        if len(data) != size:
+            raise BlobUnavailable(f"{path.name} became shorter while it was sent")
+        async for part in _slices(data):
             yield part
-            left -= len(part)
-    finally:
-        file.close()
+
+
+def _read(path: Path, start: int, size: int) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(size)
+    except OSError as error:
+        raise BlobUnavailable(f"{path.name} cannot be read: {error}") from error
 
 
 class _OnlyOwnFaults(logging.Filter):

@@ -8,25 +8,24 @@ name (temporary file, fsync, rename, fsync of the directory).
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import re
 import secrets
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import Final
 from weakref import WeakValueDictionary
 
 from p2p.blobs.chunks import BlobRef, Chunker, ChunkList, chunk, read_parts
-from p2p.durable import sync_directory
-from p2p.errors import BlobUnavailable, LimitError, NetworkError, StorageError, TrustError
+from p2p.blobs.partial import Partial
+from p2p.blobs.transfer import Accuse, BlobClient, Sources, Transfer
+from p2p.durable import flush, sync_directory
+from p2p.errors import BlobUnavailable, LimitError, StorageError
 from p2p.limits import (
-    BLOB_RETRY_DELAY,
-    BLOB_TRIES_PER_SOURCE,
-    BLOB_WRITE_BYTES,
+    CHUNK_BYTES,
     FREE_SPACE_RESERVE_BYTES,
     FREE_SPACE_RESERVE_PERCENT,
     MAX_BLOB_BYTES,
@@ -36,20 +35,28 @@ from p2p.limits import (
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PARTIAL: Final = "partial"
 
-Sink = Callable[[bytes], Awaitable[None]]
-"""Takes the next bytes of a transfer."""
 DiskUsage = Callable[[Path], tuple[int, int]]
 """Total and free bytes of the file system that holds a directory."""
 
 
-class BlobClient(Protocol):
-    """What :meth:`BlobStore.fetch` needs of :class:`p2p.client.PeerClient`."""
+@dataclass(frozen=True)
+class Offer:
+    """A blob as it can be given to others: ``have`` is a bit mask of the chunks that are here."""
 
-    async def fetch_blob(
-        self, peer_id: str, sha256: str, size: int, sink: Sink, *, offset: int = 0
-    ) -> None:
-        """Gives the bytes ``offset`` to ``size`` to ``sink``. Raises NetworkError, TrustError."""
-        ...
+    path: Path
+    size: int
+    chunks: ChunkList
+    have: int
+
+    @property
+    def complete(self) -> bool:
+        return self.have == (1 << len(self.chunks.digests)) - 1
+
+    def holds(self, span: range) -> bool:
+        """Whether all these bytes are here."""
+        first, last = span.start // CHUNK_BYTES, max(span.start, span.stop - 1) // CHUNK_BYTES
+        wanted = (1 << last + 1) - (1 << first)
+        return self.have & wanted == wanted
 
 
 def disk_usage(directory: Path) -> tuple[int, int]:
@@ -79,6 +86,9 @@ class BlobStore:
         self._quota = quota
         self._usage = usage
         self._verified: dict[str, ChunkList] = {}
+        self._arriving: dict[str, Partial] = {}
+        self._salt = secrets.token_hex(8)
+        self.accuse: Accuse = lambda peer, sha256: None
         self._reserved = 0
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._publishing = threading.Lock()
@@ -122,6 +132,22 @@ class BlobStore:
             self._verified[sha256] = chunks
         return path
 
+    async def offer(self, sha256: str) -> Offer:
+        """What can be given to others of a blob that is here, or of one that is on its way in.
+
+        Raises:
+            BlobUnavailable: nothing of it is here.
+        """
+        if partial := self._arriving.get(sha256):
+            return Offer(partial.path, partial.ref.size, partial.chunks, partial.have)
+        path = await self.open_verified(sha256)
+        chunks = self._verified[sha256]
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise BlobUnavailable("the blob has just been removed") from error
+        return Offer(path, size, chunks, (1 << len(chunks.digests)) - 1)
+
     # --- adding -----------------------------------------------------------------------------
     async def put(self, source: Path | bytes) -> BlobRef:
         """Stores a copy of a file or of bytes; durable when this returns.
@@ -136,27 +162,30 @@ class BlobStore:
         self._verified[ref.sha256] = chunks
         return ref
 
-    async def fetch(self, client: BlobClient, ref: BlobRef, sources: Sequence[str]) -> Path:
-        """Gets a blob from the first source that delivers it.
+    async def fetch(
+        self, client: BlobClient, ref: BlobRef, sources: Sources, *, durable: bool = True
+    ) -> Path:
+        """Gets a blob in chunks from whoever has them.
 
-        An interrupted transfer goes on where it stopped, with the next source and after a
-        restart. When the whole does not hash to its name nothing of it is kept, and every source
-        must then deliver all of it alone, so that one liar cannot spoil what others send.
+        Each chunk is checked when it comes; one that is wrong bans its sender from this blob and
+        tells :attr:`accuse`. What has come stays on disk when the fetch fails or the node dies,
+        and what is here is served to others meanwhile. ``durable=False`` leaves it to the system
+        when the bytes reach the disk; a power cut then costs another fetch.
 
         Raises:
-            BlobUnavailable: no source delivered it.
-            LimitError, StorageError: as :meth:`put`, before any byte is accepted.
+            BlobUnavailable: nobody who could be reached has it.
+            LimitError, StorageError: as :meth:`put`, before any byte is accepted; or the disk
+                refused later.
         """
-        sha256, size = ref.sha256, ref.size
-        location = self._location(sha256)
-        async with self._fetching.setdefault(sha256, asyncio.Lock()):
+        location = self._location(ref.sha256)
+        async with self._fetching.setdefault(ref.sha256, asyncio.Lock()):
             try:
                 if location.is_file():
-                    return await self.open_verified(sha256)
+                    return await self.open_verified(ref.sha256)
             except BlobUnavailable:
                 pass
-            with self._reserve(size):
-                await self._fetch_missing(client, sha256, size, sources)
+            with self._reserve(ref.size):
+                await self._fetch_missing(client, ref, sources, durable)
         return location
 
     # --- removing ---------------------------------------------------------------------------
@@ -219,14 +248,14 @@ class BlobStore:
                             raise LimitError("a blob grew above the room's limit")
                         chunker.update(part)
                         file.write(part)
-                    _flush(file)
+                    flush(file)
                 ref, chunks = chunker.finish()
                 self._publish(draft, ref.sha256)
             finally:
                 draft.unlink(missing_ok=True)
         return ref, chunks
 
-    def _publish(self, draft: Path, sha256: str) -> None:
+    def _publish(self, draft: Path, sha256: str, durable: bool = True) -> None:
         """Gives a complete, checked, flushed file its name."""
         location = self._location(sha256)
         with self._publishing:
@@ -235,46 +264,40 @@ class BlobStore:
                 location.parent.mkdir(mode=0o700)
                 sync_directory(self._directory)
             draft.replace(location)
-            sync_directory(location.parent)
+            if durable:
+                sync_directory(location.parent)
             self._stored += added
 
     async def _fetch_missing(
-        self, client: BlobClient, sha256: str, size: int, sources: Sequence[str]
+        self, client: BlobClient, ref: BlobRef, sources: Sources, durable: bool
     ) -> None:
-        incoming = _Incoming(self._partial / f"{sha256}.part", size)
-        useless: set[str] = set()
-        reasons: list[str] = []
-        alone = False
-        for source in tuple(sources) * BLOB_TRIES_PER_SOURCE:
-            if source in useless:
-                continue
-            if alone:
-                await asyncio.to_thread(incoming.discard)
-            try:
-                offset, digest = await _continue_from(client, source, sha256, size, incoming)
-            except BlobUnavailable as error:
-                reasons.append(error.cause)
-                useless.add(source)
-                continue
-            except (NetworkError, TrustError) as error:
-                reasons.append(error.cause)
-                await asyncio.sleep(BLOB_RETRY_DELAY)
-                continue
-            if digest == sha256:
-                await asyncio.to_thread(self._publish_incoming, incoming, sha256)
-                await self.open_verified(sha256)
-                return
-            await asyncio.to_thread(incoming.discard)
-            reasons.append(f"{source} delivered other bytes")
-            # From several senders any one may be to blame; a lone one has proved itself useless.
-            alone = True
-            if offset == 0:
-                useless.add(source)
-        raise BlobUnavailable(f"{sha256}: " + ("; ".join(dict.fromkeys(reasons)) or "no source"))
+        transfer = Transfer(
+            client,
+            ref,
+            self._partial / f"{ref.sha256}.part",
+            sources,
+            salt=self._salt,
+            began=self._on_began,
+            accuse=lambda peer, sha256: self.accuse(peer, sha256),
+            sync=durable,
+        )
+        try:
+            partial = await transfer.run()
+            hashing = asyncio.to_thread(partial.is_whole)
+            whole, _ = await asyncio.gather(
+                hashing, asyncio.to_thread(partial.flush if durable else lambda: None)
+            )
+            if not whole:
+                partial.discard()
+                raise BlobUnavailable(f"{ref.sha256} was signed with chunks of another file")
+            with _translated():
+                await asyncio.to_thread(self._publish, partial.path, ref.sha256, durable)
+            self._verified[ref.sha256] = partial.chunks
+        finally:
+            self._arriving.pop(ref.sha256, None)
 
-    def _publish_incoming(self, incoming: _Incoming, sha256: str) -> None:
-        with _translated():
-            self._publish(incoming.path, sha256)
+    def _on_began(self, partial: Partial) -> None:
+        self._arriving[partial.ref.sha256] = partial
 
 
 class _Reservation:
@@ -291,58 +314,6 @@ class _Reservation:
         self._store._reserved -= self._size
 
 
-class _Incoming:
-    """A partial download that survives restarts: opened, added to, closed, maybe opened again."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path = path
-        self._size = size
-        self._file: BinaryIO | None = None
-        self._buffer = bytearray()
-        self._writing = threading.Lock()
-        self._digest = hashlib.sha256()
-
-    def open(self) -> int:
-        """Reads what is there already; returns its length."""
-        self._digest = hashlib.sha256()
-        self._buffer.clear()
-        with _translated():
-            if self.path.exists() and self.path.stat().st_size > self._size:
-                self.path.unlink()
-            self._file = self.path.open("a+b")
-            self._file.seek(0)
-            while part := self._file.read(BLOB_WRITE_BYTES):
-                self._digest.update(part)
-            return self._file.tell()
-
-    async def add(self, part: bytes, /) -> None:
-        self._buffer += part
-        if len(self._buffer) >= BLOB_WRITE_BYTES:
-            await asyncio.to_thread(self._write_out)
-
-    def close(self) -> str:
-        """Flushes to disk; returns the SHA-256 of everything received so far."""
-        self._write_out()
-        with self._writing:
-            if self._file is not None:
-                with _translated(), self._file as file:
-                    _flush(file)
-                self._file = None
-        return self._digest.hexdigest()
-
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-    def _write_out(self) -> None:
-        # A cancelled transfer closes the file while the thread of its last write may still run.
-        with self._writing, _translated():
-            if self._file is None or not self._buffer:
-                return
-            self._file.write(self._buffer)
-            self._digest.update(self._buffer)
-            self._buffer.clear()
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -351,26 +322,8 @@ def _translated() -> Iterator[None]:
         raise StorageError(f"a blob cannot be stored: {error}") from error
 
 
-async def _continue_from(
-    client: BlobClient, source: str, sha256: str, size: int, incoming: _Incoming
-) -> tuple[int, str]:
-    """Lets one source deliver what is missing; returns where it began and the whole's SHA-256."""
-    offset = await asyncio.to_thread(incoming.open)
-    try:
-        if offset < size:
-            await client.fetch_blob(source, sha256, size, incoming.add, offset=offset)
-    finally:
-        digest = await asyncio.to_thread(incoming.close)
-    return offset, digest
-
-
 async def _size_of(path: Path) -> int:
     try:
         return (await asyncio.to_thread(path.stat)).st_size
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -19,7 +19,8 @@ from typing import Final, Protocol
 
 from p2p import clock
 from p2p.blobs.chunks import BlobRef
-from p2p.blobs.store import BlobClient, BlobStore
+from p2p.blobs.store import BlobStore
+from p2p.blobs.transfer import BlobClient
 from p2p.envelope import Envelope, open_envelope
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
@@ -385,7 +386,10 @@ class RoundDriver:
                 await asyncio.sleep(BLOB_CHECK_RETRY_DELAY)
             try:
                 path = await self._blobs.fetch(
-                    self._client, contribution.ref, self._sources([contribution.peer])
+                    self._client,
+                    contribution.ref,
+                    lambda: self._sources([contribution.peer]),
+                    durable=False,  # Its author has it on disk; that is enough to get it again.
                 )
                 return await self._workload.check(path, self._plan)
             except NetworkError as error:
@@ -450,13 +454,13 @@ class RoundDriver:
             path = await self._workload.combine(inputs, self._plan, before)
             return await self._blobs.put(path)
 
-    async def blob(self, ref: BlobRef) -> Path:
+    async def blob(self, ref: BlobRef, likely: Iterable[str] = ()) -> Path:
         """A blob of the room's history, from here or from whoever has it.
 
         Raises:
             BlobUnavailable: nobody reachable has it now.
         """
-        return await self._blobs.fetch(self._client, ref, self._sources(()))
+        return await self._blobs.fetch(self._client, ref, lambda: self._sources(likely))
 
     # --- commits ---------------------------------------------------------------------------------
     def _on_commit(self, effect: CommitRound) -> None:
@@ -513,7 +517,9 @@ class RoundDriver:
         """The result of a commit; None when nobody has it any more and a newer one is there."""
         while True:
             try:
-                return await self._blobs.fetch(self._client, result.ref, self._sources(signers))
+                return await self._blobs.fetch(
+                    self._client, result.ref, lambda: self._sources(signers)
+                )
             except BlobUnavailable as error:
                 if not self._to_apply.empty():
                     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,16 @@ from hypothesis import strategies as st
 from member_rig import RawConnection, Room, eventually, request
 
 from p2p.addresses import Address
+from p2p.blobs.chunks import ChunkList
 from p2p.client import ClientLimits, _split_entries
-from p2p.errors import BlobUnavailable, NetworkError, ProtocolError, TrustError
-from p2p.limits import MAX_LEDGER_REPLY_BYTES, MAX_LEDGER_REPLY_ENTRIES, MAX_QUEUED_MESSAGES
+from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, TrustError
+from p2p.limits import (
+    CHUNK_BYTES,
+    MAX_LEDGER_REPLY_BYTES,
+    MAX_LEDGER_REPLY_ENTRIES,
+    MAX_QUEUED_MESSAGES,
+)
+from p2p.server import ServerLimits
 
 IMPATIENT = ClientLimits(connect=0.5, request=1.0, hello=1.0, backoff_min=0.02, backoff_max=0.05)
 
@@ -223,19 +231,39 @@ async def test_ranges_of_a_blob(
 async def test_an_empty_blob_can_be_fetched(room: Room) -> None:
     ada, bob = await room.add(), await room.add()
     blob = await ada.store.put(b"")
-    path = await bob.store.fetch(bob.client, blob, [ada.id])
+    path = await bob.store.fetch(bob.client, blob, lambda: [ada.id])
     assert path.read_bytes() == b""
 
 
 async def test_a_blob_of_another_size_is_refused_before_it_is_sent(room: Room) -> None:
     ada, bob = await room.add(), await room.add()
     blob = await ada.store.put(bytes(1000))
-    received = bytearray()
+    assert (await bob.client.fetch_chunk(ada.id, blob, 0)).data == bytes(1000)
+    with pytest.raises(BlobUnavailable):
+        await bob.client.fetch_chunk(ada.id, replace(blob, size=1001), 0)
+    with pytest.raises(BlobUnavailable):
+        await bob.client.fetch_chunk(ada.id, replace(blob, size=CHUNK_BYTES + 1), 1)
 
-    async def sink(part: bytes) -> None:
-        received.extend(part)
 
-    for size in (999, 1001):
-        with pytest.raises(BlobUnavailable):
-            await bob.client.fetch_blob(ada.id, blob.sha256, size, sink)
-    assert not received
+async def test_what_a_member_holds_comes_with_the_list_of_chunks(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    blob = await ada.store.put(os.urandom(2 * CHUNK_BYTES + 1))
+    holdings = await bob.client.holdings(ada.id, blob)
+    assert holdings.have == 0b111
+    assert ChunkList.read(holdings.listing, blob).digest == blob.chunks
+    assert (await bob.client.fetch_chunk(ada.id, blob, 2)).have == 0b111
+    with pytest.raises(BlobUnavailable):
+        await bob.client.holdings(ada.id, replace(blob, sha256="0" * 64))
+
+
+async def test_chunks_are_not_counted_as_requests_but_crumbs_are(room: Room) -> None:
+    ada = await room.add(server=ServerLimits(request_rate=0.001, request_burst=8))
+    bob = await room.add()
+    blob = await ada.store.put(bytes(20 * CHUNK_BYTES))
+    for index in range(20):
+        await bob.client.fetch_chunk(ada.id, blob, index)
+    crumbs = await ada.store.put(b"crumb")
+    for _ in range(8):
+        await bob.client.fetch_chunk(ada.id, crumbs, 0)
+    with pytest.raises(PeerBusy):
+        await bob.client.fetch_chunk(ada.id, crumbs, 0)
