@@ -75,3 +75,9 @@ DEMO_LAST_PREVIEWS_S: Final = 180.0
 TAPE_BYTES: Final = 256 << 20
 TAPE_LINES: Final = 200_000
 """Views of a recording that are read: fourteen hours at four a second."""
+
+# --- rooms ------------------------------------------------------------------------------------
+TRUST_EVENTS_READ: Final = 10_000
+ROOM_OPERATION_S: Final = 40.0
+"""A change of the membership waits for the disk and for other admins' nodes."""
+INVITE_FILE_BYTES: Final = 4096

@@ -26,6 +26,11 @@ class RoomPaths:
         return self.root / "genesis.json"
 
     @property
+    def joining(self) -> Path:
+        """What the lobby gave beside the genesis."""
+        return self.root / "joining.json"
+
+    @property
     def initial(self) -> Path:
         """The adapter every member started from."""
         return self.root / "initial.safetensors"
@@ -94,6 +99,11 @@ class Profile:
     def interface(self) -> Path:
         """How the interface looks: what was chosen on its settings screen."""
         return self.root / "interface.json"
+
+    @property
+    def trust(self) -> Path:
+        """Whom this profile has met and what it decided: one JSON object per line."""
+        return self.root / "trust.jsonl"
 
     @property
     def lock(self) -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,28 @@ from pydantic import ValidationError
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile, RoomPaths
 from fedtui.task import Task, read_task
+from p2p.durable import sync_directory
 from p2p.envelope import Envelope, open_genesis
+from p2p.errors import ProtocolError
 from p2p.room import Genesis
+from p2p.text import clean_text
 
 _ADAPTER = re.compile(r"round-(\d+)\.safetensors")
+
+
+@dataclass(frozen=True)
+class Joining:
+    """What a lobby gave this machine beside the genesis; nothing in it is believed unchecked.
+
+    ``operations`` changed the membership since the genesis, ``addresses`` say where members may
+    be. ``head`` is the commit of round ``head_round`` that the inviter vouched for.
+    """
+
+    operations: tuple[str, ...] = ()
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    inviter: str = ""
+    head_round: int = 0
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,15 @@ class Room:
     genesis: Genesis
     task: Task
     paths: RoomPaths
+    joining: Joining = Joining()
+
+    @property
+    def name(self) -> str:
+        """What its founder called it, safe to show."""
+        try:
+            return clean_text(self.genesis.room_name)
+        except ProtocolError:
+            return self.id[:8]
 
 
 def current(profile: Profile) -> Room:
@@ -40,9 +70,47 @@ def current(profile: Profile) -> Room:
         raise UsageError(
             "this machine belongs to no room",
             f"{profile.root} has none",
-            "see a whole room on this machine with `fedtui demo`",
+            "make one with `fedtui room create NAME`, join one with `fedtui room join LINK`, or"
+            " see a whole room on this machine with `fedtui demo`",
         )
     return load(profile, room_id)
+
+
+def is_chosen(profile: Profile) -> bool:
+    """Whether this profile works for a room at all."""
+    return bool(_state(profile).get("room"))
+
+
+def listed(profile: Profile) -> list[Room]:
+    """Every room of a profile that can be read, by name."""
+    found: list[Room] = []
+    if profile.rooms.is_dir():
+        for folder in profile.rooms.iterdir():
+            with suppress(FedtuiError, ProtocolError):
+                found.append(load(profile, folder.name))
+    return sorted(found, key=lambda room: (room.name.casefold(), room.id))
+
+
+def named(profile: Profile, name: str) -> Room:
+    """The room with this name, or whose id begins so.
+
+    Raises :class:`UsageError` when there is none or more than one.
+    """
+    rooms = listed(profile)
+    fitting = [room for room in rooms if room.name.casefold() == name.casefold()]
+    fitting = fitting or [room for room in rooms if len(name) >= 4 and room.id.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise UsageError(
+        f"{'no' if not fitting else 'more than one'} room is called {name!r}",
+        f"this machine has {', '.join(f'{r.name} ({r.id[:8]})' for r in rooms) or 'no room'}",
+        "name one of them by its name or the beginning of its id",
+    )
+
+
+def use(profile: Profile, room: Room | None) -> None:
+    """Makes a room the one that this profile works for; None: no room."""
+    write_state(profile, room=room.id if room else "")
 
 
 def load(profile: Profile, room_id: str) -> Room:
@@ -57,24 +125,49 @@ def load(profile: Profile, room_id: str) -> Room:
         raise FedtuiError(f"{paths.genesis} is damaged", str(error)) from error
     if envelope.id != room_id:
         raise FedtuiError(f"{paths.genesis} is damaged", "it is the genesis of another room")
-    return Room(room_id, envelope, genesis, read_task(genesis.plan.task), paths)
+    task = read_task(genesis.plan.task)
+    return Room(room_id, envelope, genesis, task, paths, _read_joining(paths))
 
 
-def enter(profile: Profile, envelope: Envelope) -> Room:
+def enter(profile: Profile, envelope: Envelope, joining: Joining | None = None) -> Room:
     """Writes a room into a profile and makes it the current one."""
     paths = profile.room(envelope.id)
     paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    paths.genesis.write_bytes(envelope.to_bytes())
+    if joining is not None:
+        _publish(paths.joining, json.dumps(asdict(joining)).encode())
+    _publish(paths.genesis, envelope.to_bytes())
     write_state(profile, room=envelope.id)
     return load(profile, envelope.id)
+
+
+def _read_joining(paths: RoomPaths) -> Joining:
+    try:
+        data = json.loads(paths.joining.read_bytes())
+    except FileNotFoundError:
+        return Joining()
+    except (OSError, ValueError) as error:
+        raise FedtuiError(
+            f"{paths.joining} is damaged", str(error), "join the room again"
+        ) from error
+    addresses = {peer: tuple(texts) for peer, texts in data.pop("addresses").items()}
+    return Joining(operations=tuple(data.pop("operations")), addresses=addresses, **data)
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Writes a file that is whole at every moment, and on the disk when this returns."""
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_directory(path.parent)
 
 
 def write_state(profile: Profile, **changes: Any) -> None:
     """Changes what the program remembers of this profile; the file is whole at every moment."""
     state = {**_state(profile), **changes}
-    draft = profile.state.with_suffix(".draft")
-    draft.write_text(json.dumps(state, indent=1), encoding="utf-8")
-    draft.replace(profile.state)
+    _publish(profile.state, json.dumps(state, indent=1).encode())
 
 
 def committed_adapters(paths: RoomPaths) -> dict[int, Path]:

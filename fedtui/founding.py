@@ -1,0 +1,144 @@
+"""Founding a room: its first member, the model everybody must have, the first plan, the genesis."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from fedtui import rooms
+from fedtui.errors import FedtuiError, UsageError
+from fedtui.paths import Profile
+from fedtui.task import AdapterTask, PreviewTask, Task
+from fedtui.training import TrainerProcess
+from p2p.blobs.chunks import describe
+from p2p.envelope import seal_genesis
+from p2p.errors import ProtocolError
+from p2p.identity import Identity
+from p2p.room import Genesis, Member, Plan, Policy
+from p2p.text import clean_text
+from trainer.protocol import Describe, InitAdapter
+
+BUILT_IN: str = "tiny-landscapes"
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
+"""Attention alone learns where things are; a style's texture lives in the convolutions."""
+PREVIEW_PROMPTS = 4
+
+
+@dataclass(frozen=True)
+class RoomChoices:
+    """What a founder decides. ``deadline_s`` is in seconds; ``learning_rate`` for one step.
+
+    A round waits until ``min_contributions`` participants are there, however long.
+    """
+
+    name: str
+    model: str = BUILT_IN
+    algorithm: str = "fedavg"
+    rounds: int = 3
+    min_contributions: int = 2
+    deadline_s: int = 900
+    steps: int = 40
+    batch: int = 8
+    rank: int = 8
+    learning_rate: float = 3e-3
+    prompts: tuple[str, ...] = ()
+    quorum: Literal["majority", "two_thirds"] = "majority"
+    seed: int = 0
+
+
+async def found_room(
+    profile: Profile, identity: Identity, member: str, choices: RoomChoices
+) -> rooms.Room:
+    """Makes a room whose only member and admin is ``identity`` under the name ``member``, and
+    makes it the profile's current one.
+
+    Raises :class:`FedtuiError` when a choice does not do or the model cannot be used.
+    """
+    arithmetic = TrainerProcess("arithmetic", log=profile.arithmetic_log)
+    try:
+        return await _found(profile, identity, member, choices, arithmetic)
+    finally:
+        await arithmetic.stop()
+
+
+async def _found(
+    profile: Profile,
+    identity: Identity,
+    member: str,
+    choices: RoomChoices,
+    arithmetic: TrainerProcess,
+) -> rooms.Room:
+    model = await arithmetic.request(Describe(choices.model))
+    if choices.algorithm not in model["algorithms"]:
+        raise UsageError(
+            f"there is no algorithm {choices.algorithm!r}",
+            remedy=f"one of {', '.join(model['algorithms'])}",
+        )
+    prompts = list(choices.prompts or model["prompts"][:PREVIEW_PROMPTS])
+    if not prompts:
+        raise UsageError(
+            "a room needs at least one prompt to draw previews of",
+            f"{choices.model} brings none of its own",
+            "say --prompt TEXT, several times if you like",
+        )
+    adapter = AdapterTask(rank=choices.rank, alpha=choices.rank)
+    if choices.model == BUILT_IN:
+        adapter = adapter.model_copy(update={"targets": TARGETS})
+    task = _checked_task(choices, adapter, prompts, model["sha256"])
+    draft = profile.root / f"initial-{secrets.token_hex(4)}.safetensors"
+    try:
+        await arithmetic.request(InitAdapter(task.model, adapter.spec, task.seed, str(draft)))
+        initial = await asyncio.to_thread(describe, draft)
+        genesis = Genesis(
+            room_name=_cleaned(choices.name, "room"),
+            created_ms=max(0, int(time.time() * 1000)),
+            admins=[identity.peer_id],
+            policy=Policy(quorum=choices.quorum, min_voters=1),
+            members=[Member.of(identity, _cleaned(member, "member"), "admin")],
+            plan=Plan(
+                rounds=choices.rounds,
+                deadline_ms=choices.deadline_s * 1000,
+                min_contributions=choices.min_contributions,
+                algorithm=choices.algorithm,
+                task=task.to_plan(),
+            ),
+            initial_blob=initial.sha256,
+            initial_size=initial.size,
+            initial_chunks=initial.chunks,
+            nonce=secrets.token_hex(16),
+        )
+        room = rooms.enter(profile, seal_genesis(identity, genesis.to_bytes()))
+        await asyncio.to_thread(draft.replace, room.paths.initial)
+    except ValueError as error:
+        raise UsageError("the room cannot be made like that", str(error)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return room
+
+
+def _checked_task(
+    choices: RoomChoices, adapter: AdapterTask, prompts: list[str], model_sha256: str
+) -> Task:
+    try:
+        return Task(
+            model=choices.model,
+            model_sha256=model_sha256,
+            adapter=adapter,
+            steps=choices.steps,
+            batch=choices.batch,
+            learning_rate_micro=round(choices.learning_rate * 1_000_000),
+            seed=choices.seed,
+            preview=PreviewTask(prompts=prompts),
+        )
+    except ValueError as error:
+        raise FedtuiError("the room's plan does not do", str(error)) from error
+
+
+def _cleaned(name: str, what: str) -> str:
+    try:
+        return clean_text(name)
+    except ProtocolError as error:
+        raise UsageError(f"the {what}'s name has no visible character") from error
