@@ -31,13 +31,20 @@ def serve(*, log_json: bool = False, debug: bool = False, with_parent: bool = Fa
     """
     profile = paths.default_profile()
     chosen = settings.load(profile)
-    room = rooms.current(profile)
+    rooms.current(profile)
     profile.create()
     lock = ProfileLock(profile.lock)
     lock.acquire()
     try:
         _configure_log(as_json=log_json or chosen.log_json, debug=debug)
-        return asyncio.run(_serve(Node(profile, chosen, room), with_parent=with_parent))
+        while True:
+            node = Node(profile, chosen, rooms.current(profile))
+            code = asyncio.run(_serve(node, with_parent=with_parent))
+            if node.failure is not None:
+                raise node.failure
+            if not node.switching:
+                return code
+            log.info("working for another room from now on")
     finally:
         lock.release()
 

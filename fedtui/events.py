@@ -149,6 +149,14 @@ def _pictures(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
+def _asked(e: Mapping[str, Any]) -> tuple[str, Level]:
+    words = " ".join(e.get("words", ()))
+    text = f"{e.get('name')} asks to be let in ({words}): `fedtui room approve {e.get('request')}`"
+    if e.get("namesake"):
+        return f"{text}. CAREFUL: somebody else of that name is known here", "error"
+    return text, "warning"
+
+
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.failed": lambda e: (f"this node takes no part any more: {e.get('reason')}", "error"),
     "message.refused": lambda e: (f"message of {e.get('who')} refused: {e.get('reason')}", "info"),
@@ -175,5 +183,17 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         "info" if e.get("cancelled") else "warning",
     ),
     "adapter.applied": lambda e: (f"round {e['round']}: adapter in use", "ok"),
+    "join.requested": _asked,
+    "join.gone": lambda e: (f"{e.get('name')} no longer waits to be let in", "info"),
+    "join.declined": lambda e: (f"{e.get('name')} was not let in", "info"),
+    "identity.changed": lambda e: (
+        f"CAREFUL: {e.get('name')} has another key than before. A new machine, or somebody else?"
+        " Compare the words (`fedtui room members`) before you trust it",
+        "error",
+    ),
+    "member.added": lambda e: (f"{e.get('name')} is a member now", "ok"),
+    "member.changed": lambda e: (f"{e.get('name')} is {e.get('role')} now", "info"),
+    "member.removed": lambda e: (f"{e.get('name')} is no member any more", "warning"),
+    "admins.changed": lambda e: ("the room has other admins now", "warning"),
     "demo.finished": lambda e: (f"demo finished after {e.get('rounds')} rounds", "ok"),
 }

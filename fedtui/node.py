@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from fedtui.limits import (
     VIEW_INTERVAL_S,
 )
 from fedtui.paths import Profile
-from fedtui.rooms import Room
+from fedtui.reception import Reception
+from fedtui.rooms import Room, read_addresses, read_operations
 from fedtui.settings import Settings
 from fedtui.showing import Showing
 from fedtui.training import ProcessState, TrainerProcess
+from fedtui.trust import TrustBook
 from fedtui.view import NodeView
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
@@ -49,8 +52,19 @@ STEERING = frozenset({"round.started", "round.committed", "adapter.applied"})
 LEVELS = {"warning": logging.WARNING, "error": logging.ERROR}
 
 
+@dataclass(frozen=True)
+class Switch:
+    """``room``: a name, or the beginning of an id."""
+
+    room: str
+
+
 class Node:
-    """A node of one profile in one room, from :meth:`start` to :meth:`stop`."""
+    """A node of one profile in one room, from :meth:`start` to :meth:`stop`.
+
+    ``switching`` says that it stops because its profile works for another room from now on,
+    ``failure`` that it stops because it must not go on.
+    """
 
     def __init__(self, profile: Profile, settings: Settings, room: Room) -> None:
         self.profile = profile
@@ -80,8 +94,16 @@ class Node:
             host=settings.host,
             port=settings.port,
             interfaces=settings.interfaces or None,
+            operations=read_operations(room.joining),
+            addresses=read_addresses(room.joining),
             emit=self.emit,
         )
+        self._trust = TrustBook(profile.trust)
+        self._reception = Reception(
+            self._peer, self._identity, room, settings, self._trust, self.emit
+        )
+        self._reception.offer(self.operations)
+        self.operations.add("switch", Switch, self._switch)
         self._learner = Learner(
             room,
             self._trainer,
@@ -107,6 +129,8 @@ class Node:
             emit=self.emit,
         )
         self._drawing.offer(self.operations)
+        self.switching = False
+        self.failure: FedtuiError | None = None
         self._tasks = TaskOwner("node")
         self._steered = asyncio.Event()
         self._stop_asked = asyncio.Event()
@@ -126,6 +150,7 @@ class Node:
             raise TrustError(error.title, error.cause, error.remedy) from error
         if self._room.paths.initial.is_file():
             await self._peer.provide(self._room.paths.initial)
+        await self._reception.start()
         self._tasks.spawn(self._learner.run(), "learner")
         self._tasks.spawn(self._steer(), "steering")
         self._tasks.spawn(self._tell_status(), "status")
@@ -139,12 +164,23 @@ class Node:
     def request_stop(self) -> None:
         self._stop_asked.set()
 
+    async def _switch(self, wanted: Switch) -> dict[str, Any]:
+        """Works for another room of the profile from now on; the service starts anew for it."""
+        room = rooms.named(self.profile, wanted.room)
+        rooms.use(self.profile, room)
+        self.switching = room.id != self._room.id
+        if self.switching:
+            # After the answer: the caller must learn that it worked.
+            asyncio.get_running_loop().call_later(0.05, self.request_stop)
+        return {"room": room.id, "name": room.name, "switching": self.switching}
+
     async def wait_stopped(self) -> None:
         """Returns when somebody asked the node to stop."""
         await self._stop_asked.wait()
 
     async def stop(self) -> None:
         """Leaves the room and ends both trainers. Everything that matters is on disk already."""
+        await self._reception.stop()
         ending = asyncio.create_task(self._tasks.cancel())
         # The trainer first: a cancelled training would wait for its next step.
         await asyncio.gather(self._trainer.stop(), self._peer.stop())
@@ -171,13 +207,39 @@ class Node:
     def emit(self, type_: str, /, **fields: Any) -> None:
         """Adds an event to the stream and to the log."""
         if type_ == "room.joined":
-            fields["name"] = self._room.genesis.room_name
+            fields["name"] = self._room.name
         event = self._stream.emit(type_, **fields)
         text, level = sentence(event, self._name_of)
         severity = logging.DEBUG if type_ in QUIET else LEVELS.get(level, logging.INFO)
         log.log(severity, "%s", text)
         if type_ in STEERING:
             self._steered.set()
+        match type_:
+            case "member.added":
+                self._reception.on_added(fields["peer"], fields["name"])
+            case "member.removed":
+                self._on_removed(fields["peer"], fields["name"])
+            case "round.committed":
+                self._check_vouched_head()
+
+    def _on_removed(self, peer: str, name: str) -> None:
+        self._reception.on_removed(peer, name)
+        if peer == self._identity.peer_id:
+            self.emit("notice", text="this machine is no member of the room any more",
+                      level="error")  # fmt: skip
+
+    def _check_vouched_head(self) -> None:
+        """The inviter named a commit; a history without it is another one, whoever signed it."""
+        vouched = self._room.joining
+        for commit in self._peer.snapshot().commits if vouched.head_round else ():
+            if commit.round == vouched.head_round and commit.commit_hash != vouched.head:
+                self.failure = TrustError(
+                    "this is not the history that the inviter vouched for",
+                    f"round {commit.round} is {commit.commit_hash[:12]}…, the invite named"
+                    f" {vouched.head[:12]}…",
+                    "leave the room and speak with whoever invited you",
+                )
+                self.request_stop()
 
     async def contribute(self, path: Path, trained: Trained) -> None:
         """Hands in what the learner trained. Raises :class:`FedtuiError` when the disk refuses."""
@@ -304,7 +366,7 @@ class Node:
             role=self._me.role if self._me else "removed",
             uptime_s=now - self._started_at,
             room_id=snapshot.room_id,
-            room_name=self._room.genesis.room_name,
+            room_name=self._room.name,
             model=self._room.task.model,
             algorithm=self._room.genesis.plan.algorithm,
             dataset=self._settings.data,

@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile, RoomPaths
 from fedtui.task import Task, read_task
+from p2p.addresses import Address
 from p2p.durable import sync_directory
 from p2p.envelope import Envelope, open_genesis
 from p2p.errors import ProtocolError
+from p2p.operations import Operation, read_payload
 from p2p.room import Genesis
 from p2p.text import clean_text
 
@@ -162,6 +164,17 @@ def _publish(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     draft.replace(path)
     sync_directory(path.parent)
+
+
+def read_operations(joining: Joining) -> tuple[Operation, ...]:
+    """The changes of the membership that came with the admission; their signatures are checked
+    by the peer. Raises :class:`ProtocolError` when one is malformed."""
+    return tuple(read_payload(Operation, text.encode()) for text in joining.operations)
+
+
+def read_addresses(joining: Joining) -> dict[str, tuple[Address, ...]]:
+    """Where members may be. Raises :class:`ProtocolError` when an address is malformed."""
+    return {peer: tuple(map(Address.parse, texts)) for peer, texts in joining.addresses.items()}
 
 
 def write_state(profile: Profile, **changes: Any) -> None:

@@ -133,6 +133,39 @@ class EventView:
 
 
 @dataclass(frozen=True)
+class RequestView:
+    """Somebody with an invite who waits to be let in: a person answers yes or no.
+
+    ``words`` stand on the newcomer's screen too. ``namesake`` is the known key that goes by the
+    same name, empty if there is none: a reason to be careful. ``waiting_s`` in seconds.
+    """
+
+    request: str
+    peer: str
+    name: str
+    role: str
+    words: tuple[str, ...]
+    fingerprint: str
+    address: str
+    invite: str
+    waiting_s: float
+    namesake: str = ""
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """A member with what two people compare; ``verified``: somebody here has compared it."""
+
+    peer: str
+    name: str
+    role: str
+    me: bool
+    verified: bool
+    fingerprint: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TrainerView:
     """The trainer process. ``state``: off, loading, idle, training, generating, failed."""
 
@@ -167,6 +200,7 @@ class NodeView:
     previews: tuple[PreviewView, ...] = ()
     commits: tuple[CommitView, ...] = ()
     events: tuple[EventView, ...] = ()
+    requests: tuple[RequestView, ...] = ()
     notice: str = ""
 
     @property

@@ -224,6 +224,16 @@ class Peer:
     def admins(self) -> frozenset[str]:
         return self._membership.admins
 
+    @property
+    def removed(self) -> frozenset[str]:
+        """Keys that admins removed: they never come back."""
+        return self._membership.removed
+
+    def addresses(self) -> dict[str, tuple[Address, ...]]:
+        """Where the members may be, as far as this node knows; hints like all addresses."""
+        known = {peer: self._book.of(peer) for peer in self.members}
+        return {peer: addresses for peer, addresses in known.items() if addresses}
+
     def operations(self) -> tuple[Operation, ...]:
         """Every change of the membership since the genesis, in order: with the genesis and an
         address, all that a newcomer needs."""

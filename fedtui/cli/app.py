@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from fedtui.cli import (
     model,
     node,
     output,
+    room,
     tapes,
 )
 from fedtui.errors import ExitCode, FedtuiError
@@ -57,6 +59,12 @@ def root(
     log_json: Annotated[
         bool, typer.Option("--log-json", help="With --daemon: the log as JSON lines.")
     ] = False,
+    data_: Annotated[
+        Path | None, typer.Option("--data", help="Folder of captioned pictures to train on.")
+    ] = None,
+    join: Annotated[
+        str, typer.Option("--join", help="With --daemon: an invite link, or a file with one.")
+    ] = "",
     with_parent: Annotated[
         bool, typer.Option("--with-parent", hidden=True, help="With --daemon: stop at stdin's end.")
     ] = False,
@@ -77,13 +85,18 @@ def root(
     """Without a command: the terminal interface of this machine's node."""
     output.settings.debug = debug
     if context.invoked_subcommand is None:
+        if data_ is not None:
+            node.train_on(data_)
         if not daemon:
             raise typer.Exit(node.open_interface(wall=wall, observe=observe, ascii_only=ascii_only))
+        if join:
+            node.join_once(join)
         raise typer.Exit(node.run_daemon(log_json=log_json, with_parent=with_parent))
     if daemon:
         raise typer.BadParameter("--daemon takes no command")
 
 
+app.add_typer(room.app, name="room", help="Make a room, let others in, join one.")
 app.add_typer(data.app, name="data", help="Look at folders of pictures, make sample ones.")
 app.add_typer(adapter.app, name="adapter", help="Look at adapter files, convert them.")
 app.add_typer(model.app, name="model", help="Download or unpack models.")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from fedtui import terminal
 from fedtui.cli import output, running
-from fedtui.errors import FedtuiError, NetworkError
+from fedtui.errors import FedtuiError, NetworkError, UsageError
 from fedtui.paths import HOME_VARIABLE, Profile
 
 START_WAIT_S = 30.0
+PREFIX = "FEDTUI_"
 QUIT_HINT = "The node goes on without this window; `fedtui` opens it again."
 
 
@@ -23,6 +24,27 @@ def run_daemon(*, log_json: bool, with_parent: bool) -> int:
     from fedtui.daemon import serve
 
     return serve(log_json=log_json, debug=output.settings.debug, with_parent=with_parent)
+
+
+def train_on(folder: Path) -> None:
+    """``--data``: the folder for this run, whatever config.toml says. Raises UsageError."""
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} is no folder",
+            remedy="name a folder of captioned pictures; `fedtui data sample DIR` makes one",
+        )
+    os.environ[f"{PREFIX}DATA"] = str(folder.absolute())
+
+
+def join_once(invite: str) -> None:
+    """``--daemon --join``: joins unless this machine is a member already, so that a service can
+    say it at every start."""
+    from fedtui import paths, settings
+    from fedtui.entering import enter, read_invite
+
+    profile = paths.default_profile()
+    entry = running.run(enter(profile, settings.load(profile), read_invite(invite)))
+    output.say(f"{'a member of' if entry.was_member else 'joined'} {entry.room.name}")
 
 
 def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: bool = False) -> int:
@@ -35,6 +57,8 @@ def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: boo
     if not _answers(profile.control):
         output.say("starting a node …")
         _start(profile)
+    elif f"{PREFIX}DATA" in os.environ:
+        output.say("the node runs already, with the folder it was started with")
     return attach(wall=wall, observe=observe, ascii_only=ascii_only)
 
 

@@ -1,0 +1,397 @@
+"""The node's side of the lobby: asks a person about newcomers, admits them, remembers it.
+
+:class:`Reception` runs beside the peer of a room. Everybody can look; only an admin's node opens a
+lobby, because only an admin's signature admits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fedtui.control.operations import Operations, Result
+from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.inviting import (
+    InviteChoices,
+    Place,
+    issue,
+    lobby_addresses,
+    reserved_port,
+    shown,
+    translated,
+)
+from fedtui.limits import ROOM_OPERATION_S
+from fedtui.rooms import Room
+from fedtui.settings import Settings
+from fedtui.trust import Kind, TrustBook
+from fedtui.view import MemberView, RequestView
+from p2p.addresses import Address
+from p2p.errors import P2PError, ProtocolError
+from p2p.identity import Identity
+from p2p.joining.invites import InviteBook
+from p2p.joining.lobby import Applicant, Lobby, Standing
+from p2p.joining.nearby import Announcer
+from p2p.joining.wire import Admitted
+from p2p.joining.words import fingerprint_hex, fingerprint_words
+from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_MEMBERS
+from p2p.peer import Peer
+from p2p.room import Member
+from p2p.status import display_name
+
+log = logging.getLogger("fedtui.reception")
+
+Emit = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No arguments."""
+
+
+@dataclass(frozen=True)
+class InviteName:
+    """``id``: the beginning of an invite's id, or a code's number."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Yes or no to the newcomer of ``request``; ``id`` may be the beginning of its peer id."""
+
+    id: str
+    approve: bool
+
+
+@dataclass(frozen=True)
+class Removal:
+    """``peer``: a name, or the beginning of an id."""
+
+    peer: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """``peer`` as in :class:`Removal`; ``verified`` False takes the mark back."""
+
+    peer: str
+    verified: bool = True
+
+
+@dataclass(frozen=True)
+class _Pending:
+    applicant: Applicant
+    answer: asyncio.Future[bool]
+    since: float
+    namesake: str
+
+
+class Reception:
+    """Invites, newcomers and members of one room, as its owner sees and changes them."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        identity: Identity,
+        room: Room,
+        settings: Settings,
+        trust: TrustBook,
+        emit: Emit,
+    ) -> None:
+        self._peer = peer
+        self._identity = identity
+        self._room = room
+        self._settings = settings
+        self._trust = trust
+        self._emit = emit
+        self._pending: dict[str, _Pending] = {}
+        self._admitting: set[str] = set()
+        self._running = AsyncExitStack()
+        self._book: InviteBook | None = None
+        self._lobby: Lobby | None = None
+
+    async def start(self) -> None:
+        """Opens the lobby if an invite is open. The peer runs already."""
+        async with AsyncExitStack() as stack:
+            self._book = book = await asyncio.to_thread(InviteBook, self._room.paths.root)
+            stack.callback(book.close)
+            announcer = Announcer(self._settings.interfaces or None)
+            stack.push_async_callback(announcer.stop)
+            self._lobby = Lobby(
+                self._identity,
+                self._room.id,
+                book,
+                self,
+                host=self._settings.host,
+                on_change=announcer.announce,
+            )
+            stack.push_async_callback(self._lobby.stop)
+            await self._lobby.start()
+            self._running = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Closes the lobby; whoever waits there is told."""
+        await self._running.aclose()
+
+    def offer(self, operations: Operations) -> None:
+        """Adds what the control API can ask for."""
+        operations.add("invite", InviteChoices, self._invite)
+        operations.add("invites", Nothing, self._invites)
+        operations.add("revoke", InviteName, self._revoke)
+        operations.add("requests", Nothing, self._requests)
+        operations.add("answer", Answer, self._answer)
+        operations.add("members", Nothing, self._members)
+        operations.add("remove", Removal, self._remove)
+        operations.add("leave", Nothing, self._leave)
+        operations.add("verify", Verification, self._verify)
+
+    # --- what the lobby asks -----------------------------------------------------------------
+    def standing(self, peer_id: str) -> Standing:
+        """See :class:`p2p.joining.lobby.Doorkeeper`."""
+        if peer_id in self._peer.removed:
+            return "removed"
+        return "member" if peer_id in self._peer.members else "stranger"
+
+    def is_full(self) -> bool:
+        """See :class:`p2p.joining.lobby.Doorkeeper`."""
+        return len(self._peer.members) >= MAX_MEMBERS
+
+    async def approve(self, applicant: Applicant) -> bool:
+        """Asks whoever looks: a screen, a command, a program at the control API."""
+        member = applicant.member
+        namesake = self._namesake(member)
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        pending = _Pending(applicant, answer, time.monotonic(), namesake)
+        self._pending[applicant.id] = pending
+        self._trust.note("asked", member.peer_id, member.name, room=self._room.id)
+        self._emit("join.requested", **asdict(self._request_view(pending)))
+        try:
+            approved = await answer
+        except asyncio.CancelledError:
+            self._emit("join.gone", request=applicant.id, peer=member.peer_id, name=member.name)
+            raise
+        finally:
+            del self._pending[applicant.id]
+        if not approved:
+            self._trust.note("declined", member.peer_id, member.name, room=self._room.id)
+            self._emit("join.declined", request=applicant.id, peer=member.peer_id, name=member.name)
+        return approved
+
+    async def admit(self, member: Member) -> None:
+        """Signs the newcomer in. Raises P2PError."""
+        self._require_admin()
+        self._admitting.add(member.peer_id)
+        try:
+            await self._peer.add_member(member)
+        finally:
+            self._admitting.discard(member.peer_id)
+        if member.peer_id not in self._peer.members:
+            raise ProtocolError(
+                "other admins must sign, too, before the newcomer is a member",
+                remedy="Ask them to endorse it, then let the newcomer join again.",
+            )
+
+    def admission(self) -> Admitted:
+        """What a new member needs to begin."""
+        own = lobby_addresses(self._settings, self._peer.port)
+        addresses = {**self._peer.addresses(), self._identity.peer_id: own}
+        round_, head = self._head()
+        return Admitted(
+            genesis=self._room.envelope.to_bytes().decode(),
+            operations=tuple(op.to_bytes().decode() for op in self._peer.operations()),
+            addresses={
+                peer: tuple(map(str, known[:MAX_ADDRESSES_PER_PEER]))
+                for peer, known in addresses.items()
+            },
+            head_round=round_,
+            head=head,
+        )
+
+    # --- showing -----------------------------------------------------------------------------
+    def pending(self) -> tuple[RequestView, ...]:
+        """Who waits at the door, longest first."""
+        return tuple(self._request_view(pending) for pending in self._pending.values())
+
+    def members(self) -> tuple[MemberView, ...]:
+        """Everybody in the room with fingerprint and mark, admins first."""
+        me = self._identity.peer_id
+        listed = sorted(
+            self._peer.members.values(), key=lambda m: (m.role != "admin", m.name.casefold())
+        )
+        return tuple(member_view(member, self._trust, me) for member in listed)
+
+    def on_added(self, peer: str, name: str) -> None:
+        """A change of the membership arrived: remembers it, and shouts when a known name has
+        another key now."""
+        if peer == self._identity.peer_id or self._trust.knows(peer, name):
+            return
+        if other := self._trust.namesake(name, peer):
+            self._trust.note("impostor", peer, name, room=self._room.id, detail=other)
+            self._emit("identity.changed", peer=peer, name=name, before=other)
+        kind: Kind = "admitted" if peer in self._admitting else "added"
+        self._trust.note(kind, peer, name, room=self._room.id)
+
+    def on_removed(self, peer: str, name: str) -> None:
+        """A member is none any more."""
+        self._trust.note("removed", peer, name, room=self._room.id)
+
+    # --- operations --------------------------------------------------------------------------
+    async def _invite(self, choices: InviteChoices) -> Result:
+        self._require_admin()
+        book, lobby = self._open()
+        invite = await asyncio.to_thread(issue, book, choices)
+        try:
+            await lobby.refresh()
+        except P2PError as error:
+            await asyncio.to_thread(book.revoke, invite.id)
+            raise translated(error) from error
+        view = shown(invite, await self._place())
+        return asdict(view)
+
+    async def _invites(self, _: Nothing) -> Result:
+        book, _lobby = self._open()
+        place = await self._place()
+        invites = await asyncio.to_thread(book.invites)
+        return {"invites": [asdict(shown(invite, place)) for invite in invites]}
+
+    async def _revoke(self, name: InviteName) -> Result:
+        book, lobby = self._open()
+        gone = await asyncio.to_thread(book.revoke, name.id)
+        if not gone:
+            raise UsageError(f"no open invite is called {name.id!r}", "see `fedtui room invites`")
+        await lobby.refresh()
+        return {"revoked": [invite.id for invite in gone]}
+
+    async def _requests(self, _: Nothing) -> Result:
+        return {"requests": [asdict(request) for request in self.pending()]}
+
+    async def _answer(self, answer: Answer) -> Result:
+        fitting = [
+            pending
+            for id_, pending in self._pending.items()
+            if answer.id == id_ or pending.applicant.member.peer_id.startswith(answer.id)
+        ]
+        if len(fitting) != 1 or not answer.id:
+            raise UsageError(
+                f"nobody with {answer.id!r} waits to be let in",
+                remedy="see `fedtui room requests`; they may have given up",
+            )
+        pending = fitting[0]
+        if not pending.answer.done():
+            pending.answer.set_result(answer.approve)
+        member = pending.applicant.member
+        return {"peer": member.peer_id, "name": member.name, "approved": answer.approve}
+
+    async def _members(self, _: Nothing) -> Result:
+        return {"members": [asdict(member) for member in self.members()]}
+
+    async def _remove(self, removal: Removal) -> Result:
+        self._require_admin()
+        member = self._member(removal.peer)
+        if member.peer_id == self._identity.peer_id:
+            raise UsageError("that is this machine", remedy="leave with `fedtui room leave`")
+        await self._operate(self._peer.remove_member(member.peer_id, removal.reason))
+        if member.peer_id in self._peer.members:
+            return {"peer": member.peer_id, "name": display_name(member), "state": "needs others"}
+        return {"peer": member.peer_id, "name": display_name(member), "state": "removed"}
+
+    async def _leave(self, _: Nothing) -> Result:
+        me = self._identity.peer_id
+        await self._operate(self._peer.remove_member(me))
+        self._trust.note("left", me, self._room.name, room=self._room.id)
+        return {"room": self._room.id, "name": self._room.name}
+
+    async def _verify(self, wanted: Verification) -> Result:
+        member = self._member(wanted.peer)
+        name = display_name(member)
+        mark: Kind = "verified" if wanted.verified else "unverified"
+        self._trust.note(mark, member.peer_id, name, room=self._room.id)
+        return asdict(member_view(member, self._trust, self._identity.peer_id))
+
+    # --- inside ------------------------------------------------------------------------------
+    async def _operate(self, change: Any) -> None:
+        try:
+            async with asyncio.timeout(ROOM_OPERATION_S):
+                await change
+        except P2PError as error:
+            raise translated(error) from error
+
+    def _member(self, wanted: str) -> Member:
+        return member_named(wanted, tuple(self._peer.members.values()))
+
+    def _require_admin(self) -> None:
+        if self._identity.peer_id not in self._peer.admins:
+            raise TrustError(
+                "only an admin of the room can do that",
+                "this machine is a member without that right",
+                "ask an admin; `fedtui room members` names them",
+            )
+
+    def _open(self) -> tuple[InviteBook, Lobby]:
+        if self._book is None or self._lobby is None:
+            raise FedtuiError("the node is still starting", remedy="try again in a second")
+        return self._book, self._lobby
+
+    async def _place(self) -> Place:
+        book, lobby = self._open()
+        port = lobby.port or await asyncio.to_thread(reserved_port, book, self._settings.host)
+        round_, head = self._head()
+        addresses: tuple[Address, ...] = lobby_addresses(self._settings, port)
+        return Place(self._room.id, self._identity.peer_id, addresses, round_, head)
+
+    def _head(self) -> tuple[int, str]:
+        """The last committed round, 0 before the first, and its commit."""
+        return self._peer.round - 1, self._peer.head
+
+    def _namesake(self, member: Member) -> str:
+        """The key of a member or an acquaintance that people would take for this newcomer."""
+        return self._trust.namesake(member.name, member.peer_id) or ""
+
+    def _request_view(self, pending: _Pending) -> RequestView:
+        member = pending.applicant.member
+        return RequestView(
+            request=pending.applicant.id,
+            peer=member.peer_id,
+            name=member.name,
+            role=member.role,
+            words=pending.applicant.words,
+            fingerprint=fingerprint_hex(member.peer_id),
+            address=pending.applicant.host,
+            invite=pending.applicant.invite.id[:8],
+            waiting_s=round(time.monotonic() - pending.since, 1),
+            namesake=pending.namesake,
+        )
+
+
+def member_view(member: Member, trust: TrustBook, me: str) -> MemberView:
+    """A member as people compare it."""
+    return MemberView(
+        peer=member.peer_id,
+        name=display_name(member),
+        role=member.role,
+        me=member.peer_id == me,
+        verified=trust.verified(member.peer_id),
+        fingerprint=fingerprint_hex(member.peer_id),
+        words=fingerprint_words(member.peer_id),
+    )
+
+
+def member_named(wanted: str, members: tuple[Member, ...]) -> Member:
+    """The member with this name, or whose id begins so. Raises :class:`UsageError`."""
+    folded = wanted.strip().casefold()
+    fitting = [m for m in members if display_name(m).casefold() == folded]
+    fitting = fitting or [m for m in members if len(folded) >= 4 and m.peer_id.startswith(folded)]
+    if len(fitting) == 1:
+        return fitting[0]
+    told = ", ".join(f"{display_name(m)} ({m.peer_id[:8]})" for m in fitting or members)
+    raise UsageError(
+        f"{'no' if not fitting else 'more than one'} member is called {wanted!r}",
+        f"there {'are' if fitting else 'is'} {told}",
+        "say the beginning of the id",
+    )
