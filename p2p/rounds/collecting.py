@@ -1,0 +1,132 @@
+"""Taking in what members hand round: contributions, and changes of the membership."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from p2p.envelope import Envelope
+from p2p.errors import ProtocolError
+from p2p.messages import (
+    Contribution,
+    Operations,
+    Receipt,
+    Want,
+    parse,
+)
+from p2p.operations import Change, Operation
+from p2p.rounds import rules
+from p2p.rounds.base import RoundBase
+from p2p.rounds.effects import (
+    FetchBlob,
+    MembersChanged,
+    OperationHeard,
+)
+from p2p.rounds.rules import SHORT_ID
+
+MAX_CONTRIBUTIONS_PER_PEER = 2
+"""What one member can make others fetch in one round by itself."""
+MAX_QUOTED_PER_PEER = 4
+"""With what leaders quote, whom a member that sends everybody another one may have told more."""
+OFFER_FANOUT = 3
+"""How many members are offered changes of the membership with each repetition."""
+
+
+class Collecting(RoundBase):
+    """Knows contributions and operations, and whom to tell of them."""
+
+    # --- contributions ---------------------------------------------------------------------------
+    def _on_contribution(self, envelope: Envelope) -> None:
+        if self._learn(envelope):
+            self._round.last_contribution_at = self._now
+        known = envelope.id in self._round.contributions
+        receipt = Receipt(
+            round=self.round,
+            contribution=envelope.id,
+            verdict="stored" if known else "rejected",
+        )
+        self._send(envelope.signer, self._signer.seal(receipt))
+        self._look_for_cut()
+        self._lead()
+
+    def _learn(self, envelope: Envelope, most: int = MAX_CONTRIBUTIONS_PER_PEER) -> bool:
+        """Remembers a contribution and has its blob fetched; False when it was known or is one
+        too many."""
+        contribution = parse(envelope.type, envelope.payload)
+        if not isinstance(contribution, Contribution):
+            raise ProtocolError("a contribution was expected")
+        rules.check_contribution(contribution, envelope.signer, self.facts)
+        if not self._admissions.knows(envelope.signer):
+            raise ProtocolError("a contribution came from a stranger")
+        state = self._round
+        of_peer = [c for c in state.contributions.values() if c.peer == contribution.peer]
+        if envelope.id in state.contributions or len(of_peer) >= most:
+            return False
+        state.contributions[envelope.id] = contribution
+        state.envelopes[envelope.id] = envelope
+        if contribution.peer == self.me:
+            state.own = envelope.id
+            state.last_contribution_at = self._now
+        self._out.append(FetchBlob(envelope.id, contribution))
+        return True
+
+    def _refetch(self, contributions: Iterable[str]) -> None:
+        for id_ in list(contributions):
+            del self._round.verdicts[id_]
+            self._out.append(FetchBlob(id_, self._round.contributions[id_]))
+
+    def _on_want(self, signer: str, want: Want) -> None:
+        for id_, envelope in self._round.envelopes.items():
+            if id_[:SHORT_ID] in want.contributions:
+                self._send(signer, envelope)
+
+    # --- the membership --------------------------------------------------------------------------
+    def sign(self, change: Change) -> Operation:
+        """An operation of this node's own, as yet known to nobody."""
+        return Operation.of(self._signer.seal(change))
+
+    def check_operation(self, operation: Operation) -> None:
+        """Raises :class:`ProtocolError` when :meth:`on_operation` would refuse it."""
+        self._admissions.learn(operation)
+
+    def has_operation(self, operation: Operation) -> bool:
+        """Whether it is remembered here, or has had its effect."""
+        return self._admissions.has(operation)
+
+    def next_number(self) -> int:
+        """The ``seq`` of this node's next change of the membership."""
+        return self._admissions.next_number(self.me)
+
+    def _on_operations(self, signer: str, message: Operations) -> None:
+        self._admissions.acknowledged(signer, message.known)
+        refused: ProtocolError | None = None
+        for operation in message.offered:
+            try:
+                self._learn_operation(operation)
+            except ProtocolError as error:
+                refused = error
+        held = tuple(op.id for op in message.offered if self._admissions.has(op))
+        self._admissions.acknowledged(signer, held)
+        if held:
+            self._send(signer, self._signer.seal(Operations(known=held)))
+        self._go_on()
+        if refused is not None:
+            raise refused
+
+    def _learn_operation(self, operation: Operation) -> Operation | None:
+        news = self._admissions.learn(operation)
+        if news is not None:
+            self._persist(OperationHeard(self.round, news))
+            if self._admissions.refold():
+                self._out.append(MembersChanged(self.membership))
+        return news
+
+    def _offer_operations(self) -> None:
+        """Tells some of those who may not know what is under way; over time, all of them."""
+        if not self.journal.operations:
+            return
+        there = sorted((self.alive & self.members.keys()) - {self.me})
+        start = self._offered % max(1, len(there))
+        self._offered += OFFER_FANOUT
+        for peer in (there[start:] + there[:start])[:OFFER_FANOUT]:
+            if missing := self._admissions.offer_to(peer):
+                self._send(peer, self._signer.seal(Operations(offered=missing)))
