@@ -157,6 +157,18 @@ def _asked(e: Mapping[str, Any]) -> tuple[str, Level]:
     return text, "warning"
 
 
+def _removed(e: Mapping[str, Any]) -> tuple[str, Level]:
+    reason = e.get("reason")
+    return f"{e.get('name')} is no member any more{f': {reason}' if reason else ''}", "warning"
+
+
+_OFFENCES: Mapping[str, str] = {
+    "double_vote": "it voted twice",
+    "double_proposal": "it proposed two results",
+    "wrong_result": "it proposed a result that is not what its inputs give",
+}
+
+
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.failed": lambda e: (f"this node takes no part any more: {e.get('reason')}", "error"),
     "message.refused": lambda e: (f"message of {e.get('who')} refused: {e.get('reason')}", "info"),
@@ -164,6 +176,17 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.ready": lambda e: ("node ready", "info"),
     "peer.found": lambda e: (f"found {e.get('who')}", "info"),
     "peer.state": lambda e: (f"{e.get('who')} is {e.get('state')}", "info"),
+    "member.added": lambda e: (f"{e.get('name')} is a member now", "ok"),
+    "member.changed": lambda e: (f"{e.get('name')} is {e.get('role')} now", "info"),
+    "member.removed": _removed,
+    "admins.changed": lambda e: (
+        f"{len(e['admins'])} admins now, {e['threshold']} must sign",
+        "warning",
+    ),
+    "evidence.found": lambda e: (
+        f"{e.get('who')} broke the rules in round {e['round']}: {_OFFENCES[e['offence']]}",
+        "error",
+    ),
     "room.joined": lambda e: (f"joined room {e.get('name', '')}", "ok"),
     "round.started": lambda e: (f"round {e['round']} started", "info"),
     "train.progress": lambda e: (f"training, step {e['step']} of {e['steps']}", "info"),
@@ -191,9 +214,5 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         " Compare the words (`fedtui room members`) before you trust it",
         "error",
     ),
-    "member.added": lambda e: (f"{e.get('name')} is a member now", "ok"),
-    "member.changed": lambda e: (f"{e.get('name')} is {e.get('role')} now", "info"),
-    "member.removed": lambda e: (f"{e.get('name')} is no member any more", "warning"),
-    "admins.changed": lambda e: ("the room has other admins now", "warning"),
     "demo.finished": lambda e: (f"demo finished after {e.get('rounds')} rounds", "ok"),
 }

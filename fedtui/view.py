@@ -72,6 +72,7 @@ class RoundView:
     deadline_in_s: float | None = None
     waiting_for: tuple[str, ...] = ()
     note: str = ""
+    headline: str = ""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ def round_view(snapshot: PeerSnapshot, learner: LearnerState) -> RoundView:
         deadline_in_s=None if done else snapshot.deadline_in_s,
         waiting_for=snapshot.waiting_for,
         note=snapshot.note,
+        headline=snapshot.headline,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from p2p.envelope import decode_base64
 from p2p.errors import ProtocolError
 from p2p.limits import MAX_MEMBERS
-from p2p.operations import AdminChange, AnyChange, MemberAdd, MemberRemove, Operation
+from p2p.operations import MAX_REASON, AdminChange, AnyChange, MemberAdd, MemberRemove, Operation
 from p2p.room import Genesis, Member
 from p2p.text import clean_text
 
@@ -81,6 +81,11 @@ class Membership:
             case MemberAdd():
                 return self._with(change.member)
             case MemberRemove():
+                if (
+                    change.reason is not None
+                    and clean_text(change.reason, MAX_REASON) != change.reason
+                ):
+                    raise ProtocolError("a reason holds characters that are not shown")
                 return self._without(change.peer, change.peer == change.author)
             case AdminChange():
                 return self._led_by(change, signers)

@@ -305,7 +305,15 @@ class Peer:
             self._client.forget(peer)
             self._found.discard(peer)
         for type_, fields in changes(before, membership):
+            if type_ == "member.removed":
+                fields["reason"] = self._reason(fields["peer"])
             self._emit(type_, **fields)
+
+    def _reason(self, peer: object) -> str:
+        """What the admins said when they removed a member."""
+        told = (operation.change for operation in reversed(self.operations()))
+        said = (c.reason for c in told if isinstance(c, MemberRemove) and c.peer == peer)
+        return next(said, None) or ""
 
     # --- taking part -----------------------------------------------------------------------------
     @property

@@ -11,6 +11,7 @@ from p2p.discovery import Discovery
 from p2p.errors import ProtocolError
 from p2p.gossip.driver import Gossip
 from p2p.membership import Membership
+from p2p.messages import Offence
 from p2p.room import Member
 from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import RoundDriver, read_commit
@@ -81,6 +82,16 @@ class CommitStatus:
 
 
 @dataclass(frozen=True)
+class EvidenceStatus:
+    """A member was caught: it voted or proposed twice, or proposed a result that is not what its
+    inputs give. The signed proof is in the ledger's file."""
+
+    round: int
+    accused: str
+    offence: Offence
+
+
+@dataclass(frozen=True)
 class PeerSnapshot:
     """Where this node stands. ``order`` lists who leads attempts 0, 1, 2, ... of the round;
     times are seconds."""
@@ -107,6 +118,16 @@ class PeerSnapshot:
     discovery: str
     peers: tuple[PeerStatus, ...]
     commits: tuple[CommitStatus, ...]
+    evidence: tuple[EvidenceStatus, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """Why the round does not go on, in the words of every screen; empty while it does."""
+        if self.phase not in ("WAITING", "PAUSED"):
+            return ""
+        names = {peer.id: peer.name for peer in self.peers}
+        missing = ", ".join(names.get(peer, peer[:8]) for peer in self.waiting_for)
+        return f"{self.phase} ({self.note}{f'; waiting for: {missing}' if missing else ''})"
 
 
 class Observer:
@@ -157,6 +178,10 @@ class Observer:
             discovery=str(self._discovery.state),
             peers=tuple(self._peers(now)),
             commits=self._history(),
+            evidence=tuple(
+                EvidenceStatus(found.round, found.accused, found.offence)
+                for found in core.journal.evidence
+            ),
         )
 
     def _phase(self) -> RoundPhase:
@@ -186,7 +211,7 @@ class Observer:
             return f"{alive} of {len(core.facts.voters)} voters, need {core.quorum}"
         if core.lacking and not core.done:
             people = "participant" if core.lacking == 1 else "participants"
-            return f"waiting for {core.lacking} more {people}"
+            return f"{core.lacking} more {people} needed"
         return self._driver.progress.note
 
     def _waiting_for(self) -> tuple[str, ...]:

@@ -34,10 +34,13 @@ def status(json: Json = False) -> None:
         f"model {view.model}, {view.algorithm}; trainer {view.trainer.state} {view.trainer.device}",
         f"adapter {view.adapter or 'none yet'}",
     ]
-    if r.waiting_for:
+    if r.headline:
+        lines.append(r.headline)
+    elif r.waiting_for:
         names = {peer.id: peer.name for peer in view.peers}
         lines.append(f"waiting for {', '.join(names.get(p, p[:8]) for p in r.waiting_for)}")
-    lines += [note for note in (r.note, view.notice) if note]
+    note = "" if r.headline else r.note
+    lines += [text for text in (note, view.notice) if text]
     output.data("\n".join(lines))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from p2p.envelope import Envelope
 from p2p.membership import Membership
 from p2p.messages import (
+    QC,
     Commit,
     Contribution,
     Phase,
@@ -210,4 +211,7 @@ class RoundBase:
         raise NotImplementedError
 
     def _commit(self, commit: Commit, payload: bytes) -> None:
+        raise NotImplementedError
+
+    def _recognise_certificate(self, qc: QC) -> None:
         raise NotImplementedError

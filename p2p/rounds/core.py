@@ -54,13 +54,12 @@ from p2p.rounds.effects import (
     OperationsSettled,
     Precompute,
     Rejected,
-    Remembered,
     RoundOpened,
     SetTimer,
     TimerName,
 )
+from p2p.rounds.remembering import Remembering
 from p2p.rounds.state import AttemptState, OwnContribution, RoundState
-from p2p.rounds.voting import Voting
 from p2p.workload import Verdict
 
 PHASES: tuple[Phase, ...] = ("prepare", "commit")
@@ -68,7 +67,7 @@ EARLY = Contribution | NewAttempt | Leave
 """Small messages that are kept for the next round, one of each member; others are repeated."""
 
 
-class RoundCore(Voting):
+class RoundCore(Remembering):
     """One member's part in the rounds of one room.
 
     ``journal`` is what survived the last stop; the core keeps it up to date and asks the driver
@@ -327,6 +326,7 @@ class RoundCore(Voting):
             raise ProtocolError("a certificate is for another result")
         self._check_qc(commit.qc, self.commit_phase)
         self._check_body(parse_result(commit.body))
+        self._recognise_certificate(commit.qc)
         self._commit(commit, payload)
 
     def _commit(self, commit: Commit, payload: bytes) -> None:
@@ -352,6 +352,8 @@ class RoundCore(Voting):
         if not self._admissions.knows(envelope.signer):
             raise ProtocolError("a message is signed by a stranger")
         message = parse(envelope.type, envelope.payload)
+        if envelope.signer == self.me:
+            self._recognise(envelope, message)
         if isinstance(message, Operations):
             self._on_operations(envelope.signer, message)
             return
@@ -429,22 +431,3 @@ class RoundCore(Voting):
                     self._send(peer, attempt.heard.envelope)
                 if attempt.prepared and ("commit", peer) not in attempt.ballots:
                     self._send(peer, attempt.prepared)
-
-    # --- a lost journal --------------------------------------------------------------------------
-    def _try_to_remember(self) -> None:
-        """Ends the silence of a node that lost its journal.
-
-        It may have voted in any round up to the furthest one that had a quorum at work. Every
-        such quorum shares an honest member with any ``n - q + 1 + f`` of the other voters, so once
-        that many say how far they are, the round after the furthest of them is a fresh one.
-        """
-        if not self.journal.amnesia:
-            return
-        voters = set(self.facts.voters)
-        heads = [head for peer, head in self._heads.items() if peer in voters - {self.me}]
-        enough = len(voters) - self.quorum + 1 + self.facts.liars
-        asked = len(heads) >= enough or voters == {self.me}
-        if self._silent_through is None and asked and self.round >= max(heads, default=0):
-            self._silent_through = self.round
-        if voters == {self.me} or (self._silent_through or self.round) < self.round:
-            self._persist(Remembered(self.round))

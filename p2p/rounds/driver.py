@@ -40,6 +40,7 @@ from p2p.operations import Operation
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
+    Accused,
     Broadcast,
     Combine,
     CommitRound,
@@ -52,6 +53,7 @@ from p2p.rounds.effects import (
     Part,
     Persist,
     Precompute,
+    Record,
     Rejected,
     RoundOpened,
     Send,
@@ -282,8 +284,7 @@ class RoundDriver:
             match effect:
                 case Persist():
                     await asyncio.to_thread(self._ledger.write, effect.record)
-                    if isinstance(effect.record, Contributed):
-                        self._on_contributed(effect.record)
+                    self._on_persisted(effect.record)
                 case Send():
                     self._send(effect.to, effect.message)
                 case Broadcast():
@@ -318,6 +319,15 @@ class RoundDriver:
                 case Rejected():
                     self.progress.note = effect.reason
                     self._emit("message.refused", peer=effect.peer, reason=effect.reason)
+
+    def _on_persisted(self, record: Record) -> None:
+        match record:
+            case Contributed():
+                self._on_contributed(record)
+            case Accused(round=number, evidence=found):
+                self._emit(
+                    "evidence.found", round=number, peer=found.accused, offence=found.offence
+                )
 
     def _on_contributed(self, record: Contributed) -> None:
         contribution = parse(record.envelope.type, record.envelope.payload)

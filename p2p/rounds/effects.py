@@ -79,10 +79,17 @@ class Committed:
 
 @dataclass(frozen=True)
 class Accused:
-    """Proof of an offence, kept for people; it changes nothing in the protocol."""
+    """Proof of an offence, kept for people for ever; it changes nothing in the protocol."""
 
     round: int
     evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Forgot:
+    """The journal turned out to lack something this node has said."""
+
+    round: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class OperationsSettled:
 
 
 Record = (
-    Remembered | AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
+    Forgot | Remembered | AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
     | OperationHeard | OperationsSettled
 )  # fmt: skip
 
@@ -129,6 +136,7 @@ class Journal:
     proposals: dict[int, Envelope] = field(default_factory=dict)
     contribution: Envelope | None = None
     operations: dict[str, Operation] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
     amnesia: bool = False
 
     @property
@@ -157,6 +165,8 @@ class Journal:
                 self.attempt, self.lock, self.contribution = 0, None, None
                 self.votes.clear()
                 self.proposals.clear()
+            case Forgot():
+                self.amnesia = True
             case Remembered():
                 self.amnesia = False
             case OperationHeard():
@@ -165,7 +175,7 @@ class Journal:
                 for id_ in record.ids:
                     self.operations.pop(id_, None)
             case Accused():
-                pass
+                self.evidence.append(record.evidence)
 
 
 # --- effects -------------------------------------------------------------------------------------

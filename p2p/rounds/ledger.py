@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Final, cast
 from p2p.envelope import Envelope, open_envelope
 from p2p.errors import ProtocolError, StorageError
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES
-from p2p.messages import Commit, Phase, Prepared, chain_hash, parse, value_of
+from p2p.messages import Commit, Evidence, Phase, Prepared, chain_hash, parse, value_of
 from p2p.operations import Operation, read_payload
 from p2p.rounds.effects import (
     Accused,
     AttemptMoved,
     Committed,
     Contributed,
+    Forgot,
     Journal,
     Lock,
     OperationHeard,
@@ -39,6 +41,9 @@ _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "ledger.sqlite"
 _ENTRIES_PER_READ: Final = 64
+_INTEGER: Final = (1 << 63) - 1
+MAX_INCARNATION: Final = 1 << 32
+"""Above it a number of refutations would no longer fit into a message."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commits (
     round INTEGER PRIMARY KEY, value TEXT NOT NULL, commit_hash TEXT NOT NULL,
@@ -83,6 +88,7 @@ class Ledger:
                 _log.error("the ledger was damaged (%s); kept as %s", error, self.quarantined)
                 self._database = open_database(self._path, _SCHEMA)
                 self._set("amnesia", 1)
+            self._notice_a_copy()
             self._reader = sqlite3.connect(self._path, check_same_thread=False)
 
     def close(self) -> None:
@@ -117,6 +123,8 @@ class Ledger:
                 journal.contribution = self._envelope(data)
             for (data,) in query("SELECT prepared FROM locks WHERE round=?", here):
                 journal.lock = _read_lock(data)
+            for (data,) in query("SELECT payload FROM evidence ORDER BY round, rowid"):
+                journal.evidence.append(read_payload(Evidence, data))
             for id_, data in query("SELECT id, payload FROM operations ORDER BY rowid"):
                 journal.operations[id_] = read_payload(Operation, data)
         return journal
@@ -155,11 +163,24 @@ class Ledger:
             self._set("applied", round_number)
 
     def next_incarnation(self) -> int:
-        """A number greater than at any earlier start."""
+        """A number greater than at any earlier start, also those that a damaged or restored file
+        does not know of, while the machine's clock is roughly right."""
         with self._access():
-            incarnation = self._get("incarnation") + 1
+            clock = min(int(time.time()), MAX_INCARNATION)
+            incarnation = max(self._get("incarnation") + 1, clock)
             self._set("incarnation", incarnation)
         return incarnation
+
+    def _notice_a_copy(self) -> None:
+        """A file that is not the one we wrote came from a backup or from another machine: it may
+        be older than the last vote. (A whole machine that is set back looks the same as ever; its
+        own signatures give it away, see :mod:`p2p.rounds.remembering`.)"""
+        written, found = self._get("inode"), self._path.stat().st_ino & _INTEGER
+        if written and found and written != found:
+            _log.warning("%s was copied here: this node votes again when it is sure", self._path)
+            self._set("amnesia", 1)
+        if found != written:
+            self._set("inode", found)
 
     # --- inside ----------------------------------------------------------------------------------
     @contextmanager
@@ -194,6 +215,8 @@ class Ledger:
                 evidence = record.evidence
                 who = (record.round, evidence.offence, evidence.accused, evidence.to_bytes())
                 run("INSERT OR IGNORE INTO evidence VALUES (?,?,?,?)", who)
+            case Forgot():
+                self._set("amnesia", 1)
             case Remembered():
                 self._set("amnesia", 0)
             case OperationHeard():

@@ -244,6 +244,7 @@ class Voting(Leading):
             raise ProtocolError("a certificate is for another result")
         self._check_qc(qc, "prepare")
         self._check_body(parse_result(prepared.body))
+        self._recognise_certificate(qc)
         lock = Lock(prepared.body, qc)
         proof = self._round.proof
         if proof is None or proof.attempt < qc.attempt:

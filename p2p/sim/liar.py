@@ -45,6 +45,9 @@ class Liar(RoundCore):
         left = Broadcast(self._signer.seal(Leave(round=self.round)))
         return [left, *(effect for effect in effects if not isinstance(effect, Broadcast))]
 
+    def _forget(self) -> None:
+        """It signs what it never wrote down, and does not care."""
+
     def _open_round(self) -> None:
         self._twins, self._boxes = (), defaultdict(dict)
         super()._open_round()

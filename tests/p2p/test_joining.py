@@ -70,7 +70,7 @@ async def test_a_founder_alone_waits_and_a_room_grows_until_any_of_two_may_fail(
         await until(lambda: founder.peer.contributed(1))
         await asyncio.sleep(1.5)
         alone = founder.peer.snapshot()
-        assert (alone.phase, alone.note) == ("WAITING", "waiting for 2 more participants")
+        assert (alone.phase, alone.note) == ("WAITING", "2 more participants needed")
         assert not alone.commits
         for index in range(1, 5):
             await room.admit(index, founder)

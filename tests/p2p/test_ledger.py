@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -110,12 +111,42 @@ def test_a_second_vote_of_one_phase_cannot_even_be_written(tmp_path: Path) -> No
 
 
 def test_incarnations_grow_with_every_start(tmp_path: Path) -> None:
-    seen = []
+    seen = [0]
     for _ in range(3):
         ledger = Ledger(tmp_path, ROOM)
         seen.append(ledger.next_incarnation())
         ledger.close()
-    assert seen == [1, 2, 3]
+    assert seen == sorted(set(seen))
+
+
+def test_a_lost_ledger_does_not_take_incarnations_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    before = ledger.next_incarnation()
+    ledger.close()
+    (tmp_path / FILE_NAME).unlink()
+    ledger = Ledger(tmp_path, ROOM)
+    assert ledger.next_incarnation() >= before
+    ledger.close()
+
+
+def test_a_ledger_from_a_backup_is_known_for_one(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    ledger.write(committed(None))
+    ledger.close()
+    path = tmp_path / FILE_NAME
+    backup = tmp_path / "backup"
+    shutil.copyfile(path, backup)
+    ledger = Ledger(tmp_path, ROOM)
+    assert not ledger.journal().amnesia
+    ledger.close()
+    backup.replace(path)
+    ledger = Ledger(tmp_path, ROOM)
+    assert ledger.journal().amnesia
+    assert ledger.journal().round == 2
+    ledger.close()
+    ledger = Ledger(tmp_path, ROOM)
+    assert ledger.journal().amnesia
+    ledger.close()
 
 
 @pytest.mark.parametrize("damage", ["garbage", "chain", "payload"])

@@ -1,0 +1,79 @@
+"""A node whose disk forgot what it had said: noticing it, and keeping silent until it is safe.
+
+A ledger that was damaged or brought back from a backup lacks votes that others may hold. Whoever
+votes again without knowing them can help two results into the world. So such a node votes for
+nothing until a round has begun in which it cannot have voted yet.
+"""
+
+from __future__ import annotations
+
+from p2p.envelope import Envelope
+from p2p.messages import (
+    QC,
+    AnyMessage,
+    Contribution,
+    NewAttempt,
+    Operations,
+    Proposal,
+    Vote,
+)
+from p2p.rounds.effects import Forgot, Rejected, Remembered
+from p2p.rounds.voting import Voting
+
+FORGOTTEN = "this node's disk is older than its word: it does not vote until it has caught up"
+
+
+class Remembering(Voting):
+    """Compares what comes back with this node's signature to what its journal holds."""
+
+    def _recognise(self, envelope: Envelope, message: AnyMessage) -> None:
+        """A message of this node's own came back: its journal must know it."""
+        if isinstance(message, Operations) or message.round < self.round or self.done:
+            return
+        journal = self.journal
+        match message:
+            case _ if message.round > self.round:
+                known = False
+            case Vote():
+                known = journal.votes.get((message.attempt, message.phase)) == message.value
+            case Proposal():
+                known = message.attempt in journal.proposals
+            case NewAttempt():
+                known = message.attempt <= journal.attempt
+            case Contribution():
+                known = journal.contribution == envelope
+            case _:
+                known = True
+        if not known:
+            self._forget()
+
+    def _recognise_certificate(self, qc: QC) -> None:
+        """A certificate may hold a vote of this node's own."""
+        has_signed = any(entry.peer == self.me for entry in qc.signatures)
+        if has_signed and self.journal.votes.get((qc.attempt, qc.phase)) != qc.value:
+            self._forget()
+
+    def _forget(self) -> None:
+        if not self.journal.amnesia:
+            self._silent_through = None
+            self._persist(Forgot(self.round))
+            self._out.append(Rejected(self.me, FORGOTTEN))
+
+    def _try_to_remember(self) -> None:
+        """Ends the silence.
+
+        This node may have voted in any round up to the furthest one that had a quorum at work.
+        Every such quorum shares an honest member with any ``n - q + 1 + f`` of the other voters,
+        so once that many say how far they are, the round after the furthest of them is a fresh
+        one.
+        """
+        if not self.journal.amnesia:
+            return
+        voters = set(self.facts.voters)
+        heads = [head for peer, head in self._heads.items() if peer in voters - {self.me}]
+        enough = len(voters) - self.quorum + 1 + self.facts.liars
+        asked = len(heads) >= enough or voters == {self.me}
+        if self._silent_through is None and asked and self.round >= max(heads, default=0):
+            self._silent_through = self.round
+        if voters == {self.me} or (self._silent_through or self.round) < self.round:
+            self._persist(Remembered(self.round))
