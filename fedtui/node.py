@@ -380,6 +380,7 @@ class Node:
             previews=self._learner.previews,
             commits=tuple(map(viewing.commit_view, snapshot.commits[-VIEW_COMMITS:])),
             events=tuple(view_of(event, self._name_of) for event in shown[-VIEW_EVENTS:]),
+            requests=self._reception.pending(),
             notice=learner.blocked,
         )
 

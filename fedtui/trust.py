@@ -58,7 +58,8 @@ class TrustBook:
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(line)
+                # A crash may have left half a line: it must not take this one with it.
+                file.write(line if self._ends_whole() else "\n" + line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -92,6 +93,12 @@ class TrustBook:
             e.peer == peer and e.name == name and e.event in {"admitted", "added", "created"}
             for e in self._events
         )
+
+    def _ends_whole(self) -> bool:
+        with self._path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            return file.read(1) in (b"\n", b"")
 
 
 def _folded(name: str) -> str:

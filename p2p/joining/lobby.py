@@ -261,12 +261,11 @@ class Lobby:
         standing = self._doorkeeper.standing(member.peer_id)
         if standing == "removed":
             raise _Refuse("removed")
+        # A member has a right to what it may have missed, and is asked about no second time.
         if standing == "stranger":
             await self._admit(
                 visitor, Applicant(visitor.id, member, invite, proofs.words, visitor.host)
             )
-        elif not any(guest.peer == member.peer_id for guest in invite.guests):
-            raise _Refuse("already_member")
         await visitor.say(self._doorkeeper.admission())
 
     async def _prove(self, visitor: _Visitor) -> tuple[Invite, Proofs, bytes]:

@@ -8,7 +8,7 @@ from p2p.errors import NetworkError, TrustError
 
 Refusal = Literal[
     "malformed", "version", "busy", "unknown", "other_room", "expired", "used_up", "revoked",
-    "burnt", "wrong_code", "declined", "unanswered", "already_member", "removed", "room_full",
+    "burnt", "wrong_code", "declined", "unanswered", "removed", "room_full",
     "closing", "failed",
 ]  # fmt: skip
 """What a lobby answers when it does not let somebody in."""
@@ -61,10 +61,6 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "unanswered": (
         "nobody answered the question whether to let this machine in",
         "Ask the admin to look at their screen (or `fedtui room requests`), then try again.",
-    ),
-    "already_member": (
-        "this machine is a member of the room already",
-        "Nothing to do: start it with `fedtui`.",
     ),
     "removed": (
         "this machine was removed from the room, and a removed key never comes back",

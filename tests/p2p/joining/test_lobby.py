@@ -227,9 +227,12 @@ async def test_a_removed_key_never_comes_back(open_: Open) -> None:
     assert await refusal(joiner(2).by_link(await open_.link())) == "removed"
 
 
-async def test_a_member_need_not_join_again(open_: Open) -> None:
+async def test_a_member_is_told_again_what_it_needs_and_costs_nothing(open_: Open) -> None:
     await joiner(2).by_link(await open_.link(auto_approve=True))
-    assert await refusal(joiner(2).by_link(await open_.link())) == "already_member"
+    again = await joiner(2).by_link(await open_.link())
+    assert again.room == open_.room.genesis.id
+    assert open_.book.invites()[1].used == 0
+    assert open_.room.asked == []
 
 
 async def test_a_version_too_old(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:

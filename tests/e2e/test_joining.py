@@ -1,0 +1,99 @@
+"""Three people who have never met make a room, join it by link and by code, and train a round."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo_rig import PATIENCE
+from joining_rig import Home
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> Iterator[list[Home]]:
+    homes = [Home(tmp_path / name) for name in ("ada", "grace", "alan")]
+    yield homes
+    for home in homes:
+        home.stop()
+
+
+@pytest.mark.slow
+def test_a_room_from_nothing_to_a_common_adapter(homes: list[Home], tmp_path: Path) -> None:
+    ada, grace, alan = homes
+    for number, folder in enumerate(("ada-pictures", "grace-pictures")):
+        ada.run("data", "sample", str(tmp_path / folder), "--count", "6", "--seed", str(number))
+
+    made = ada.json(
+        "room", "create", "Attic", "--as", "Ada", "--rounds", "1", "--steps", "2", "--auto-approve"
+    )
+    ada.serve("--data", str(tmp_path / "ada-pictures"))
+
+    joined = grace.json("room", "join", made["invite"]["text"], "--as", "Grace")
+    assert joined["room"] == made["room"]
+    grace.serve("--data", str(tmp_path / "grace-pictures"))
+
+    code = ada.json("room", "invite", "--code")["text"]
+    asking = alan.start("room", "join", code, "--as", "Alan", "--observe", "--json")
+    ada.eventually(lambda: bool(ada.json("room", "requests")))
+    (request,) = ada.json("room", "requests")
+    assert request["name"] == "Alan"
+    assert ada.view()["requests"][0]["request"] == request["request"]
+    ada.run("room", "approve", request["request"])
+    told, _ = asking.communicate(timeout=PATIENCE)
+    assert json.loads(told)["words"] == request["words"]
+    alan.serve()
+
+    for home in homes:
+        home.eventually(lambda home=home: home.view()["round"]["phase"] == "DONE")
+    heads = {home.view()["head"] for home in homes}
+    assert len(heads) == 1
+    (commit,) = ada.json("rounds")
+    assert {one["peer"] for one in commit["inputs"]} == {ada.view()["id"], grace.view()["id"]}
+    adapters = {home.view()["adapter"] for home in homes}
+    assert len({Path(path).read_bytes() for path in adapters}) == 1
+    members = {m["name"]: m for m in ada.json("room", "members")}
+    assert {name: m["role"] for name, m in members.items()} == {
+        "Ada": "admin", "Grace": "participant", "Alan": "observer",
+    }  # fmt: skip
+    same = {m["name"]: m["words"] for m in alan.json("room", "members")}
+    assert same == {name: m["words"] for name, m in members.items()}
+
+
+@pytest.mark.slow
+def test_who_is_removed_is_out_and_does_not_come_back(homes: list[Home]) -> None:
+    ada, grace, _ = homes
+    invite = ada.json("room", "create", "Attic", "--as", "Ada", "--uses", "2", "--auto-approve")
+    ada.serve()
+    grace.json("room", "join", invite["invite"]["text"], "--as", "Grace")
+    grace.serve()
+    ada.eventually(lambda: {p["state"] for p in ada.view()["peers"]} == {"WATCH"})
+    ada.run("room", "remove", "Grace", "--reason", "test")
+    grace.stop()
+    (grace.root / "state.json").unlink()
+    for folder in (grace.root / "rooms").iterdir():
+        (folder / "genesis.json").unlink()
+    refused = grace.run("room", "join", invite["invite"]["text"], code=4)
+    assert "removed" in refused.stderr
+    assert [m["name"] for m in ada.json("room", "members")] == ["Ada"]
+
+
+@pytest.mark.slow
+def test_a_running_node_moves_to_the_room_that_is_joined_or_chosen(homes: list[Home]) -> None:
+    ada, grace, _ = homes
+    first = ada.json("room", "create", "Attic", "--as", "Ada", "--auto-approve")
+    ada.serve()
+    grace.json("room", "create", "Cellar", "--as", "Grace")
+    grace.serve()
+    assert grace.view()["room_name"] == "Cellar"
+    assert grace.json("room", "join", first["invite"]["text"], "--as", "Grace")["node"]
+    assert grace.view()["room_name"] == "Attic"
+    grace.run("room", "use", "cellar")
+    assert grace.view()["room_name"] == "Cellar"
+    rooms = {room["name"]: room["active"] for room in grace.json("room", "list")}
+    assert rooms == {"Attic": False, "Cellar": True}
+    grace.run("room", "use", "attic")
+    grace.run("room", "leave")
+    ada.eventually(lambda: [m["name"] for m in ada.json("room", "members")] == ["Ada"])
+    grace.run("status", code=3)
