@@ -66,7 +66,7 @@ class AddressBook:
 
     def __init__(self) -> None:
         self._peers: OrderedDict[str, list[Address]] = OrderedDict()
-        self._reached: set[str] = set()
+        self._worked: dict[str, set[Address]] = {}
 
     def hint(self, peer_id: str, addresses: Iterable[Address]) -> None:
         """Adds addresses that might work, behind those that did."""
@@ -81,16 +81,24 @@ class AddressBook:
 
     def worked(self, peer_id: str, address: Address) -> None:
         """Remembers that the peer itself (checked by TLS) answered at ``address``."""
-        self._reached.add(peer_id)
+        self._worked.setdefault(peer_id, set()).add(address)
         known = self._touch(peer_id)
         if address in known:
             known.remove(address)
         known.insert(0, address)
         del known[MAX_ADDRESSES_PER_PEER:]
+        self._worked[peer_id] &= set(known)
+
+    def remembered(self) -> dict[str, tuple[Address, ...]]:
+        """Per peer the addresses at which it answered, the latest first."""
+        return {
+            peer: tuple(address for address in self._peers[peer] if address in worked)
+            for peer, worked in self._worked.items()
+        }
 
     def forget(self, peer_id: str) -> None:
         self._peers.pop(peer_id, None)
-        self._reached.discard(peer_id)
+        self._worked.pop(peer_id, None)
 
     def of(self, peer_id: str) -> tuple[Address, ...]:
         """Addresses in the order in which to try them."""
@@ -101,6 +109,6 @@ class AddressBook:
         self._peers.move_to_end(peer_id)
         if len(self._peers) > MAX_HINTED_PEERS:
             others = [peer for peer in self._peers if peer != peer_id]
-            invented = (peer for peer in others if peer not in self._reached)
+            invented = (peer for peer in others if peer not in self._worked)
             self.forget(next(invented, others[0]))
         return known

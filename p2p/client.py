@@ -1,8 +1,7 @@
 """Requests to other members: bounded in size, time and number, and never fatal.
 
-aiohttp dials: a resolver of ours hands it every known address of a peer with its port, and its
-happy-eyeballs logic (RFC 8305) tries them 250 ms apart. The address that answered with the right
-certificate is remembered.
+Members that do not answer at any of their addresses are reached through a relay, once somebody
+showed that it reaches them; see :mod:`p2p.relay`.
 """
 
 from __future__ import annotations
@@ -10,26 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import Connection
 
 from p2p.addresses import Address, AddressBook
 from p2p.blobs.chunks import DIGEST_BYTES, BlobRef
 from p2p.blobs.swarm import from_mask, to_mask
 from p2p.blobs.transfer import Holdings, Received
+from p2p.dialing import DIRECT, RELAYED, SERVER_NAME, MemberConnector
 from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, TrustError
 from p2p.limits import (
     CLIENT_KEEPALIVE,
     CONNECT_TIMEOUT,
-    DIAL_STAGGER,
     MAX_CLIENT_CONNECTIONS,
     MAX_CLIENT_CONNECTIONS_PER_PEER,
     MAX_HEADER_BYTES,
@@ -47,15 +45,13 @@ from p2p.limits import (
     SEND_BACKOFF_MIN,
 )
 from p2p.pacing import TransferPace
+from p2p.relay import Pipes
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
 
 _log = logging.getLogger(__name__)
 
 _LENGTH: Final = struct.Struct(">I")
-_HOST_SUFFIX: Final = ".member"
-_SERVER_NAME: Final = "fedtui"
-"""Sent in the clear by TLS, so it must not name the peer."""
 HOLDINGS_HEADER: Final = "Holdings"
 """Which chunks of a blob the sender of one has, a mask in hex."""
 Sink = Callable[[bytes], Awaitable[None]]
@@ -102,6 +98,8 @@ class PeerClient:
         self._session: aiohttp.ClientSession | None = None
         self._outboxes: dict[str, _Outbox] = {}
         self._transfers: dict[str, asyncio.Semaphore] = {}
+        self._relays: dict[str, str] = {}
+        self._pipes = Pipes()
         self._tasks = TaskOwner("peer client")
 
     async def start(self) -> None:
@@ -114,11 +112,9 @@ class PeerClient:
             await before.close()
 
     def _new_session(self) -> aiohttp.ClientSession:
-        connector = _MemberConnector(
+        connector = MemberConnector(
             self._addresses,
-            resolver=_BookResolver(self._addresses),
-            use_dns_cache=False,
-            happy_eyeballs_delay=DIAL_STAGGER,
+            self._open_pipe,
             limit=MAX_CLIENT_CONNECTIONS,
             limit_per_host=MAX_CLIENT_CONNECTIONS_PER_PEER,
             keepalive_timeout=CLIENT_KEEPALIVE,
@@ -137,6 +133,7 @@ class PeerClient:
         """Drops what is queued and closes every connection."""
         await self._tasks.cancel()
         self._outboxes.clear()
+        await self._pipes.stop()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -165,6 +162,7 @@ class PeerClient:
     def forget(self, peer_id: str) -> None:
         """Drops everything queued for a peer, for example a removed member."""
         self._transfers.pop(peer_id, None)
+        self._relays.pop(peer_id, None)
         if (outbox := self._outboxes.pop(peer_id, None)) and outbox.task:
             outbox.task.cancel()
 
@@ -195,8 +193,15 @@ class PeerClient:
             backoff = min(backoff * 2, self._limits.backoff_max)
 
     # --- requests ---------------------------------------------------------------------------
-    async def hello(self, peer_id: str, data: bytes, timeout: float | None = None) -> bytes:
-        """Sends a gossip packet and returns the peer's.
+    async def hello(
+        self,
+        peer_id: str,
+        data: bytes,
+        timeout: float | None = None,
+        *,
+        directly: bool = False,
+    ) -> bytes:
+        """Sends a gossip packet and returns the peer's; ``directly``: never through a relay.
 
         Raises:
             NetworkError: no answer within ``timeout`` seconds (those of the limits), or a useless
@@ -204,7 +209,8 @@ class PeerClient:
             TrustError: not a member.
         """
         patience = self._limits.hello if timeout is None else timeout
-        return await self._post(peer_id, "/v1/hello", data, MAX_MESSAGE_BYTES, patience)
+        path = "/v1/hello"
+        return await self._post(peer_id, path, data, MAX_MESSAGE_BYTES, patience, directly=directly)
 
     async def probe_through(self, helper: str, peer_id: str, timeout: float) -> bytes:
         """Asks ``helper`` to probe a member; returns the Hello it got, as the member signed it.
@@ -215,6 +221,70 @@ class PeerClient:
         """
         path = f"/v1/probe/{peer_id}"
         return await self._post(helper, path, b"", MAX_MESSAGE_BYTES, timeout)
+
+    async def identify(self, host: str, port: int) -> tuple[str, Address]:
+        """Which member answers at a host name or address, by its certificate, and where.
+
+        Raises:
+            NetworkError: nobody answers there, or no member of this room.
+        """
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                _, writer = await asyncio.open_connection(
+                    host,
+                    port,
+                    ssl=self._tls.any_member_context(),
+                    server_hostname=SERVER_NAME,
+                )
+        except ssl.SSLError as error:
+            raise NetworkError(
+                f"who answers at {host} port {port} is no member of this room",
+                remedy="Check the address, and whether that node has joined the room.",
+            ) from error
+        except OSError as error:
+            raise NetworkError(
+                f"nobody answers at {host} port {port} ({error or type(error).__name__})",
+                remedy="Check the address, that fedtui runs there, and its firewall.",
+            ) from error
+        peer_id = self._tls.peer_of(writer.get_extra_info("ssl_object"))
+        remote = writer.get_extra_info("peername")
+        writer.transport.abort()
+        if peer_id is None:
+            raise NetworkError(f"who answers at {host} port {port} is no member any more")
+        address = Address(remote[0], remote[1])
+        self._addresses.worked(peer_id, address)
+        return peer_id, address
+
+    # --- relays -----------------------------------------------------------------------------
+    def relay_through(self, peer_id: str, helper: str) -> None:
+        """From now on a member that we cannot reach is reached through ``helper``."""
+        if peer_id != helper and helper not in self._relays:
+            self._relays[peer_id] = helper
+            self.wake(peer_id)
+
+    def relay_of(self, peer_id: str) -> str | None:
+        """Through whom a member is reached; None: directly, or not at all."""
+        return self._relays.get(peer_id)
+
+    async def try_directly(self, peer_id: str) -> None:
+        """Gives a relayed member up to its own address again if it can be reached there."""
+        for address in self._addresses.of(peer_id):
+            with suppress(NetworkError):
+                found, _ = await self.identify(address.host, address.port)
+                if found == peer_id:
+                    self._relays.pop(peer_id, None)
+                    return
+
+    async def _open_pipe(self, peer_id: str) -> socket.socket:
+        helper = self._relays.get(peer_id)
+        if helper is None:
+            raise OSError(None, "the relay is gone")
+        path = f"/v1/via/{peer_id}"
+        return self._pipes.open(
+            lambda body: self._request(
+                "POST", helper, path, data=body, timeout=None, directly=True, is_pipe=True
+            )
+        )
 
     async def fetch_ledger(self, peer_id: str, from_round: int) -> list[bytes]:
         """Ledger entries from a round on, as many as the peer puts into one answer.
@@ -275,9 +345,18 @@ class PeerClient:
         return Received(data, _holdings_header(response))
 
     async def _post(
-        self, peer_id: str, path: str, data: bytes, max_reply: int, timeout: float
+        self,
+        peer_id: str,
+        path: str,
+        data: bytes,
+        max_reply: int,
+        timeout: float,
+        *,
+        directly: bool = False,
     ) -> bytes:
-        async with self._request("POST", peer_id, path, data=data, timeout=timeout) as response:
+        async with self._request(
+            "POST", peer_id, path, data=data, timeout=timeout, directly=directly
+        ) as response:
             reply = bytearray()
             await _receive(response, _into(reply), max_reply)
         return bytes(reply)
@@ -290,24 +369,32 @@ class PeerClient:
         path: str,
         *,
         timeout: float | None,
-        data: bytes | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
+        directly: bool = False,
+        is_pipe: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request; whatever goes wrong in it or in its body becomes a NetworkError."""
+        """One request; whatever goes wrong in it or in its body becomes a NetworkError.
+
+        In a pipe the peer may be silent for as long as it likes.
+        """
+        relayed = peer_id in self._relays and not directly
         if self._session is None:
             raise NetworkError("the node is stopping")
         context = self._tls.client_context(peer_id)
         limits = aiohttp.ClientTimeout(
-            total=timeout, connect=self._limits.connect, sock_read=self._limits.request
+            total=timeout,
+            connect=self._limits.connect,
+            sock_read=None if is_pipe else self._limits.request,
         )
         try:
             async with self._session.request(
                 method,
-                f"https://{peer_id}{_HOST_SUFFIX}{path}",
+                f"https://{peer_id}{RELAYED if relayed else DIRECT}{path}",
                 data=data,
                 headers=headers,
                 ssl=context,
-                server_hostname=_SERVER_NAME,
+                server_hostname=SERVER_NAME,
                 allow_redirects=False,
                 timeout=limits,
             ) as response:
@@ -317,6 +404,8 @@ class PeerClient:
                     raise NetworkError(f"{peer_id} compressed its answer")
                 yield response
         except (aiohttp.ClientError, OSError) as error:
+            if relayed:
+                self._relays.pop(peer_id, None)
             # A removed member sees the refusal only now: with TLS 1.3 its handshake "succeeds".
             raise NetworkError(
                 f"{peer_id} refuses us or cannot be reached ({type(error).__name__})"
@@ -385,52 +474,6 @@ def _split_entries(data: bytes) -> list[bytes]:
         entries.append(data[at : at + size])
         at += size
     return entries
-
-
-class _BookResolver(AbstractResolver):
-    """Answers aiohttp's question for ``<peer id>.member`` from the address book."""
-
-    def __init__(self, addresses: AddressBook) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        known = self._addresses.of(host.removesuffix(_HOST_SUFFIX))
-        if not known:
-            raise OSError(None, "no address of this peer is known")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address.host,
-                port=address.port,
-                family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=0,
-            )
-            for address in known
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
-class _MemberConnector(aiohttp.TCPConnector):
-    """Notes which address of a peer led to a connection whose certificate was the right one."""
-
-    def __init__(self, addresses: AddressBook, **options: Any) -> None:
-        super().__init__(**options)
-        self._addresses = addresses
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        remote = connection.transport and connection.transport.get_extra_info("peername")
-        if remote and req.url.host:
-            peer_id = req.url.host.removesuffix(_HOST_SUFFIX)
-            self._addresses.worked(peer_id, Address(remote[0], remote[1]))
-        return connection
 
 
 @dataclass(frozen=True)

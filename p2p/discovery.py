@@ -12,14 +12,13 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psutil
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from zeroconf import (
@@ -35,6 +34,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from p2p.addresses import Address
 from p2p.errors import ProtocolError
 from p2p.identity import public_key_of
+from p2p.interfaces import is_loopback, own_hosts
 from p2p.limits import (
     DISCOVERY_CLOSE_TIMEOUT,
     DISCOVERY_RETRY_MAX,
@@ -53,8 +53,6 @@ _log = logging.getLogger(__name__)
 SERVICE_TYPE: Final = "_fedtui._tcp.local."
 _VERSION: Final = "1"
 _DAY_SECONDS: Final = 86_400
-_VIRTUAL_ADAPTERS: Final = ("docker", "virbr", "br-", "veth", "vboxnet", "vmnet")
-"""Prefixes of adapters whose addresses no other machine can reach."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +115,7 @@ class Discovery:
         self._names: OrderedDict[str, str] = OrderedDict()
         self._pending: set[str] = set()
         self._resolving = asyncio.Semaphore(MAX_PARALLEL_RESOLVES)
+        self._rescan = asyncio.Event()
         self._supervisor = TaskOwner("discovery")
         self._resolvers = TaskOwner("discovery")
 
@@ -127,6 +126,10 @@ class Discovery:
     async def start(self) -> None:
         """Begins in the background; trouble shows in :attr:`state` and is retried."""
         self._supervisor.spawn(self._supervise(), "supervisor")
+
+    def rescan(self) -> None:
+        """Looks at the interfaces now: this machine woke up, or moved."""
+        self._rescan.set()
 
     async def stop(self) -> None:
         """Withdraws the announcement and closes the sockets."""
@@ -146,8 +149,21 @@ class Discovery:
                     delay = DISCOVERY_RETRY_MIN
                 self._state = DiscoveryState(False, str(error) or type(error).__name__)
                 _log.info("discovery: %s", self._state)
-            await asyncio.sleep(delay)
+            await self._pause(delay)
             delay = min(delay * 2, DISCOVERY_RETRY_MAX)
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits before the next try, but not longer than until there is another network."""
+        known, clock = self._snapshot(), asyncio.get_running_loop().time
+        end = clock() + seconds
+        while clock() < end and self._snapshot() == known:
+            await self._next_look(min(INTERFACE_POLL_INTERVAL, seconds))
+
+    async def _next_look(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rescan.wait()
+        self._rescan.clear()
 
     async def _run(self) -> None:
         """One life of the mDNS sockets; ends with an exception."""
@@ -164,7 +180,7 @@ class Discovery:
                     await (await zeroconf.async_register_service(self._record(instance)))
                 self._state = DiscoveryState(True)
                 while True:
-                    await asyncio.sleep(INTERFACE_POLL_INTERVAL)
+                    await self._next_look(INTERFACE_POLL_INTERVAL)
                     if (current := self._snapshot()) != known:
                         known = current
                         await self._follow(zeroconf, instance)
@@ -258,18 +274,8 @@ def open_mdns(interfaces: Sequence[str] | None) -> AsyncZeroconf:
 
 
 def own_addresses(interfaces: Sequence[str] | None) -> list[str]:
-    """Addresses at which others may reach this machine, IPv4 first; at most eight."""
-    if interfaces is not None:
-        return list(interfaces)
-    reachable = [
-        entry.address.partition("%")[0]
-        for name, entries in psutil.net_if_addrs().items()
-        for entry in entries
-        if entry.family in {socket.AF_INET, socket.AF_INET6}
-        and not name.startswith(_VIRTUAL_ADAPTERS)
-        and not _is_loopback(entry.address)
-    ]
-    return sorted(reachable, key=lambda host: (":" in host, host))[:MAX_ADDRESSES_PER_PEER]
+    """The addresses to announce: the given ones, or whatever this machine has."""
+    return list(own_hosts(link_local=True) if interfaces is None else interfaces)
 
 
 def announced_addresses(info: AsyncServiceInfo, *, on_loopback: bool) -> tuple[Address, ...]:
@@ -287,7 +293,7 @@ def announced_addresses(info: AsyncServiceInfo, *, on_loopback: bool) -> tuple[A
 
 def only_loopback(interfaces: Sequence[str] | None) -> bool:
     """Whether everything happens on this machine."""
-    return interfaces is not None and all(map(_is_loopback, interfaces))
+    return interfaces is not None and all(map(is_loopback, interfaces))
 
 
 def _is_dialable(host: str, on_loopback: bool) -> bool:
@@ -295,7 +301,3 @@ def _is_dialable(host: str, on_loopback: bool) -> bool:
     if ip.is_unspecified or ip.is_multicast or (ip.is_loopback and not on_loopback):
         return False
     return not (ip.version == 6 and ip.is_link_local and ip.scope_id is None)
-
-
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback

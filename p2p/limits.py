@@ -84,6 +84,20 @@ DISCOVERY_RETRY_MIN: Final = 5.0
 DISCOVERY_RETRY_MAX: Final = 60.0
 DISCOVERY_CLOSE_TIMEOUT: Final = 2.0
 
+MAX_SEEDS: Final = 16
+SEED_INTERVAL: Final = 30.0
+PATHS_SAVE_INTERVAL: Final = 5.0
+
+# --- relaying ---------------------------------------------------------------------------------
+MAX_RELAYED: Final = 32
+MAX_RELAYED_PER_PEER: Final = 8
+RELAY_RATE: Final = 8.0 * MIB
+"""Bytes per second of one caller, both directions together."""
+RELAY_IDLE: Final = 90.0
+"""A pipe without a byte for this long ends: longer than the pools keep connections."""
+DIRECT_RETRY_INTERVAL: Final = 30.0
+"""How often a member that we reach through a relay is tried directly."""
+
 # --- blobs ------------------------------------------------------------------------------------
 MAX_BLOB_BYTES: Final = 1 * GIB
 """Upper end of what a room's policy may allow; the default policy is 256 MiB."""

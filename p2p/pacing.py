@@ -28,6 +28,19 @@ class TokenBucket:
         self._tokens = min(self._burst, self._tokens + events)
 
 
+class Throttle:
+    """Slows a stream down to ``rate`` bytes per second; a second's worth may go at once."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._free_at = now - 1.0
+
+    def delay(self, moved: int, now: float) -> float:
+        """Seconds to wait before ``moved`` bytes may go at ``now``."""
+        self._free_at = max(self._free_at, now - 1.0) + moved / self._rate
+        return max(0.0, self._free_at - now)
+
+
 class TransferPace:
     """The moment by which the next bytes of a transfer must have come or gone.
 

@@ -34,6 +34,8 @@ from p2p.operations import (
     MemberRemove,
     Operation,
 )
+from p2p.paths import Paths
+from p2p.relay import Relay
 from p2p.room import Genesis, Member, Plan
 from p2p.rounds.admission import verify_operation
 from p2p.rounds.core import RoundCore
@@ -57,7 +59,8 @@ class Peer:
 
     ``directory`` belongs to this peer in this room. ``host`` and ``port`` are where the member
     port listens (0: any free one), ``interfaces`` the addresses of ours to announce and look on
-    (None: all). ``addresses`` are further hints, by peer id.
+    (None: all). ``addresses`` are further hints, by peer id; ``seeds`` are ``HOST:PORT`` of members
+    that are usually there, for networks without multicast.
 
     A node that has just been admitted also needs ``operations``, what :meth:`operations` of any
     member gives: they are checked against the genesis, kept, and not needed at later starts. The
@@ -76,6 +79,7 @@ class Peer:
         port: int = 0,
         interfaces: Sequence[str] | None = None,
         addresses: Mapping[str, Sequence[Address]] | None = None,
+        seeds: Sequence[str] = (),
         timing: Timing | None = None,
         discovery_grace: float = DISCOVERY_GRACE,
         probe_interval: float = PROBE_INTERVAL,
@@ -95,6 +99,7 @@ class Peer:
         self._grace = discovery_grace
         self._probe_interval = probe_interval
         self._emit = emit
+        self._seeds = seeds
         self._book = AddressBook()
         for peer_id, known in (addresses or {}).items():
             self._book.hint(peer_id, known)
@@ -147,7 +152,7 @@ class Peer:
             moved=self._moved,
             members_changed=self._on_members,
         )
-        self._server = MemberServer(tls, self, self.blobs)
+        self._server = MemberServer(tls, self, self.blobs, relay=Relay(self._book))
         await self._server.start((self._host,), self._port)
         stack.push_async_callback(self._server.stop)
         self._gossip = self._new_gossip(starts)
@@ -158,12 +163,21 @@ class Peer:
             on_hint=self._gossip.on_hint,
             interfaces=self._interfaces,
         )
+        self._paths = Paths(
+            self._directory,
+            self._book,
+            self._client,
+            self._gossip,
+            self._discovery,
+            interfaces=self._interfaces,
+            seeds=self._seeds,
+        )
         self._observer = Observer(
-            self.room_id, self._core, self._driver, self._gossip, self._book, self._discovery
+            self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery
         )
         self._started_at = clock.now()
         self._moved()
-        for part in (self._gossip, self._discovery, self._driver):
+        for part in (self._paths, self._gossip, self._discovery, self._driver):
             await part.start()
             stack.push_async_callback(part.stop)
         self._tasks.spawn(self._tell_who_is_there(), "liveness")
@@ -182,6 +196,8 @@ class Peer:
             listener=GossipListener(
                 peer_head=lambda peer, round_, *_: self._driver.on_peer_head(peer, round_),
                 peer_state=self._on_peer_state,
+                witnessed=lambda peer, helper: self._paths.on_witnessed(peer, helper),
+                woke=self._on_woke,
             ),
         )
 
@@ -395,6 +411,15 @@ class Peer:
         """
         self._gossip.set_status(status)
 
+    async def add_address(self, host: str, port: int) -> str:
+        """Finds out which member answers at a place that somebody named; returns its id. It is
+        dialled there from now on.
+
+        Raises:
+            NetworkError: nobody answers there, or no member.
+        """
+        return await self._paths.add(host, port)
+
     # --- liveness --------------------------------------------------------------------------------
     async def _tell_who_is_there(self) -> None:
         while True:
@@ -413,6 +438,10 @@ class Peer:
             self._emit("peer.found", peer=peer, name=display_name(self.members[peer]))
         self._emit("peer.state", peer=peer, before=before.value, state=after.value)
         self._driver.on_alive(self._present())
+
+    def _on_woke(self, seconds: float) -> None:
+        self._emit("node.woke", seconds=round(seconds, 1))
+        self._paths.on_woke()
 
     def _moved(self) -> None:
         self._gossip.local_head(self._core.round, self._core.head, self._core.attempt)

@@ -5,6 +5,7 @@ Routes:
 - ``POST /v1/messages``: the body is one envelope. 204 when taken, 400 when refused.
 - ``POST /v1/hello``: the body is a gossip packet; answers with ours.
 - ``POST /v1/probe/{peer}``: probes a member for the caller; answers with the Hello it gave, or 504.
+- ``POST /v1/via/{peer}``: the body goes to that member's port, the answer is what it says.
 - ``GET /v1/blobs/{sha256}``: bytes of a blob, with ``Range``. 404 when any of them is not here,
   503 when enough is being sent already. The header ``Holdings`` says which chunks are here.
 - ``GET /v1/blobs/{sha256}/chunks``: a bit mask of the chunks that are here, then the SHA-256 of
@@ -59,6 +60,7 @@ from p2p.limits import (
     WATCHDOG_INTERVAL,
 )
 from p2p.pacing import TokenBucket, TransferPace
+from p2p.relay import Relay
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
 
@@ -138,9 +140,11 @@ class MemberServer:
         handler: RoomHandler,
         blobs: BlobSource,
         *,
+        relay: Relay | None = None,
         limits: ServerLimits | None = None,
     ) -> None:
         _require_safe_parser()
+        self._relay = relay
         self._tls = tls
         self._handler = handler
         self._blobs = blobs
@@ -267,6 +271,7 @@ class MemberServer:
         app.router.add_post("/v1/messages", self._post_message)
         app.router.add_post("/v1/hello", self._post_hello)
         app.router.add_post("/v1/probe/{peer:[a-z2-7]{52}}", self._post_probe)
+        app.router.add_post("/v1/via/{peer:[a-z2-7]{52}}", self._post_via)
         app.router.add_get("/v1/blobs/{sha256:[0-9a-f]{64}}", self._get_blob, allow_head=False)
         app.router.add_get(
             "/v1/blobs/{sha256:[0-9a-f]{64}}/chunks", self._get_chunks, allow_head=False
@@ -315,6 +320,12 @@ class MemberServer:
     async def _post_probe(self, request: web.Request) -> web.StreamResponse:
         reply = await self._handler.on_probe(request[_SENDER], request.match_info["peer"])
         return web.Response(body=reply, content_type=_BYTES)
+
+    async def _post_via(self, request: web.Request) -> web.StreamResponse:
+        sender, peer_id = request[_SENDER], request.match_info["peer"]
+        if self._relay is None or peer_id == sender or peer_id not in self._tls.members:
+            return _refusal(404, "there is no way to that member here")
+        return await self._relay.serve(request, sender, peer_id)
 
     async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
         first = request.query.get("from", "")

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from p2p.addresses import AddressBook
 from p2p.discovery import Discovery
 from p2p.errors import ProtocolError
 from p2p.gossip.driver import Gossip
 from p2p.membership import Membership
 from p2p.messages import Offence
+from p2p.paths import Paths, Reach
 from p2p.room import Member
 from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import RoundDriver, read_commit
@@ -23,7 +23,8 @@ RoundPhase = Literal["TRAIN", "COLLECT", "MERGE", "VERIFY", "WAITING", "PAUSED",
 @dataclass(frozen=True)
 class PeerStatus:
     """A member as seen from here. ``age_s`` is how long ago it was last heard, ``rtt_ms`` the
-    last round trip; ``status`` is what it says of itself, cleaned."""
+    last round trip; ``status`` is what it says of itself, cleaned. ``reach`` says whether we reach
+    one another, ``via`` through which member (see :class:`p2p.paths.Way`)."""
 
     id: str
     name: str
@@ -31,6 +32,8 @@ class PeerStatus:
     me: bool
     state: Literal["alive", "suspect", "unreachable", "left"]
     address: str = ""
+    reach: Reach = ""
+    via: str = ""
     age_s: float | None = None
     rtt_ms: float | None = None
     round: int | None = None
@@ -139,14 +142,14 @@ class Observer:
         core: RoundCore,
         driver: RoundDriver,
         gossip: Gossip,
-        addresses: AddressBook,
+        paths: Paths,
         discovery: Discovery,
     ) -> None:
         self._room_id = room_id
         self._core = core
         self._driver = driver
         self._gossip = gossip
-        self._book = addresses
+        self._paths = paths
         self._discovery = discovery
         self._plan = core.genesis.plan
         self._commits: list[CommitStatus] = []
@@ -245,14 +248,16 @@ class Observer:
         for peer, member in core.members.items():
             seen = health.get(peer)
             hello = seen.hello if seen else None
-            address = next(iter(self._book.of(peer)), None)
+            way = self._paths.of(peer, now)
             yield PeerStatus(
                 id=peer,
                 name=display_name(member),
                 role=member.role,
                 me=peer == core.me,
                 state=seen.state.value if seen else "alive",
-                address=str(address) if address else "",
+                address=str(way.address) if way.address else "",
+                reach=way.reach,
+                via=way.relay,
                 age_s=now - seen.heard if seen and seen.heard is not None else None,
                 rtt_ms=seen.rtt * 1000 if seen and seen.rtt is not None else None,
                 round=hello.round if hello else None,

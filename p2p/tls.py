@@ -107,6 +107,14 @@ class MemberTLS:
             self._clients[peer_id] = context
         return context
 
+    def any_member_context(self) -> ssl.SSLContext:
+        """The context for finding out which member answers somewhere; nobody else passes."""
+        context = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
+        if self._certificates:
+            context.load_verify_locations(cadata=b"".join(self._certificates.values()))
+        context.pin = lambda der: der in self._peer_ids
+        return context
+
     def peer_of(self, tls: object) -> str | None:
         """The member on the other end of a connection, or None when it is not (or no longer) one.
 

@@ -14,6 +14,7 @@ from p2p.blobs.store import BlobStore
 from p2p.client import ClientLimits, PeerClient
 from p2p.errors import LimitError, NetworkError, ProtocolError
 from p2p.identity import Identity
+from p2p.relay import Relay, RelayLimits
 from p2p.server import MemberServer, ServerLimits
 from p2p.tls import MemberTLS
 
@@ -85,7 +86,11 @@ class Room:
         self.members: list[Member] = []
 
     async def add(
-        self, *, server: ServerLimits | None = None, client: ClientLimits | None = None
+        self,
+        *,
+        server: ServerLimits | None = None,
+        client: ClientLimits | None = None,
+        relay: RelayLimits | None = None,
     ) -> Member:
         """Starts one more member and introduces it to all others."""
         number = len(self.members) + 1
@@ -97,7 +102,7 @@ class Room:
             tls,
             handler,
             store,
-            MemberServer(tls, handler, store, limits=server),
+            MemberServer(tls, handler, store, relay=Relay(book, relay), limits=server),
             book,
             PeerClient(tls, book, limits=client),
         )

@@ -63,7 +63,8 @@ class PeerHealth:
 
     ``hello`` is its newest Hello, ``heard`` when anything new from it last arrived, over
     whomever. ``rtt`` is the round-trip time of the last answered probe in seconds, ``failures``
-    how many probes of ours failed since the last answer, ``called`` when it last probed us.
+    how many probes of ours failed since the last answer, ``called`` when it last reached us
+    without a relay.
     """
 
     peer_id: str
@@ -245,10 +246,13 @@ class SwimCore:
         return tuple(packet)
 
     def answer(
-        self, sender: str, packet: Sequence[Statement], now: float
+        self, sender: str, packet: Sequence[Statement], now: float, *, directly: bool = True
     ) -> tuple[list[Effect], tuple[Statement, ...]]:
-        """Takes the probe of ``sender`` and returns the effects and the packet to answer with."""
+        """Takes the probe of ``sender``, which came over a relay or ``directly``; returns the
+        effects and the packet to answer with."""
         effects = self.on_packet(sender, packet, now)
+        if directly and (record := self._records.get(sender)) is not None:
+            record.health = replace(record.health, called=now)
         reply = self.packet(sender, now)
         for statement in packet:
             if isinstance(statement.said, Digest) and statement.signer == sender:
@@ -327,9 +331,7 @@ class SwimCore:
             left = record.health.hello is not None and record.health.hello.leaving
             effects += self._move(record, Liveness.LEFT if left else Liveness.ALIVE, now)
             record.health = replace(record.health, heard=now)
-            if rtt is None:
-                record.health = replace(record.health, called=now)
-            else:
+            if rtt is not None:
                 record.health = replace(record.health, rtt=rtt, failures=0)
         return effects + self.on_rumours(sender, packet[1:], now)
 

@@ -50,7 +50,9 @@ _TICKS_PER_INTERVAL: Final = 4
 class HelloClient(Protocol):
     """What probing needs of :class:`p2p.client.PeerClient`."""
 
-    async def hello(self, peer_id: str, data: bytes, timeout: float) -> bytes:
+    async def hello(
+        self, peer_id: str, data: bytes, timeout: float, *, directly: bool = False
+    ) -> bytes:
         """Sends a gossip packet, returns the answer. Raises NetworkError, TrustError."""
         ...
 
@@ -193,10 +195,13 @@ class Gossip:
         packet = self._codec.open_packet(sender, data, self._core.is_news)
         hello = packet[0].said
         assert isinstance(hello, Hello)
-        with suppress(ProtocolError):  # The remote address may be hidden from us.
-            self._addresses.hint(sender, [Address.checked(host, hello.port)])
+        # A relay calls from its own address, which is none of the sender's.
+        directly = host in hello.hosts or not hello.hosts
+        if directly:
+            with suppress(ProtocolError):  # The remote address may be hidden from us.
+                self._addresses.hint(sender, [Address.checked(host, hello.port)])
         self._client.wake(sender)
-        effects, reply = self._core.answer(sender, packet, self._clock())
+        effects, reply = self._core.answer(sender, packet, self._clock(), directly=directly)
         self._act(effects)
         return to_bytes(reply)
 
@@ -211,7 +216,7 @@ class Gossip:
             raise LimitError("too many indirect probes at once")
         self._probing_for[sender] += 1
         try:
-            return first_part(await self._exchange(peer_id, PROBE_TIMEOUT))
+            return first_part(await self._exchange(peer_id, PROBE_TIMEOUT, directly=True))
         finally:
             self._probing_for[sender] -= 1
             if not self._probing_for[sender]:
@@ -254,12 +259,14 @@ class Gossip:
             if not answered:
                 self._act(self._core.on_failure(probe.peer_id, self._clock()))
 
-    async def _exchange(self, peer_id: str, timeout: float, data: bytes | None = None) -> bytes:
+    async def _exchange(
+        self, peer_id: str, timeout: float, data: bytes | None = None, *, directly: bool = False
+    ) -> bytes:
         """Sends a packet and takes the answer in; returns its bytes."""
         started = self._clock()
         if data is None:
             data = to_bytes(self._core.packet(peer_id, started))
-        answer = await self._client.hello(peer_id, data, timeout)
+        answer = await self._client.hello(peer_id, data, timeout, directly=directly)
         packet = self._codec.open_packet(peer_id, answer, self._core.is_news)
         now = self._clock()
         self._client.wake(peer_id)

@@ -79,7 +79,7 @@ def test_invented_peers_do_not_crowd_out_those_that_were_reached() -> None:
     for number in range(2 * MAX_HINTED_PEERS):
         book.worked(f"member{number}", address(number))
     assert book.of("ada") == (), "the table stays bounded all the same"
-    assert len(book._peers) == len(book._reached) == MAX_HINTED_PEERS
+    assert len(book._peers) == len(book.remembered()) == MAX_HINTED_PEERS
 
 
 # --- handshakes -----------------------------------------------------------------------------

@@ -103,9 +103,8 @@ class ToyNode:
             genesis,
             self.workload,
             host="127.0.0.1",
-            interfaces=["127.0.0.1"],
             emit=self._emit,
-            **{"timing": FAST, **options},
+            **{"timing": FAST, "interfaces": ["127.0.0.1"], **options},
         )
         self._training: asyncio.Task[None] | None = None
 

@@ -1,0 +1,115 @@
+"""Connecting to a member: every address we know of it, until one proves to be it.
+
+Addresses are tried 250 ms apart in parallel (RFC 8305), and what counts is the TLS handshake, not
+the TCP connection: an old address that another machine has by now must not hide the right one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from p2p.addresses import Address, AddressBook
+from p2p.limits import DIAL_STAGGER, TLS_SHUTDOWN_TIMEOUT
+
+T = TypeVar("T")
+
+DIRECT: Final = ".member"
+RELAYED: Final = ".relayed"
+"""Ends of the host names in our URLs: connections of the two kinds are pooled apart."""
+SERVER_NAME: Final = "fedtui"
+"""Sent in the clear by TLS, so it must not name the peer."""
+
+OpenPipe = Callable[[str], Awaitable[socket.socket]]
+"""Gives a connected socket whose other end is a member's port, through somebody else."""
+
+
+async def first_success(
+    attempts: Sequence[Callable[[], Awaitable[T]]],
+    discard: Callable[[T], None],
+    stagger: float = DIAL_STAGGER,
+) -> T:
+    """The result of the first attempt that succeeds; they start ``stagger`` seconds apart, or as
+    soon as all before have failed. Later successes go to ``discard``.
+
+    Raises:
+        OSError: all failed (the error of the last one), or there is nothing to try.
+    """
+    running: set[asyncio.Future[T]] = set()
+    waiting = list(reversed(attempts))
+    error: Exception = OSError(None, "no address of this peer is known")
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.ensure_future(waiting.pop()()))
+            patience = stagger if waiting else None
+            done, running = await asyncio.wait(
+                running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                if (failure := task.exception()) is None:
+                    done.discard(task)
+                    running |= done
+                    return task.result()
+                if not isinstance(failure, OSError | EOFError):
+                    raise failure
+                error = failure if isinstance(failure, OSError) else ConnectionResetError()
+    finally:
+        for task in running:
+            task.add_done_callback(lambda task: _dispose(task, discard))
+            task.cancel()
+    raise error
+
+
+def _dispose(task: asyncio.Future[T], discard: Callable[[T], None]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        discard(task.result())
+
+
+class MemberConnector(aiohttp.BaseConnector):
+    """aiohttp's pool of connections over our way of dialling.
+
+    ``https://<peer id>.member/`` is dialled at the peer's addresses, of which the one that
+    answered with the right certificate is remembered; ``https://<peer id>.relayed/`` through a
+    pipe from ``open_pipe``.
+    """
+
+    def __init__(self, addresses: AddressBook, open_pipe: OpenPipe, **options: Any) -> None:
+        super().__init__(**options)
+        self._addresses = addresses
+        self._open_pipe = open_pipe
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        host, context = req.url.host or "", req.ssl
+        assert isinstance(context, ssl.SSLContext)
+        if host.endswith(RELAYED):
+            pipe = await self._open_pipe(host.removesuffix(RELAYED))
+            return (await self._connect(context, sock=pipe))[1]
+        peer_id = host.removesuffix(DIRECT)
+        known = self._addresses.of(peer_id)
+        transport, protocol = await first_success(
+            [lambda a=a: self._connect(context, host=a.host, port=a.port) for a in known],  # type: ignore[misc]
+            lambda connection: connection[0].abort(),
+        )
+        remote = transport.get_extra_info("peername")
+        self._addresses.worked(peer_id, Address(remote[0], remote[1]))
+        return protocol
+
+    async def _connect(
+        self, context: ssl.SSLContext, **where: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        return await self._loop.create_connection(
+            self._factory,
+            ssl=context,
+            server_hostname=SERVER_NAME,
+            ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
+            **where,
+        )

@@ -1,0 +1,91 @@
+"""Every known address gets its chance, and only the right certificate wins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from member_rig import LOOPBACK, Room
+
+from p2p.addresses import Address
+from p2p.dialing import first_success
+from p2p.errors import NetworkError
+
+
+async def test_an_address_that_another_member_has_now_does_not_hide_the_right_one(
+    room: Room,
+) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada.addresses.forget(bob.id)
+    ada.addresses.hint(bob.id, [eve.address, bob.address])
+    assert await ada.client.hello(bob.id, b"x") == b"answer to x"
+    assert ada.addresses.of(bob.id)[0] == bob.address, "the winner is tried first from now on"
+    assert eve.handler.hellos == []
+
+
+async def test_a_silent_address_costs_a_moment_and_not_the_connection(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), LOOPBACK, 0)
+    try:
+        port = silent.sockets[0].getsockname()[1]
+        ada.addresses.forget(bob.id)
+        ada.addresses.hint(bob.id, [Address(LOOPBACK, port), bob.address])
+        assert await ada.client.hello(bob.id, b"x") == b"answer to x"
+    finally:
+        silent.close()
+
+
+async def test_nobody_at_any_address_is_a_network_error(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada.addresses.forget(bob.id)
+    with pytest.raises(NetworkError):
+        await ada.client.hello(bob.id, b"x")
+    ada.addresses.hint(bob.id, [eve.address, Address(LOOPBACK, 1)])
+    with pytest.raises(NetworkError):
+        await ada.client.hello(bob.id, b"x")
+
+
+def attempt(
+    name: str, log: list[str], *, after: float = 0.0, error: Exception | None = None
+) -> Callable[[], Awaitable[str]]:
+    async def run() -> str:
+        log.append(name)
+        await asyncio.sleep(after)
+        if error is not None:
+            raise error
+        return name
+
+    return run
+
+
+async def test_attempts_start_apart_and_a_failure_starts_the_next() -> None:
+    log: list[str] = []
+    attempts = [
+        attempt("hangs", log, after=60),
+        attempt("fails", log, error=OSError("no")),
+        attempt("works", log),
+        attempt("never", log),
+    ]
+    assert await first_success(attempts, log.append, stagger=0.05) == "works"
+    assert log == ["hangs", "fails", "works"]
+
+
+async def test_a_second_success_is_discarded() -> None:
+    log: list[str] = []
+    discarded: list[str] = []
+    both = [attempt("a", log, after=0.1), attempt("b", log, after=0.1)]
+    won = await first_success(both, discarded.append, stagger=0.0)
+    await asyncio.sleep(0.15)
+    assert {won, *discarded} <= {"a", "b"}
+    assert won not in discarded
+
+
+async def test_the_last_error_is_told() -> None:
+    with pytest.raises(OSError, match="second"):
+        await first_success(
+            [attempt("a", [], error=OSError("first")), attempt("b", [], error=OSError("second"))],
+            lambda _: None,
+        )
+    with pytest.raises(OSError, match="no address"):
+        await first_success([], lambda _: None)

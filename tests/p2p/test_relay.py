@@ -1,0 +1,163 @@
+"""Around client isolation through a member that reaches both sides and learns nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from member_rig import LOOPBACK, Member, RawConnection, Room, eventually, request
+
+from p2p.addresses import Address
+from p2p.errors import NetworkError
+from p2p.pacing import Throttle
+from p2p.relay import RelayLimits
+
+NOWHERE = Address(LOOPBACK, 1)
+
+
+def isolate(member: Member, *others: Member) -> None:
+    for other in others:
+        member.addresses.forget(other.id)
+        member.addresses.hint(other.id, [NOWHERE])
+
+
+async def test_a_member_out_of_reach_is_reached_through_another(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    isolate(ada, bob)
+    with pytest.raises(NetworkError):
+        await ada.client.hello(bob.id, b"x")
+    ada.client.relay_through(bob.id, eve.id)
+    assert await ada.client.hello(bob.id, b"x") == b"answer to x"
+    assert bob.handler.hellos[-1][:2] == (ada.id, b"x"), "bob sees who really calls"
+    assert eve.handler.hellos == []
+    assert ada.client.relay_of(bob.id) == eve.id
+    assert ada.addresses.of(bob.id) == (NOWHERE,), "the relay's address is not bob's"
+
+
+async def test_blobs_pass_whole(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    data = bytes(range(256)) * 8192
+    ref = await bob.store.put(data)
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    received = [await ada.client.fetch_chunk(bob.id, ref, index) for index in range(ref.count)]
+    assert b"".join(part.data for part in received) == data
+
+
+async def test_messages_wait_and_go_through_the_relay(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    isolate(ada, bob)
+    ada.client.send(bob.id, b"hello bob")
+    ada.client.relay_through(bob.id, eve.id)
+    await eventually(lambda: (ada.id, b"hello bob") in bob.handler.messages)
+
+
+async def test_the_relay_sees_only_ciphertext(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    seen = bytearray()
+    original = asyncio.StreamWriter.write
+
+    def write(self: asyncio.StreamWriter, data: bytes) -> Any:
+        seen.extend(data)
+        return original(self, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", write)
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    secret = b"a secret that is long enough to be found"
+    assert await ada.client.hello(bob.id, secret) == b"answer to " + secret
+    assert seen
+    assert secret not in seen
+    assert b"POST" not in seen
+
+
+async def test_a_relay_that_goes_away_is_given_up(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    await ada.client.hello(bob.id, b"x")
+    await eve.server.stop()
+    with pytest.raises(NetworkError):
+        await ada.client.hello(bob.id, b"y")
+    assert ada.client.relay_of(bob.id) is None
+
+
+async def test_a_direct_way_that_opens_again_is_taken(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    await ada.client.try_directly(bob.id)
+    assert ada.client.relay_of(bob.id) == eve.id
+    ada.addresses.hint(bob.id, [bob.address])
+    await ada.client.try_directly(bob.id)
+    assert ada.client.relay_of(bob.id) is None
+    assert await ada.client.hello(bob.id, b"x") == b"answer to x"
+    assert ada.addresses.of(bob.id)[0] == bob.address
+
+
+async def test_a_relay_does_not_lead_to_another_relay(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada.client.relay_through(bob.id, eve.id)
+    ada.client.relay_through(eve.id, bob.id)
+    assert ada.client.relay_of(eve.id) is None
+    isolate(eve, bob)
+    isolate(ada, bob)
+    with pytest.raises(NetworkError):
+        await ada.client.hello(bob.id, b"x")
+
+
+async def status_of(member: Member, to: Member, path: str) -> int:
+    context = member.tls.client_context(to.id)
+    raw = await RawConnection.open(to.address, context)
+    try:
+        return await raw.ask(request("POST", path, Transfer_Encoding="chunked"))
+    finally:
+        await raw.close()
+
+
+async def test_only_other_members_are_relayed_to(room: Room) -> None:
+    ada, eve = await room.add(), await room.add()
+    assert await status_of(ada, eve, f"/v1/via/{ada.id}") == 404
+    assert await status_of(ada, eve, f"/v1/via/{eve.id}") == 404
+    assert await status_of(ada, eve, f"/v1/via/{'a' * 52}") == 404
+    assert await status_of(ada, eve, "/v1/via/10.0.0.1:22") == 404
+
+
+async def test_pipes_are_counted(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    eve = await room.add(relay=RelayLimits(pipes=3, per_peer=2))
+    path = f"/v1/via/{bob.id}"
+    held: list[RawConnection] = []
+    try:
+        for _ in range(2):
+            raw = await RawConnection.open(eve.address, ada.tls.client_context(eve.id))
+            assert await raw.ask(request("POST", path, Transfer_Encoding="chunked")) == 200
+            held.append(raw)
+        assert await status_of(ada, eve, path) == 429
+    finally:
+        for raw in held:
+            await raw.close()
+    for _ in range(20):  # The places are free again.
+        if (status := await status_of(ada, eve, path)) == 200:
+            break
+        await asyncio.sleep(0.1)
+    assert status == 200
+
+
+async def test_an_idle_pipe_ends(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    eve = await room.add(relay=RelayLimits(idle=0.1))
+    raw = await RawConnection.open(eve.address, ada.tls.client_context(eve.id))
+    await raw.send(request("POST", f"/v1/via/{bob.id}", Transfer_Encoding="chunked"))
+    assert b"200" in await raw.read_all()
+    await raw.close()
+
+
+def test_a_caller_gets_its_rate_and_a_seconds_worth_at_once() -> None:
+    throttle = Throttle(1000.0, now=0.0)
+    assert throttle.delay(1000, 0.0) == 0.0
+    assert throttle.delay(500, 0.0) == 0.5
+    assert throttle.delay(500, 0.0) == 1.0
+    assert throttle.delay(1000, 100.0) == 0.0, "rest is not saved up beyond a second"
+    assert throttle.delay(1000, 100.0) == 1.0
