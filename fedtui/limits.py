@@ -81,3 +81,9 @@ TRUST_EVENTS_READ: Final = 10_000
 ROOM_OPERATION_S: Final = 40.0
 """A change of the membership waits for the disk and for other admins' nodes."""
 INVITE_FILE_BYTES: Final = 4096
+
+DOCTOR_DISK_BYTES = 4 << 30
+"""Free space below which a doctor warns: a room keeps 2 GiB free for others."""
+DOCTOR_MEMORY_BYTES = 2 << 30
+DOCTOR_NODE_S = 5.0
+"""How long a node may take to answer a doctor."""

@@ -16,6 +16,7 @@ from fedtui.cli import (
     adapters,
     data,
     demo,
+    doctor,
     evaluate,
     experiment,
     generate,
@@ -111,6 +112,7 @@ app.command("peers")(look.peers)
 app.command("rounds")(look.rounds)
 app.command("events")(look.events)
 app.command("watch")(look.watch)
+app.command("doctor")(doctor.doctor)
 app.command("locate")(look.locate)
 app.command("record")(tapes.record)
 app.command("replay")(tapes.replay)
