@@ -2,31 +2,40 @@
 
 Encoding a picture costs more than training on it, so the autoencoder's moments (not one sample of
 them) and the text states of each different caption are kept. An entry is named by everything it
-depends on: pixels, resolution, crop, and the networks' own hashes. An edited picture or another
-model has another name, so an entry is never stale.
+depends on: pixels, size, crop, and the networks' own hashes. An edited picture or another model has
+another name, so an entry is never stale; a half-written one has none.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL.Image import Image
+from torch.nn import functional
 
 from trainer import dataset, tensor_file
-from trainer.dataset import Contents, Picture
+from trainer.config import CACHE_BYTES
+from trainer.dataset import PLAIN, Contents
+from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import Digests, LoadedModel
+from trainer.selection import Entry, Selection, View
+from trainer.supply import Supply
 
 log = logging.getLogger("trainer")
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same inputs would give other values."""
-CROP = "centre"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -47,35 +56,88 @@ class Examples:
 
 
 class Cache:
-    """A folder of small files, or nothing at all when ``folder`` is None."""
+    """A folder of small files, or nothing at all when ``folder`` is None.
 
-    def __init__(self, folder: Path | None) -> None:
+    ``limit`` bounds its size in bytes; :meth:`trim` keeps it.
+    """
+
+    def __init__(self, folder: Path | None, limit: int = CACHE_BYTES) -> None:
         self._folder = folder
+        self._limit = limit
 
     def recall(self, compute: Callable[[], torch.Tensor], *key: str) -> torch.Tensor:
-        """The float32 tensor that belongs to ``key``, computed if it is not there or damaged."""
+        """The float32 tensor that belongs to ``key``, computed if it is not there or damaged.
+
+        Raises :class:`TrainerError` when the disk does not take a new one.
+        """
         if self._folder is None:
             return compute()
         name = hashlib.sha256("\0".join((str(VERSION), *key)).encode()).hexdigest()
         path = self._folder / name[:2] / f"{name}.safetensors"
-        try:
-            arrays, metadata = tensor_file.read_all(path)
-            value = arrays["value"]
-            if metadata.get("sha256") == _digest(value):
-                return torch.from_numpy(value.copy())
-            log.warning("the cache entry %s is damaged", path)
-        except FileNotFoundError:
-            pass
-        except (OSError, KeyError, tensor_file.FormatError) as error:
-            log.warning("the cache entry %s cannot be read: %s", path, error)
+        kept = _read(path)
+        if kept is not None:
+            return kept
         fresh = compute()
         array = fresh.numpy()
-        tensor_file.write(path, {"value": array}, {"sha256": _digest(array)})
+        try:
+            tensor_file.write(path, {"value": array}, {"sha256": _digest(array)})
+        except OSError as error:
+            raise _not_written(path, error) from error
         return fresh
+
+    def trim(self) -> None:
+        """Removes the entries longest unused until the folder is within its limit."""
+        if self._folder is None or not self._folder.is_dir():
+            return
+        entries = []
+        for path in self._folder.glob("*/*.safetensors*"):
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            entries.append((stat.st_mtime, stat.st_size, path))
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= self._limit:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _read(path: Path) -> torch.Tensor | None:
+    """A whole and undamaged entry, marked as used; None if there is none."""
+    try:
+        arrays, metadata = tensor_file.read_all(path)
+        value = arrays["value"]
+        if metadata.get("sha256") != _digest(value):
+            log.warning("the cache entry %s is damaged", path)
+            return None
+        os.utime(path)
+        return torch.from_numpy(value.copy())
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, tensor_file.FormatError) as error:
+        log.warning("the cache entry %s cannot be read: %s", path, error)
+        return None
 
 
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _not_written(path: Path, error: OSError) -> TrainerError:
+    if error.errno in _FULL:
+        free = shutil.disk_usage(path.parent).free >> 20 if path.parent.is_dir() else 0
+        return TrainerError(
+            "The disk is full",
+            f"Encoded pictures are kept in {path.parent.parent}, where {free} MB are left.",
+            "Make room there and start again; what is encoded already is kept.",
+        )
+    return TrainerError(
+        "Encoded pictures cannot be kept",
+        f"{path.parent.parent}: {error.strerror or error}.",
+        "Give yourself the right to write there, or set FEDTUI_HOME to another place.",
+    )
 
 
 def encode(
@@ -86,50 +148,96 @@ def encode(
     cache: Cache,
     job: Job,
 ) -> Examples:
-    """All pictures and captions of a folder, encoded one at a time so that each is independent.
+    """A folder just as it lies, for measuring: the middle squares and the first captions.
 
     Reports ``{"stage": "cache", "step", "steps"}``.
     """
-    captions = sorted({picture.caption.text for picture in contents.pictures})
-    steps = len(captions) + len(contents.pictures)
-    text_key = digests.text
-    states: list[torch.Tensor] = []
-    for caption in captions:
-        job.check()
-        job.report({"stage": "cache", "step": len(states), "steps": steps})
-        states.append(
-            cache.recall(lambda c=caption: _states(model, c), "text", text_key, caption)  # type: ignore[misc]
-        )
-    vae_key = digests.pictures
-    moments: list[torch.Tensor] = []
-    for picture in contents.pictures:
-        job.check()
-        job.report({"stage": "cache", "step": len(states) + len(moments), "steps": steps})
-        moments.append(
-            cache.recall(
-                lambda p=picture: _moments(model, p, contents.folder, resolution),  # type: ignore[misc]
-                "moments",
-                vae_key,
-                picture.sha256,
-                str(resolution),
-                CROP,
-            )
-        )
-    order = {caption: number for number, caption in enumerate(captions)}
+    found = supply(Selection.of(contents, PLAIN, resolution), model, digests, cache, job)
+    texts = [entry.wordings[0] for entry in found.selection.entries]
     return Examples(
-        torch.stack(moments),
-        torch.stack(states),
-        torch.tensor([order[picture.caption.text] for picture in contents.pictures]),
-        tuple(picture.sha256 for picture in contents.pictures),
+        torch.stack([views[0] for views in found.moments]),
+        found.states,
+        torch.tensor([found.rows[text] for text in texts]),
+        tuple(entry.picture.sha256 for entry in found.selection.entries),
     )
+
+
+def supply(
+    selection: Selection, model: LoadedModel, digests: Digests, cache: Cache, job: Job
+) -> Supply:
+    """All that training may meet, encoded one at a time so that each is independent.
+
+    What is done is kept, so a cancelled or killed run goes on where it was. Reports
+    ``{"stage": "cache", "step", "steps"}``. Raises :class:`TrainerError` when a picture changes
+    meanwhile or the disk is full.
+    """
+    texts = selection.wordings
+    steps = len(texts) + sum(len(entry.views) for entry in selection.entries)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        job.check()
+        job.report({"stage": "cache", "step": done, "steps": steps})
+        done += 1
+
+    states = []
+    for text in texts:
+        advance()
+        states.append(cache.recall(lambda t=text: _states(model, t), "text", digests.text, text))  # type: ignore[misc]
+    moments, masks = [], []
+    for entry in selection.entries:
+        views = []
+        source = _Source(selection, entry)
+        for view in entry.views:
+            advance()
+            key = ("moments", digests.pictures, entry.picture.sha256, *view.key)
+            views.append(
+                cache.recall(lambda v=view, s=source: _moments(model, s.pixels(v)), *key)  # type: ignore[misc]
+            )
+        moments.append(tuple(views))
+        masks.append(tuple(source.mask(v, m) for v, m in zip(entry.views, views, strict=True)))
+    cache.trim()
+    rows: Mapping[str, int] = {text: number for number, text in enumerate(texts)}
+    return Supply(selection, tuple(moments), tuple(masks), torch.stack(states), rows)
+
+
+class _Source:
+    """One picture, decoded when the first view of it is missing, and its mask."""
+
+    def __init__(self, selection: Selection, entry: Entry) -> None:
+        self._folder, self._options = selection.folder, selection.options
+        self._picture = entry.picture
+        self._image: Image | None = None
+        self._mask: Image | None = None
+        self._looked = False
+
+    def pixels(self, view: View) -> torch.Tensor:
+        """(1, 3, H, W) in -1..1."""
+        if self._image is None:
+            self._image = dataset.load(self._picture, self._folder)
+        values = torch.from_numpy(np.asarray(view.of(self._image), dtype=np.uint8).copy())
+        return values.permute(2, 0, 1)[None].float() / 127.5 - 1.0
+
+    def mask(self, view: View, moments: torch.Tensor) -> torch.Tensor | None:
+        """(1, h, w): the weight of each latent, the mean of the mask over its pixels."""
+        if self._options.masks == "off":
+            return None
+        if not self._looked:
+            self._mask = dataset.load_mask(self._picture, self._folder, self._options)
+            self._looked = True
+        if self._mask is None:
+            return None
+        values = torch.from_numpy(np.asarray(view.of(self._mask), dtype=np.uint8).copy())
+        height, width = moments.shape[-2:]
+        small = functional.adaptive_avg_pool2d(values[None].float() / 255.0, (height, width))
+        least = self._options.unmasked
+        return least + (1.0 - least) * small
 
 
 def _states(model: LoadedModel, caption: str) -> torch.Tensor:
     return model.text_states(caption).float().cpu()
 
 
-def _moments(model: LoadedModel, picture: Picture, folder: Path, resolution: int) -> torch.Tensor:
-    image = dataset.squared(dataset.load(picture, folder), resolution)
-    pixels = torch.from_numpy(np.asarray(image, dtype=np.uint8).copy())
-    scaled = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1.0
-    return model.moments(scaled)[0].float().cpu().contiguous()
+def _moments(model: LoadedModel, pixels: torch.Tensor) -> torch.Tensor:
+    return model.moments(pixels)[0].float().cpu().contiguous()

@@ -1,21 +1,44 @@
-"""Captions of a folder of pictures: sidecar text files, or one ``metadata.jsonl``."""
+"""Captions of a folder of pictures: where they are found, and what training makes of them.
+
+A caption comes from ``metadata.jsonl``, from a CSV table, from a text file beside the picture, or
+from the picture's own name. It may be one of several of the same picture.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from random import Random
+from typing import Any, Literal
 
-from trainer.config import MAX_CAPTION_BYTES, MAX_CAPTION_LENGTH, MAX_METADATA_BYTES
+from trainer.config import (
+    MAX_CAPTION_BYTES,
+    MAX_CAPTION_LENGTH,
+    MAX_CAPTIONS,
+    MAX_METADATA_BYTES,
+)
+from trainer.protocol import DataOptions
 
 METADATA = "metadata.jsonl"
-"""One JSON object a line: ``{"file_name": "a.png", "text": "a red house"}``."""
+"""One JSON object a line: ``{"file_name": "a.png", "text": "a red house"}``; text may be a list."""
+TABLES = ("metadata.csv", "captions.csv")
+"""A header with a column of FILE_KEYS and one of TEXT_KEYS; a file may have several rows."""
 SIDECARS = (".txt", ".caption")
+FILE_KEYS = ("file_name", "file", "image", "filename")
 TEXT_KEYS = ("text", "caption", "prompt")
+VARIANTS = 8
+"""Orders of a caption's tags that are kept; training picks one of them at each step."""
 
-Source = Literal["metadata", "txt", "caption", "missing"]
+_NUMBERED = re.compile(r"\s*[(\[]?\d+[)\]]?\s*$")
+"""What cameras and browsers put behind a name."""
+
+Source = Literal["metadata", "table", "txt", "caption", "name", "missing"]
+Metadata = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,38 +53,60 @@ class Problem:
 
 @dataclass(frozen=True)
 class Caption:
-    """One line of text and where it was found."""
+    """Lines of text of equal right, and where they were found; none at all if it is missing."""
 
-    text: str
+    texts: tuple[str, ...]
     source: Source
 
+    @property
+    def text(self) -> str:
+        """The first of them."""
+        return self.texts[0] if self.texts else ""
 
-def read_metadata(folder: Path) -> tuple[dict[str, str], list[Problem]]:
-    """Captions by file name relative to ``folder``, in POSIX form; empty without the file."""
-    path = folder / METADATA
-    if not path.is_file() or path.is_symlink():
-        return {}, []
-    if path.stat().st_size > MAX_METADATA_BYTES:
-        remedy = f"Split it; at most {MAX_METADATA_BYTES >> 20} MB are read."
-        return {}, [Problem(METADATA, "The file is too large", remedy, True)]
-    text, _ = _decoded(path.read_bytes())
-    captions: dict[str, str] = {}
+
+MISSING = Caption((), "missing")
+
+
+def read_metadata(folder: Path) -> tuple[dict[str, Caption], list[Problem]]:
+    """Captions by file name relative to ``folder``, in POSIX form; empty without such a file."""
+    captions: dict[str, Caption] = {}
     problems: list[Problem] = []
-    for number, name, caption in _rows(text):
-        if name is None:
-            remedy = 'Each line must look like {"file_name": "a.png", "text": "a red house"}.'
-            problems.append(Problem(METADATA, f"Line {number} is not understood", remedy, False))
-        elif not (folder / name).is_file():
-            remedy = "Correct the name, or remove the line."
-            problems.append(
-                Problem(METADATA, f"Line {number} names {name[:80]!r}, not there", remedy, False)
-            )
-        else:
-            captions[name] = caption
+    for name, rows, source, example in (
+        (METADATA, _json_rows, "metadata", '{"file_name": "a.png", "text": "a red house"}'),
+        *((table, _table_rows, "table", "file_name,text  then  a.png,a red house")
+          for table in TABLES),
+    ):  # fmt: skip
+        path = folder / name
+        if not path.is_file() or path.is_symlink():
+            continue
+        if path.stat().st_size > MAX_METADATA_BYTES:
+            remedy = f"Split it; at most {MAX_METADATA_BYTES >> 20} MB are read."
+            problems.append(Problem(name, "The file is too large", remedy, True))
+            continue
+        text, latin = _decoded(path.read_bytes())
+        if latin:
+            problems.append(_latin(name, name))
+        found: dict[str, tuple[str, ...]] = {}
+        for number, file, texts in rows(text):
+            if file is None:
+                remedy = f"Each line must look like {example}."
+                problem = Problem(name, f"Line {number} is not understood", remedy, False)
+                problems.append(problem)
+            elif not (folder / file).is_file():
+                remedy = "Correct the name, or remove the line."
+                what = f"Line {number} names {file[:80]!r}, not there"
+                problems.append(Problem(name, what, remedy, False))
+            else:
+                found[file] = (*found.get(file, ()), *texts)[:MAX_CAPTIONS]
+        for file, texts in found.items():
+            captions.setdefault(file, Caption(texts, source))  # type: ignore[arg-type]
     return captions, problems
 
 
-def _rows(text: str) -> Iterator[tuple[int, str | None, str]]:
+Row = tuple[int, str | None, tuple[str, ...]]
+
+
+def _json_rows(text: str) -> Iterator[Row]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -69,48 +114,102 @@ def _rows(text: str) -> Iterator[tuple[int, str | None, str]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        name = row.get("file_name") if isinstance(row, dict) else None
-        caption = (
-            next((row[k] for k in TEXT_KEYS if isinstance(row.get(k), str)), None) if name else None
-        )
-        if not isinstance(name, str) or caption is None or "\0" in name:
-            yield number, None, ""
-        else:
-            yield number, name.replace("\\", "/").removeprefix("./"), clean(caption)
+        yield number, *_row(row if isinstance(row, dict) else {})
+
+
+def _table_rows(text: str) -> Iterator[Row]:
+    """Commas, semicolons or tabs; the header's first line decides."""
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    try:
+        for number, row in enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), 2):
+            yield number, *_row({(k or "").strip().lower(): v for k, v in row.items()})
+    except csv.Error:
+        yield 0, None, ()
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    name = next((row[k] for k in FILE_KEYS if isinstance(row.get(k), str)), None)
+    value = next((row[k] for k in TEXT_KEYS if isinstance(row.get(k), str | list)), None)
+    texts = [value] if isinstance(value, str) else value
+    if not name or "\0" in name or not texts or not all(isinstance(t, str) for t in texts):
+        return None, ()
+    return name.replace("\\", "/").removeprefix("./"), _distinct(map(clean, texts))
 
 
 def caption_of(
-    picture: Path, name: str, metadata: Mapping[str, str]
+    picture: Path, name: str, metadata: Mapping[str, Caption], options: DataOptions
 ) -> tuple[Caption, list[Problem]]:
     """The caption of a picture called ``name`` in messages and in ``metadata``."""
     if name in metadata:
-        return Caption(metadata[name], "metadata"), []
+        return metadata[name], []
     for suffix in SIDECARS:
         path = picture.with_suffix(suffix)
         if not path.is_file() or path.is_symlink():
             continue
         if path.stat().st_size > MAX_CAPTION_BYTES:
             remedy = f"Keep captions below {MAX_CAPTION_BYTES >> 10} KB."
-            return Caption("", "missing"), [
-                Problem(name, f"{path.name} is too large for a caption", remedy, False)
-            ]
+            problem = Problem(name, f"{path.name} is too large for a caption", remedy, False)
+            return MISSING, [problem]
         text, latin = _decoded(path.read_bytes())
-        caption = clean(text)
-        problems = []
-        if latin:
-            remedy = "Save the caption as UTF-8 if letters look wrong."
-            problems.append(Problem(name, f"{path.name} was read as Latin-1", remedy, False))
-        if caption:
-            source: Source = "txt" if suffix == ".txt" else "caption"
-            return Caption(caption, source), problems
+        lines = text.splitlines() if options.caption_lines else [text]
+        texts = _distinct(map(clean, lines))[:MAX_CAPTIONS]
+        problems = [_latin(name, path.name)] if latin else []
+        if texts:
+            return Caption(texts, "txt" if suffix == ".txt" else "caption"), problems
+    if options.name_captions and (text := spoken_name(picture.stem)):
+        return Caption((text,), "name"), []
     remedy = f"Put a description into {picture.with_suffix('.txt').name}."
-    return Caption("", "missing"), [Problem(name, "The caption is missing", remedy, False)]
+    return MISSING, [Problem(name, "The caption is missing", remedy, False)]
+
+
+def spoken_name(stem: str) -> str:
+    """``a-red_house (2)`` as a person would say it: ``a red house``."""
+    words = clean(re.sub(r"[_\-.]+", " ", stem))
+    while (shorter := _NUMBERED.sub("", words)) != words:
+        words = shorter
+    return words
 
 
 def clean(text: str) -> str:
     """One line: white space collapsed, control characters removed, at most 2,000 characters."""
     words = "".join(c if c.isprintable() or c.isspace() else "" for c in text).split()
     return " ".join(words)[:MAX_CAPTION_LENGTH].rstrip()
+
+
+def variants(caption: Caption, options: DataOptions) -> tuple[str, ...]:
+    """Every wording that training may meet, in an order that depends on the caption alone.
+
+    The tags after the first ``keep`` come in up to VARIANTS orders, derived from the text itself:
+    so shuffled captions can be encoded once and kept, whatever the run. The trigger word comes
+    first in each.
+    """
+    found: list[str] = []
+    for text in caption.texts or ("",):
+        for worded in _orders(text, options) if options.shuffle else (text,):
+            parts = [part for part in (options.trigger, worded) if part]
+            found.append(", ".join(parts))
+    return _distinct(found, empty=True)
+
+
+def _orders(text: str, options: DataOptions) -> Sequence[str]:
+    tags = [tag.strip() for tag in text.split(",") if tag.strip()]
+    kept, loose = tags[: options.keep], tags[options.keep :]
+    orders = [text]
+    for number in range(1, VARIANTS if len(loose) > 1 else 1):
+        order = list(loose)
+        Random(f"{number}\0{text}").shuffle(order)
+        orders.append(", ".join(kept + order))
+    return orders
+
+
+def _distinct(texts: Iterator[str] | Sequence[str], *, empty: bool = False) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text or empty))
+
+
+def _latin(name: str, file: str) -> Problem:
+    remedy = "Save it as UTF-8 if letters look wrong."
+    return Problem(name, f"{file} was read as Latin-1", remedy, False)
 
 
 def _decoded(data: bytes) -> tuple[str, bool]:

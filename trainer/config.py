@@ -33,6 +33,15 @@ MAX_CAPTION_BYTES = 64 << 10
 MAX_CAPTION_LENGTH = 2_000
 """Characters kept of a caption; CLIP reads about 300."""
 MAX_METADATA_BYTES = 64 << 20
+MAX_CAPTIONS = 64
+"""Captions of one picture."""
+MAX_REPEATS = 10_000
+MAX_CROPS = 64
+"""Places that one picture is cut out at."""
+MAX_ASPECT = 3.0
+"""Longest side of a bucket by its shortest."""
+CACHE_BYTES = 20 << 30
+"""Largest size of a folder of encoded pictures; the entries longest unused go first."""
 LISTED_PICTURES = 200
 LISTED_PROBLEMS = 200
 MAX_RESOLUTION = 2048

@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from trainer import pictures
 from trainer.captions import Caption, Problem, caption_of, read_metadata
-from trainer.config import MAX_FILE_BYTES, MAX_FILES, MAX_PIXELS, MIN_SIDE
+from trainer.config import MAX_FILES, MIN_SIDE
 from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.job import Job
+from trainer.pictures import Unusable
+from trainer.protocol import DataOptions
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OTHER_SUFFIXES = (
@@ -34,18 +36,9 @@ OTHER_SUFFIXES = (
     ".psd",
     ".svg",
 )
-FORMATS = ("PNG", "JPEG", "WEBP")
-BACKGROUND = (255, 255, 255)
-"""What shows through transparent pixels."""
 
-
-class _Unusable(Exception):
-    """Why one picture is left out, and what its owner can do."""
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
+PLAIN = DataOptions()
+"""A folder just as it lies."""
 
 
 @dataclass(frozen=True)
@@ -97,39 +90,44 @@ class _Scan:
     """A look at a folder under way."""
 
     folder: Path
+    options: DataOptions
     pictures: list[Picture] = field(default_factory=list)
+    masks: int = 0
     problems: list[Problem] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
 
     def note(self, file: str, problem: str, remedy: str, *, fatal: bool) -> None:
         self.problems.append(Problem(file, problem, remedy, fatal))
 
-    def add(self, path: Path, metadata: dict[str, str]) -> None:
+    def add(self, path: Path, metadata: dict[str, Caption]) -> None:
         name = path.relative_to(self.folder).as_posix()
         try:
-            image, notes = _decoded(path, self.folder)
-            content = f"{image.width}x{image.height}\0".encode() + image.tobytes()
-            digest = hashlib.sha256(content).hexdigest()
+            image, notes = pictures.decoded(path, self.folder)
+            digest = pictures.pixels_sha256(image)
             if digest in self.seen:
-                raise _Unusable(
-                    f"The same picture as {self.seen[digest]}", "Remove one of the two."
-                )
-        except _Unusable as unusable:
+                raise Unusable(f"The same picture as {self.seen[digest]}", "Remove one of the two.")
+            _mask(path, self.folder, image.size, self.options)
+        except Unusable as unusable:
             self.note(name, unusable.problem, unusable.remedy, fatal=True)
             return
         for problem, remedy in notes:
             self.note(name, problem, remedy, fatal=False)
-        caption, problems = caption_of(path, name, metadata)
+        caption, problems = caption_of(path, name, metadata, self.options)
         self.problems += problems
         self.seen[digest] = name
         self.pictures.append(Picture(path, name, caption, image.width, image.height, digest))
 
 
-def scan(folder: Path, job: Job | None = None, resolution: int = 0) -> Contents:
+def scan(
+    folder: Path,
+    job: Job | None = None,
+    resolution: int = 0,
+    options: DataOptions = PLAIN,
+) -> Contents:
     """Looks at every file below ``folder``; links that lead out of it are not followed.
 
-    A picture with a side below ``resolution`` is noted, because it has to be enlarged. Raises
-    :class:`TrainerError` when there is no such folder.
+    A picture with a side below ``resolution`` is noted, because it has to be enlarged. Reports
+    ``{"stage": "scan", "step"}``. Raises :class:`TrainerError` when there is no such folder.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -140,19 +138,22 @@ def scan(folder: Path, job: Job | None = None, resolution: int = 0) -> Contents:
             NO_USABLE,
         )
     folder = folder.resolve()
-    look = _Scan(folder)
+    look = _Scan(folder, options)
     metadata, problems = read_metadata(folder)
     look.problems += problems
     for number, path in enumerate(_files(folder)):
         if job is not None:
             job.check()
+            job.report({"stage": "scan", "step": number})
         if number >= MAX_FILES:
             look.note(
                 ".", f"Only the first {MAX_FILES} files were read", "Split the folder.", fatal=False
             )
             break
         suffix = path.suffix.lower()
-        if suffix in SUFFIXES:
+        if pictures.is_mask(path):
+            look.masks += 1
+        elif suffix in SUFFIXES:
             look.add(path, metadata)
         elif suffix in OTHER_SUFFIXES:
             name = path.relative_to(folder).as_posix()
@@ -162,6 +163,9 @@ def scan(folder: Path, job: Job | None = None, resolution: int = 0) -> Contents:
             size = f"{picture.width} x {picture.height}"
             remedy = f"A picture of at least {resolution} pixels a side would be sharper."
             look.note(picture.file, f"{size} pixels have to be enlarged", remedy, fatal=False)
+    if look.masks and options.masks != "files":
+        remedy = "Ask for masks from files if they shall count."
+        look.note(".", f"{look.masks} masks are not used", remedy, fatal=False)
     return Contents(folder, tuple(look.pictures), tuple(look.problems))
 
 
@@ -174,80 +178,46 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(root) / name
 
 
-def _decoded(path: Path, folder: Path) -> tuple[Image.Image, list[tuple[str, str]]]:
-    """The picture as RGB and as displayed, with notes of (problem, remedy)."""
-    if not path.resolve().is_relative_to(folder):
-        raise _Unusable("A link that leads out of the folder", "Copy the picture here.")
-    try:
-        if not path.is_file():
-            raise _Unusable("Not an ordinary file", "Copy the picture here.")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            remedy = f"Make it smaller than {MAX_FILE_BYTES >> 20} MB."
-            raise _Unusable("The file is too large", remedy)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                return _checked(image)
-    except (Image.DecompressionBombError, MemoryError) as error:
-        raise _Unusable("The picture is huge", _SHRINK) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        remedy = "Open it in an image editor and save it again as PNG."
-        raise _Unusable("The file cannot be read as a picture", remedy) from error
-
-
-_SHRINK = f"Scale it down below {MAX_PIXELS // 1_000_000} million pixels."
-
-
-def _checked(image: Image.Image) -> tuple[Image.Image, list[tuple[str, str]]]:
-    if image.width * image.height > MAX_PIXELS:
-        raise _Unusable(f"The picture is huge: {image.width} x {image.height} pixels", _SHRINK)
-    if min(image.size) < MIN_SIDE:
-        raise _Unusable(
-            f"The picture is too small: {image.width} x {image.height} pixels",
-            f"Use pictures of at least {MIN_SIDE} x {MIN_SIDE} pixels.",
-        )
-    notes = []
-    if getattr(image, "is_animated", False) and image.format in ("PNG", "WEBP"):
-        notes.append(("Only the first frame of the animation is used", "Save it as one picture."))
-    if image.mode == "CMYK":
-        notes.append(
-            ("Printing colours (CMYK) were converted", "Save it as RGB if colours look wrong.")
-        )
-    upright = ImageOps.exif_transpose(image)
-    return _rgb(upright), notes
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """RGB with transparency on white; 16 bit grey scaled to 8."""
-    if image.mode.startswith(("I", "F")):
-        return image.convert("I").point(lambda value: value / 257.0).convert("L").convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
 def load(picture: Picture, folder: Path) -> Image.Image:
-    """The picture once more, as :func:`scan` saw it.
+    """The picture once more, exactly as :func:`scan` saw it.
 
-    Raises :class:`TrainerError` when the file has changed or gone since.
+    Raises :class:`TrainerError` when the file has changed or gone since: what is computed from it
+    is kept under the name of the pixels seen first.
     """
     try:
-        return _decoded(picture.path, folder)[0]
-    except _Unusable as unusable:
-        raise TrainerError(
-            "A picture changed while it was read",
-            f"{picture.file}: {unusable.problem}.",
-            "Leave the folder alone while it is being trained on, and start again.",
-        ) from unusable
+        image, _ = pictures.decoded(picture.path, folder)
+        if pictures.pixels_sha256(image) != picture.sha256:
+            raise Unusable("It shows something else now", "")
+    except Unusable as unusable:
+        raise _changed(picture, unusable) from unusable
+    return image
 
 
-def squared(image: Image.Image, resolution: int) -> Image.Image:
-    """The middle square of a picture, ``resolution`` pixels a side."""
-    if image.size == (resolution, resolution):
-        return image
-    return ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
+def load_mask(picture: Picture, folder: Path, options: DataOptions) -> Image.Image | None:
+    """A picture's mask in grey, white where training shall look; None without one.
+
+    Raises :class:`TrainerError` when a file has changed or gone since :func:`scan`.
+    """
+    try:
+        return _mask(picture.path, folder, (picture.width, picture.height), options)
+    except Unusable as unusable:
+        raise _changed(picture, unusable) from unusable
+
+
+def _mask(
+    path: Path, folder: Path, size: tuple[int, int], options: DataOptions
+) -> Image.Image | None:
+    if options.masks == "files":
+        return pictures.mask_from_file(path, folder, size)
+    return pictures.mask_from_alpha(path, folder) if options.masks == "alpha" else None
+
+
+def _changed(picture: Picture, unusable: Unusable) -> TrainerError:
+    return TrainerError(
+        "A picture changed while it was read",
+        f"{picture.file}: {unusable.problem}.",
+        "Leave the folder alone while it is being trained on, and start again.",
+    )
 
 
 def split(

@@ -51,6 +51,38 @@ class WeightedFile:
 
 
 @dataclass(frozen=True)
+class DataOptions:
+    """What training makes of a folder of pictures; with the defaults, all of it just as it lies.
+
+    Captions: ``name_captions`` takes the file's name where nothing else is said, ``caption_lines``
+    makes each line of a text file a caption of its own, ``trigger`` is put before each.
+    ``dropout`` is the chance that a picture comes without its caption at a step, ``shuffle`` mixes
+    the tags between commas but for the first ``keep``.
+    Pictures: each counts ``repeats`` times, those in a folder ``10_name`` ten times that with
+    ``folder_repeats``. ``buckets`` keeps their shapes, in sizes ``bucket_step`` pixels apart (0:
+    an eighth of the resolution); without it the middle square is taken. ``crops`` places are cut
+    out instead of the middle alone, ``flip`` mirrors every second time. ``masks`` lets the loss
+    count where a mask is white, ``unmasked`` times as much elsewhere: "files" are called
+    ``NAME-masklabel.png``, "alpha" takes the pictures' own transparency.
+    """
+
+    name_captions: bool = False
+    caption_lines: bool = False
+    trigger: str = ""
+    dropout: float = 0.0
+    shuffle: bool = False
+    keep: int = 0
+    repeats: int = 1
+    folder_repeats: bool = False
+    buckets: bool = False
+    bucket_step: int = 0
+    crops: int = 1
+    flip: bool = False
+    masks: Literal["off", "files", "alpha"] = "off"
+    unmasked: float = 0.1
+
+
+@dataclass(frozen=True)
 class LoraFile:
     """An adapter file and how strongly to apply it."""
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 from trainer_rig import MakePictures, picture
 
-from trainer import dataset
+from trainer import dataset, pictures
 from trainer.captions import clean
 from trainer.config import MAX_PIXELS
 from trainer.dataset import Contents, scan
@@ -47,7 +47,7 @@ def bomb(path: Path) -> None:
 FATAL = {
     "text.png": "cannot be read",
     "cut.jpg": "cannot be read",
-    "empty.png": "cannot be read",
+    "empty.png": "file is empty",
     "tiny.png": "too small: 16 x 16",
     "bomb.png": "huge",
     "twin.webp": "same picture as good.png",
@@ -222,7 +222,7 @@ def test_small_pictures_are_noted_for_the_resolution(make_pictures: MakePictures
 def test_squared_takes_the_middle() -> None:
     image = Image.new("RGB", (90, 30))
     image.paste((255, 255, 255), (30, 0, 60, 30))
-    square = dataset.squared(image, 30)
+    square = pictures.squared(image, 30)
     assert square.size == (30, 30)
     assert square.getextrema() == ((255, 255),) * 3
 
