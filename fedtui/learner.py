@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, replace
@@ -140,6 +141,14 @@ class Learner:
         """How many pictures the folder seems to hold, until training says how many it used."""
         if self.state.samples is None:
             self._set(samples=samples)
+
+    def use(self, folder: str, cache: Path) -> None:
+        """Trains on another folder from now on; a training under way begins anew."""
+        self._folder, self._cache = folder, cache
+        # What a checkpoint has learned is of the other pictures.
+        shutil.rmtree(self._room.paths.checkpoint, ignore_errors=True)
+        self._set(samples=None)
+        self._moved.set()
 
     async def run(self) -> None:
         """Works until cancelled."""

@@ -71,6 +71,9 @@ DEMO_SAMPLE_S: Final = 2.0
 """Between two looks at the memory of all processes."""
 DEMO_LAST_PREVIEWS_S: Final = 180.0
 
+LIBRARY_FILES: Final = 500
+"""Adapter files listed at once."""
+
 # --- recordings -------------------------------------------------------------------------------
 TAPE_BYTES: Final = 256 << 20
 TAPE_LINES: Final = 200_000

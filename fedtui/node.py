@@ -20,6 +20,7 @@ from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
 from fedtui.learner import Goal, Learner, Trained
+from fedtui.library import Library
 from fedtui.limits import (
     STATE_RETRY_S,
     STATUS_INTERVAL_S,
@@ -27,6 +28,7 @@ from fedtui.limits import (
     VIEW_EVENTS,
     VIEW_INTERVAL_S,
 )
+from fedtui.material import Material
 from fedtui.paths import Profile
 from fedtui.reception import Reception
 from fedtui.rooms import Room, read_addresses, read_operations
@@ -71,6 +73,7 @@ class Node:
         self._settings = settings
         self._room = room
         self._identity = Identity.load_or_create(profile.identity)
+        self._data = settings.data or rooms.chosen_folder(profile)
         self.operations = Operations()
         self._stream = EventStream(self._identity.peer_id, profile.events)
         self._trainer = TrainerProcess(
@@ -109,8 +112,8 @@ class Node:
             self._trainer,
             self,
             node=self._identity.peer_id,
-            folder=settings.data,
-            cache=profile.cache(settings.data),
+            folder=self._data,
+            cache=profile.cache(self._data),
             previews=settings.previews,
         )
         Showing(
@@ -129,6 +132,14 @@ class Node:
             emit=self.emit,
         )
         self._drawing.offer(self.operations)
+        Library(room, self._arithmetic, profile.shelf).offer(self.operations)
+        Material(
+            profile,
+            self._arithmetic,
+            fixed=bool(settings.data),
+            resolution=room.task.resolution or 64,
+            use=self._use_folder,
+        ).offer(self.operations)
         self.switching = False
         self.failure: FedtuiError | None = None
         self._tasks = TaskOwner("node")
@@ -338,13 +349,20 @@ class Node:
             self._peer.set_status(viewing.status_of(self._own_work(), self._contributed()))
             await asyncio.sleep(STATUS_INTERVAL_S)
 
+    async def _use_folder(self, folder: str) -> None:
+        """Trains on another folder from now on."""
+        self._data, self._dataset_note = folder, "looking at the pictures"
+        self._learner.use(folder, self.profile.cache(folder))
+        self.emit("notice", text=f"training on {folder} from now on", level="ok")
+        self._tasks.spawn(self._look_at_data(), "data")
+
     async def _look_at_data(self) -> None:
-        if not self._settings.data:
+        if not self._data:
             self._dataset_note = "no folder of pictures is set: this node only watches"
             return
         try:
             report = await self._arithmetic.request(
-                CheckData(self._settings.data, self._room.task.resolution or 64)
+                CheckData(self._data, self._room.task.resolution or 64)
             )
         except FedtuiError as error:
             self._dataset_note = error.title
@@ -369,7 +387,7 @@ class Node:
             room_name=self._room.name,
             model=self._room.task.model,
             algorithm=self._room.genesis.plan.algorithm,
-            dataset=self._settings.data,
+            dataset=self._data,
             dataset_note=self._dataset_note,
             head=snapshot.head,
             adapter=self._adapter,
@@ -385,7 +403,7 @@ class Node:
         )
 
     def _own_work(self) -> viewing.OwnWork:
-        trains = self._trains and bool(self._settings.data) and not self._learner.state.blocked
+        trains = self._trains and bool(self._data) and not self._learner.state.blocked
         return viewing.OwnWork(self._learner.state, self._trainer.state, trains, self._peer.done)
 
     def _contributed(self) -> bool:

@@ -132,6 +132,11 @@ class Profile:
     def room(self, room_id: str) -> RoomPaths:
         return RoomPaths(self.rooms / room_id)
 
+    @property
+    def shelf(self) -> Path:
+        """Adapter files from elsewhere, for trying them beside the room's."""
+        return self.root / "adapters"
+
     def cache(self, dataset: str) -> Path:
         """Where the trainer keeps what it computed from a folder of pictures."""
         return self.root / "cache" / hashlib.sha256(dataset.encode()).hexdigest()[:16]

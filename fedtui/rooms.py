@@ -183,6 +183,12 @@ def write_state(profile: Profile, **changes: Any) -> None:
     _publish(profile.state, json.dumps(state, indent=1).encode())
 
 
+def chosen_folder(profile: Profile) -> str:
+    """The folder of pictures that was chosen on the screen; empty if none was."""
+    folder = _state(profile).get("data")
+    return folder if isinstance(folder, str) else ""
+
+
 def committed_adapters(paths: RoomPaths) -> dict[int, Path]:
     """The adapters kept on disk, by round."""
     found: dict[int, Path] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedtui.control.operations import Operations, Result
-from fedtui.errors import FedtuiError
+from fedtui.errors import FedtuiError, UsageError
 from fedtui.events import Event, sentence
 from fedtui.limits import LOG_CHUNK_BYTES, LOG_TAIL_BYTES
 from fedtui.paths import Profile, RoomPaths
@@ -26,6 +26,15 @@ LEVELS = {"DEBUG": "debug", "WARNING": "warning", "ERROR": "error", "CRITICAL": 
 @dataclass(frozen=True)
 class ExportGrid:
     """All previews: a row per prompt and seed, a column per round."""
+
+
+@dataclass(frozen=True)
+class ExportSheet:
+    """Any pictures: ``labels`` stand below each other, one row of ``pictures`` beside each."""
+
+    columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    pictures: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class Showing:
     def offer(self, operations: Operations) -> None:
         """Makes the operations known."""
         operations.add("export_grid", ExportGrid, self.export_grid)
+        operations.add("export_sheet", ExportSheet, self.export_sheet)
         operations.add("read_log", ReadLog, self.read_log)
 
     async def export_grid(self, asked: ExportGrid) -> Result:
@@ -84,6 +94,16 @@ class Showing:
             ),
         )
         await self._arithmetic.request(request)
+        return {"path": str(out)}
+
+    async def export_sheet(self, asked: ExportSheet) -> Result:
+        """Result: ``{"path"}``. Raises :class:`FedtuiError` for rows that do not fit."""
+        if len(asked.labels) != len(asked.pictures):
+            raise UsageError(f"{len(asked.labels)} labels for {len(asked.pictures)} rows")
+        self._room.exports.mkdir(parents=True, exist_ok=True)
+        out = self._room.exports / f"sheet-{time.strftime('%Y%m%d-%H%M%S')}.png"
+        rows = tuple(map(SheetRow, asked.labels, asked.pictures))
+        await self._arithmetic.request(ContactSheet(str(out), asked.columns, rows))
         return {"path": str(out)}
 
     async def read_log(self, asked: ReadLog) -> Result:

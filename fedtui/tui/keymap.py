@@ -170,6 +170,63 @@ LOG_KEYS: list[BindingType] = [
     key("L", "path", "Copy path", "Copy where the log lies", "logs.path"),
 ]
 
+DATA_KEYS: list[BindingType] = [
+    key("o", "choose", "Folder", "Type another folder", "data.choose", show=True),
+    key("t", "train", "Train on it", "Train on this folder from now on", "data.train", show=True),
+    key("O", "outside", "Open", "Open the picture in a viewer", "data.open", show=True),
+]
+
+STUDIO_KEYS: list[BindingType] = [
+    key("f5", "draw", "Draw", "Draw with what is set", "studio.draw", show=True, display="F5"),
+    key("f6", "seed", "Seed", "Another seed", "studio.seed", show=True, display="F6"),
+    key("f7", "again", "Reuse", "Take over what made the picture", "studio.again", display="F7"),
+    key("f8", "stop", "Stop", "Stop drawing", "studio.stop", display="F8"),
+    key("v", "vary", "Vary", "What varies: nothing, seed, weight, round", "studio.vary", show=True),
+    key(
+        "left_square_bracket",
+        "weight(-0.05)",
+        "Less",
+        "Less of the adapter",
+        "studio.less",
+        display="[",
+    ),
+    key(
+        "right_square_bracket",
+        "weight(0.05)",
+        "Weight",
+        "More of the adapter",
+        "studio.more",
+        show=True,
+        display="]",
+    ),
+    key("space", "switch", "On/off", "Use the adapter or not", "studio.switch"),
+    key("p", "prompt", "Prompt", "Write the prompt", "studio.prompt", show=True),
+    key("e", "sheet", "Export", "Save the pictures on one labelled sheet", "studio.sheet"),
+    key("o", "outside", "Open", "Open the picture in a viewer", "studio.open"),
+    key(
+        "less_than_sign",
+        "earlier(1)",
+        "Earlier",
+        "The pictures drawn before",
+        "studio.earlier",
+        display="<",
+    ),
+    key(
+        "greater_than_sign",
+        "earlier(-1)",
+        "Later",
+        "The pictures drawn after",
+        "studio.later",
+        display=">",
+    ),
+]
+
+LIBRARY_KEYS: list[BindingType] = [
+    key("i", "inspect", "Inspect", "Look into the file", "library.inspect", show=True),
+    key("e", "export", "Export", "Write it for ComfyUI and A1111", "library.export", show=True),
+    key("u", "studio", "Use", "Draw with it in the studio", "library.use", show=True),
+]
+
 SETTINGS_KEYS: list[BindingType] = [
     key("right,l", "change(1)", "Change", "The next value", "settings.next", show=True),
     key("left,h", "change(-1)", "Before", "The value before", "settings.previous"),

@@ -45,3 +45,12 @@ LOG_POLL_S: Final = 0.5
 
 WALL_SLIDE_S: Final = 8.0
 """A prompt on the wall."""
+
+STUDIO_POLL_S: Final = 0.4
+"""Between two looks at what is being drawn."""
+STUDIO_REDRAW_S: Final = 0.6
+"""After the last change of a weight, the picture is drawn again."""
+STUDIO_PICTURES: Final = 16
+"""Pictures of one drawing on the screen."""
+PROMPT_CHARS: Final = 2_000
+"""Of a prompt; a pasted book is cut."""

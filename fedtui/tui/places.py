@@ -29,6 +29,9 @@ PLACES = (
     Place("2", "peers", "Peers", "peers", "PeersScreen"),
     Place("3", "rounds", "Rounds", "rounds", "RoundsScreen"),
     Place("4", "gallery", "Gallery", "gallery", "GalleryScreen"),
+    Place("5", "data", "Data", "data", "DataScreen"),
+    Place("6", "studio", "Studio", "studio", "StudioScreen"),
+    Place("7", "library", "Library", "library", "LibraryScreen"),
     Place("9", "logs", "Logs", "logs", "LogsScreen"),
     Place(",", "settings", "Settings", "settings", "SettingsScreen"),
 )

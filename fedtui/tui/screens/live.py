@@ -91,7 +91,9 @@ class LiveScreen(Screen[None]):
             else:
                 self.post_message(Answered(operation, result))
 
-        self.run_worker(work(), group=operation, exclusive=True)
+        # The function, not its coroutine: a worker that is replaced before it starts would leave
+        # that one without an await.
+        self.run_worker(cast("Any", work), group=operation, exclusive=True)
 
     def on_refused(self, message: Refused) -> None:
         """Says what came to nothing, why, and what to do."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
 from fedtui.tui.limits import GRID_PICTURES
-from fedtui.tui.lines import Line
+from fedtui.tui.lines import Line, cut
 from fedtui.tui.widgets.picturerow import GAP, SMALLEST_ROWS, Frame
 from fedtui.view import PreviewView
 
@@ -28,14 +28,25 @@ class Grid(Container):
         self._pictures: Sequence[PreviewView] = ()
         self._current = 0
         self._pinned: int | None = None
+        self._names: Mapping[int, str] | None = None
 
     def compose(self) -> ComposeResult:
         """All frames there can ever be; those without a picture are hidden."""
         yield from self._frames
 
-    def show(self, pictures: Sequence[PreviewView], current: int, pinned: int | None) -> None:
-        """Shows as many of ``pictures`` as fit around the one of round ``current``."""
+    def show(
+        self,
+        pictures: Sequence[PreviewView],
+        current: int,
+        pinned: int | None,
+        names: Mapping[int, str] | None = None,
+    ) -> None:
+        """Shows as many of ``pictures`` as fit around the one of round ``current``.
+
+        ``names`` stand below the pictures of these rounds, in place of the rounds.
+        """
         self._pictures, self._current, self._pinned = pictures, current, pinned
+        self._names = names
         self.lay_out()
 
     def on_resize(self) -> None:
@@ -62,6 +73,10 @@ class Grid(Container):
         name = f"r{preview.round}"
         if preview.round == 0 and width > 14:
             name = "r0 base"
+        if self._names is not None:
+            name = cut(self._names.get(preview.round, ""), width - 2)
+            mine = name and preview.round == self._current and len(self._pictures) > 1
+            return ((f"[{name}]", "accent"),) if mine else ((name, "muted"),)
         pinned = (" pinned", "muted") if preview.round == self._pinned else ("", "muted")
         if preview.round == self._current:
             return ((f"[{name}]", "accent"), (pinned[0], "muted"))

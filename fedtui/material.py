@@ -1,0 +1,82 @@
+"""Operations on the folder of pictures a node trains on: look at it, agree to it, choose it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedtui import rooms
+from fedtui.control.operations import Operations, Result
+from fedtui.errors import UsageError
+from fedtui.paths import Profile
+from fedtui.training import TrainerProcess
+from trainer.protocol import CheckData
+
+
+@dataclass(frozen=True)
+class CheckFolder:
+    """A folder of pictures."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class ChooseFolder:
+    """Train on this folder from now on. ``agreed``: a person was shown what leaves the machine."""
+
+    folder: str
+    agreed: bool
+
+
+class Material:
+    """Adds its operations to a node's; ``use`` makes the node train on a folder."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        arithmetic: TrainerProcess,
+        *,
+        fixed: bool,
+        resolution: int,
+        use: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._profile = profile
+        self._arithmetic = arithmetic
+        self._fixed = fixed
+        self._resolution = resolution
+        self._use = use
+
+    def offer(self, operations: Operations) -> None:
+        """Makes the operations known."""
+        operations.add("check_folder", CheckFolder, self.check)
+        operations.add("choose_folder", ChooseFolder, self.choose)
+
+    async def check(self, asked: CheckFolder) -> Result:
+        """What is in a folder, see :class:`trainer.protocol.CheckData`, and ``folder``."""
+        folder = _existing(asked.folder)
+        report = await self._arithmetic.request(CheckData(str(folder), self._resolution))
+        return {**report, "folder": str(folder)}
+
+    async def choose(self, asked: ChooseFolder) -> Result:
+        """Result: ``{"folder"}``. Raises :class:`UsageError` when that is decided elsewhere."""
+        if self._fixed:
+            raise UsageError(
+                "the folder is set in the settings of this node",
+                f"{self._profile.config} or FEDTUI_DATA names it",
+                "change it there and start the node again",
+            )
+        if not asked.agreed:
+            raise UsageError("nobody has agreed to it", "what leaves the machine must be shown")
+        folder = _existing(asked.folder)
+        rooms.write_state(self._profile, data=str(folder), agreed=int(time.time()))
+        await self._use(str(folder))
+        return {"folder": str(folder)}
+
+
+def _existing(text: str) -> Path:
+    folder = Path(text.strip()).expanduser().absolute()
+    if not text.strip() or not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}", remedy="type the path of one")
+    return folder

@@ -1,0 +1,250 @@
+"""The pictures this machine trains on: choose a folder, see what is in it, agree, train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from fedtui.tui.facts import fact, heading
+from fedtui.tui.keymap import DATA_KEYS, key
+from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
+from fedtui.tui.messages import Answered
+from fedtui.tui.outside import show_outside
+from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.widgets.picture import Picture
+from fedtui.tui.widgets.sheet import Sheet
+from fedtui.tui.widgets.split import Split
+from fedtui.tui.widgets.table import Column, Table, one
+from fedtui.tui.wording import count
+
+EMPTY = (
+    "Choose a folder with 5 to 50 pictures: press o and type its path. "
+    "They never leave this machine; only what was learned from them does."
+)
+CHECK_S = 120.0
+"""A folder of thousands of pictures on a slow disk."""
+LEAVES = (
+    "the adapter: what the model learned, a few hundred kilobytes a round",
+    "how many pictures there are, and the training loss",
+    "your name, the kind of device, and when you are online",
+)
+STAYS = ("the pictures, their captions and file names", "everything computed from single pictures")
+HONEST = (
+    "An adapter can give away what it was trained on: whoever is in the room may try to draw "
+    "your pictures with it. Do not train on pictures that must stay secret."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row: a picture that is used, or a file with something to say about."""
+
+    file: str
+    told: str
+    size: str
+    problem: bool = False
+
+
+COLUMNS: tuple[Column[Entry], ...] = (
+    Column("file", 0, 12, 28, lambda e, w: one(e.file, w, "warning" if e.problem else "text")),
+    Column("caption or problem", 1, 18, 80, lambda e, w: one(e.told, w, "muted")),
+    Column("size", 2, 9, 9, lambda e, w: one(e.size, w, "faint")),
+)
+
+
+class DataScreen(LiveScreen):
+    """A folder, its files, and one of them to be seen."""
+
+    PLACE = "data"
+    BINDINGS: ClassVar[list[BindingType]] = DATA_KEYS
+    AUTO_FOCUS: ClassVar[str] = "Table"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Input(placeholder="a folder of pictures with captions", compact=True)
+        self.table: Table[Entry] = Table(COLUMNS, lambda e: e.file, empty=EMPTY, id="files")
+        self.picture = Picture()
+        self.sheet = Sheet(id="report")
+        self._report: dict[str, Any] | None = None
+        self._asked = ""
+
+    def body(self) -> ComposeResult:
+        """Path above, files and the chosen one below."""
+        self.table.add_class("panel")
+        self.sheet.add_class("panel")
+        with Horizontal(id="folder"):
+            yield Static(Content("Folder "), id="folder-name")
+            yield self.path
+        with Split():
+            yield self.table
+            with Vertical(id="one"):
+                yield self.picture
+                yield self.sheet
+
+    def watch_feed(self) -> None:
+        """Looks at the node's own folder as soon as it is known."""
+        view = self.view
+        if view and view.dataset and not self._asked:
+            self.path.value = view.dataset
+            self._check(view.dataset)
+        self._show()
+
+    def _check(self, folder: str) -> None:
+        self._asked = folder
+        self.table.fill((), f"Looking at {plain(folder)}…")
+        self.ask("check_folder", CHECK_S, folder=folder)
+
+    def on_answered(self, message: Answered) -> None:
+        """Shows what is in the folder, or that it is in use."""
+        if message.operation == "check_folder":
+            self._report = message.result
+            self.table.fill(entries(message.result), "There is no picture in this folder.")
+            self._show()
+        elif message.operation == "choose_folder":
+            folder = plain(str(message.result["folder"]))
+            self.notify(f"Training on {folder} from now on.", markup=False)
+
+    def on_refused(self, message: object) -> None:
+        """A folder that cannot be read leaves the list empty."""
+        if self._report is None:
+            self.table.fill((), EMPTY)
+        super().on_refused(message)  # type: ignore[arg-type]
+
+    def on_input_submitted(self, message: Input.Submitted) -> None:
+        """Looks at another folder."""
+        message.stop()
+        if message.value.strip():
+            self._report = None
+            self._check(message.value.strip())
+            self.table.focus()
+
+    def on_table_moved(self, message: Table.Moved) -> None:
+        """Shows the file under the cursor."""
+        message.stop()
+        self._show()
+
+    def _show(self) -> None:
+        report, chosen = self._report, self.table.selected
+        self.table.entitle((("Files", "muted"), (f" {len(self.table.rows)}", "text")))
+        if report and chosen:
+            self.picture.show(str(Path(report["folder"]) / chosen.file))
+        self.sheet.entitle((("What will be trained", "muted"),))
+        view = self.view
+        used = bool(view and report and view.dataset == report["folder"])
+        self.sheet.show(lambda width: report_lines(report, chosen, used, width))
+
+    def action_choose(self) -> None:
+        """Goes to the path."""
+        self.path.focus()
+
+    def action_train(self) -> None:
+        """Shows what leaves the machine, and trains on the folder if one agrees."""
+        report = self._report
+        if report is None:
+            self.notify("Choose a folder first: o", severity="warning", markup=False)
+        elif not report["usable"]:
+            self.notify("There is no picture to train on.", severity="warning", markup=False)
+        else:
+            self.app.push_screen(ConsentScreen(report), self._agreed)
+
+    def _agreed(self, agreed: bool | None) -> None:
+        if agreed and self._report:
+            self.ask("choose_folder", folder=str(self._report["folder"]), agreed=True)
+
+    async def action_outside(self) -> None:
+        """Opens the file in a viewer."""
+        if self.picture.path and not await show_outside(self.picture.path):
+            self.notify(plain(self.picture.path), title="No viewer here; it is at", markup=False)
+
+    async def action_back(self) -> None:
+        """First out of the path, then to the dashboard."""
+        if self.path.has_focus:
+            self.table.focus()
+        else:
+            await super().action_back()
+
+
+def entries(report: dict[str, Any]) -> tuple[Entry, ...]:
+    """Files with problems first, then the pictures that are used."""
+    troubled = [
+        Entry(str(p["file"]), f"{p['problem']}. {p['remedy']}", "", True)
+        for p in report.get("problems", ())
+    ]
+    named = {entry.file for entry in troubled}
+    used = [
+        Entry(str(p["file"]), str(p["caption"]) or "no caption", f"{p['width']}x{p['height']}")
+        for p in report.get("pictures", ())
+        if p["file"] not in named
+    ]
+    return (*troubled, *used)
+
+
+def report_lines(
+    report: dict[str, Any] | None, chosen: Entry | None, used: bool, width: int
+) -> list[Line]:
+    """What the folder holds, what is wrong, and what the chosen file's caption is."""
+    if report is None:
+        return [*wrapped(EMPTY, width - 1, "muted")]
+    usable, problems = int(report["usable"]), report.get("problems", ())
+    ink: Ink = "ok" if usable >= 5 else "warning"
+    state = "✓ in use" if used else "t trains on these pictures"
+    lines: list[Line] = [
+        ((f"{count(usable, 'picture')} will be trained", ink),),
+        ((state, "ok" if used else "accent"),),
+        fact("folder", ((cut_path(str(report["folder"]), max(8, width - 15)), "text"),)),
+    ]
+    if usable < 5:
+        few = "Few pictures teach the model those pictures and no style."
+        lines += wrapped(few, width - 1, "warning")
+    if problems:
+        lines += [(), heading(count(len(problems), "problem"))]
+    if chosen:
+        lines += [(), heading(plain(chosen.file)), *wrapped(chosen.told, width - 1)]
+    lines += [(), heading("Leaves this machine")]
+    for text in LEAVES:
+        rows = wrapped(text, max(8, width - 3), "muted")
+        lines += [(("· " if i == 0 else "  ", "faint"), *row) for i, row in enumerate(rows)]
+    return lines
+
+
+class ConsentScreen(ModalScreen[bool]):
+    """True when a person agrees to what leaves the machine."""
+
+    AUTO_FOCUS = "#no"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("escape,n", "no", "No", "Do not train", "consent.no"),
+        key("left,h", "app.focus_previous", "Left", "The other button", "consent.left"),
+        key("right,l", "app.focus_next", "Right", "The other button", "consent.right"),
+    ]
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        super().__init__()
+        self._usable = int(report["usable"])
+
+    def compose(self) -> ComposeResult:
+        """What leaves, what stays, and two buttons."""
+        parts = ["Leaves this machine, to the members of this room:"]
+        parts += [f"  · {text}" for text in LEAVES]
+        parts += ["", "Stays here:", *(f"  · {text}" for text in STAYS), "", HONEST]
+        with Vertical(id="dialog"):
+            yield Static(Content(f"Train on {count(self._usable, 'picture')}?"), id="question")
+            yield Static(Content("\n".join(parts)), id="consequences")
+            with Horizontal(id="answers"):
+                yield Button("No", id="no")
+                yield Button("I agree, train", id="yes", variant="primary")
+
+    def action_no(self) -> None:
+        """Changes nothing."""
+        self.dismiss(False)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Answers with the button."""
+        self.dismiss(event.button.id == "yes")

@@ -1,0 +1,261 @@
+"""Studio, data and library: what a person chooses becomes what the node is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+from tui_driver import settle, shown, text, until
+from tui_scenarios import COMMIT, PROMPTS, ScriptedSource, training
+
+from fedtui.errors import FedtuiError
+from fedtui.tui.screens.data import ConsentScreen
+from fedtui.tui.screens.studio import StudioScreen
+from fedtui.tui.studio_plan import Slot, Wanted, WrongSetting, pasted_weights, planned
+from fedtui.view import NodeView
+
+RACK = (
+    Slot("round 2", round=2, on=True),
+    Slot("round 1", round=1),
+    Slot("mine", "/x/mine.safetensors"),
+)
+WANTED = Wanted(prompt="a house", seed="5")
+
+
+def with_rounds(folder: Path) -> NodeView:
+    return replace(
+        training(folder), commits=tuple(replace(COMMIT, round=number) for number in (1, 2))
+    )
+
+
+def test_a_plain_drawing_uses_the_adapters_that_are_on() -> None:
+    made = planned(WANTED, RACK, "nothing", 0).arguments
+    assert made["prompts"] == ["a house"]
+    assert made["seeds"] == [5]
+    assert made["adapters"] == [{"path": "", "round": 2, "weight": 1.0}]
+    assert made["weights"] == []
+
+
+def test_weights_vary_from_none_to_too_much() -> None:
+    made = planned(WANTED, RACK, "weight", 2)
+    assert [row[1] for row in made.arguments["weights"]] == [0, 0.25, 0.5, 0.75, 1, 1.25]
+    assert {row[0] for row in made.arguments["weights"]} == {1.0}
+    assert made.labels[2] == "mine 0.5"
+
+
+def test_rounds_are_compared_with_the_base_model_first() -> None:
+    made = planned(WANTED, RACK, "round", 0)
+    assert made.arguments["weights"] == [[0, 0], [1, 0], [0, 1]]
+    assert made.labels == ("base model", "round 1", "round 2")
+
+
+def test_seeds_count_on_and_are_named() -> None:
+    made = planned(replace(WANTED, count="2"), RACK, "seed", 0)
+    assert made.arguments["seeds"] == [5, 6, 7, 8]
+    assert made.labels[0] == "seed 5"
+
+
+def test_a_pasted_lora_is_taken_out_of_the_prompt() -> None:
+    assert pasted_weights("a house, <lora:mine:0.8>") == ("a house", {"mine": 0.8})
+    made = planned(replace(WANTED, prompt="x <lora:mine:0.8>"), RACK, "nothing", 0).arguments
+    assert {"path": "/x/mine.safetensors", "round": 0, "weight": 0.8} in made["adapters"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompt": "  "},
+        {"seed": "-1"},
+        {"seed": str(2**64)},
+        {"steps": "0"},
+        {"steps": "many"},
+        {"cfg": "nan"},
+        {"cfg": "99"},
+        {"size": "63x64"},
+        {"size": "64x64x64"},
+        {"count": "17"},
+    ],
+)
+def test_what_makes_no_sense_is_said_before_it_is_asked(wrong: dict[str, str]) -> None:
+    with pytest.raises(WrongSetting):
+        planned(replace(WANTED, **wrong), RACK, "nothing", 0)  # type: ignore[arg-type]
+
+
+def test_a_pasted_book_is_cut() -> None:
+    made = planned(replace(WANTED, prompt="x" * 1_000_000), RACK, "nothing", 0).arguments
+    assert len(made["prompts"][0]) == 2000
+
+
+class Easel:
+    """A node that draws: jobs wait once, draw once, and are finished then."""
+
+    def __init__(self, source: ScriptedSource, picture: str) -> None:
+        self.jobs: list[dict[str, Any]] = []
+        self.picture = picture
+        source.answers |= {
+            "generate": self.generate,
+            "generations": self.generations,
+            "cancel_generation": lambda **_: {"cancelled": True},
+            "export_sheet": {"path": "/x/sheet.png"},
+        }
+
+    def generate(self, **asked: Any) -> dict[str, Any]:
+        job = {
+            "id": len(self.jobs) + 1,
+            "state": "waiting",
+            "prompt": asked["prompts"][0],
+            "pictures": 1,
+            "step": 0,
+            "steps": 20,
+            "preview": "",
+            "paths": [],
+            "error": "",
+        }
+        self.jobs.append(job)
+        return {"id": job["id"], "pictures": 1, "waiting": 0}
+
+    def generations(self) -> dict[str, Any]:
+        jobs = [dict(job) for job in self.jobs]
+        for job in self.jobs:
+            if job["state"] == "waiting":
+                job |= {"state": "drawing", "step": 9, "preview": self.picture}
+            elif job["state"] == "drawing" and job["id"] < 3:
+                job |= {"state": "finished", "paths": [self.picture], "preview": ""}
+        return {"jobs": jobs}
+
+
+async def test_the_studio_draws_shows_and_redraws_when_a_weight_changes(folder: Path) -> None:
+    view = with_rounds(folder)
+    async with shown(view) as (pilot, app, source):
+        easel = Easel(source, view.previews[0].path)
+        await pilot.press("6")
+        await pilot.pause()
+        assert isinstance(app.screen, StudioScreen)
+        assert PROMPTS[0][0][:20] in text(app)
+        await pilot.press("f5")
+        await until(pilot, lambda: "step 9 of 20" in text(app))
+        await until(pilot, lambda: "✓ 1 drawn" in text(app))
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: len(easel.jobs) == 2)
+        asked = [arguments for name, arguments in source.done if name == "generate"]
+        assert asked[1]["adapters"] == [{"path": "", "round": 2, "weight": 1.05}]
+        assert asked[1]["seeds"] == asked[0]["seeds"]
+        await until(pilot, lambda: "2 of 2" in text(app))
+        await pilot.press("less_than_sign")
+        await until(pilot, lambda: "1 of 2" in text(app))
+        await pilot.press("e")
+        await until(pilot, lambda: app.clipboard == "/x/sheet.png")
+        await pilot.press("f6")
+        await until(pilot, lambda: len(easel.jobs) == 3)
+        await pilot.press("v", "v", "v", "f7", "f8")
+        await pilot.pause()
+        assert "varies: round" in text(app)
+        assert any(name == "cancel_generation" for name, _ in source.done)
+
+
+async def test_the_studio_says_what_is_wrong_and_keeps_what_was_typed(folder: Path) -> None:
+    async with shown(with_rounds(folder), (80, 24)) as (pilot, app, source):
+        source.answers["generate"] = FedtuiError("no memory", "512x512 is large", "try 256x256")
+        await pilot.press("6", "p")
+        await pilot.pause()
+        field = app.screen.query_one("#field-prompt", Input)
+        assert field.has_focus
+        field.value = ""
+        await pilot.press("enter")
+        await until(pilot, lambda: "The prompt is empty" in text(app))
+        field.value = "a boat"
+        await pilot.press("enter")
+        await until(pilot, lambda: "try 256x256" in text(app))
+        assert field.value == "a boat"
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert app.current_mode == "dash"
+
+
+def report(folder: Path, usable: int = 18) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "usable": usable,
+        "pictures": [
+            {"file": "r0-0.png", "caption": "[b]night[/b]", "width": 64, "height": 64},
+        ],
+        "problems": [
+            {"file": "bad.png", "problem": "cannot be read", "remedy": "remove it", "fatal": True}
+        ],
+        "captions": {},
+    }
+
+
+async def test_a_folder_is_looked_at_agreed_to_and_chosen(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        source.answers |= {"check_folder": report(folder), "choose_folder": {"folder": "/pics"}}
+        await pilot.press("5")
+        await until(pilot, lambda: "18 pictures will be trained" in text(app))
+        assert "cannot be read. remove it" in " ".join(text(app).split())
+        await pilot.press("j")
+        await settle(pilot)
+        assert "[b]night[/b]" in text(app)
+        await pilot.press("t")
+        await pilot.pause()
+        assert isinstance(app.screen, ConsentScreen)
+        said = " ".join(text(app).split())
+        assert "Leaves this machine" in said
+        assert "An adapter can give away" in said
+        await pilot.press("enter")
+        await pilot.pause()
+        assert not [name for name, _ in source.done if name == "choose_folder"]
+        await pilot.press("t", "right", "enter")
+        await until(pilot, lambda: "Training on /pics" in text(app))
+        assert source.done[-1] == ("choose_folder", {"folder": str(folder), "agreed": True})
+
+
+async def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:
+    async with shown(replace(training(folder), dataset="")) as (pilot, app, source):
+        source.answers["check_folder"] = FedtuiError("there is no folder /nowhere", "", "type one")
+        await pilot.press("5")
+        await pilot.pause()
+        assert "They never leave this machine" in " ".join(text(app).split())
+        await pilot.press("t")
+        await until(pilot, lambda: "Choose a folder first" in text(app))
+        await pilot.press("o", *"nowhere", "enter")
+        await until(pilot, lambda: "there is no folder /nowhere" in text(app))
+
+
+async def test_the_library_inspects_exports_and_hands_to_the_studio(folder: Path) -> None:
+    adapter = {
+        "path": "/x/round-2.safetensors",
+        "name": "round 2",
+        "kind": "round",
+        "round": 2,
+        "bytes": 465_123,
+        "modified": "2026-11-20 10:00",
+    }
+    facts = {
+        "title": "kohya",
+        "ranks": {"8": 20},
+        "matching": 20,
+        "modules": 20,
+        "ignored": [],
+        "metadata": {"fedtui_room_name": "[bold]x"},
+    }
+    async with shown(with_rounds(folder)) as (pilot, app, source):
+        source.answers |= {
+            "list_adapters": {"adapters": [adapter], "shelf": "/x"},
+            "inspect_adapter": facts,
+            "export_adapter": {"path": "/x/export.safetensors"},
+        }
+        await pilot.press("7")
+        await until(pilot, lambda: "● round 2" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "20 of 20 modules" in text(app))
+        assert "[bold]x" in text(app)
+        await pilot.press("e")
+        await until(pilot, lambda: app.clipboard == "/x/export.safetensors")
+        assert ("export_adapter", {"round": 2, "format": "kohya"}) in source.done
+        await pilot.press("u")
+        await pilot.pause()
+        assert isinstance(app.screen, StudioScreen)
+        assert app.screen.rack.selected == Slot("round 2", round=2, on=True)
