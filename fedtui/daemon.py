@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from fedtui import paths, rooms, settings
 from fedtui.control.server import ControlServer
@@ -39,7 +39,7 @@ def serve(*, log_json: bool = False, debug: bool = False, with_parent: bool = Fa
         _configure_log(as_json=log_json or chosen.log_json, debug=debug)
         while True:
             node = Node(profile, chosen, rooms.current(profile))
-            code = asyncio.run(_serve(node, with_parent=with_parent))
+            code = asyncio.run(_serve(node, chosen, with_parent=with_parent))
             if node.failure is not None:
                 raise node.failure
             if not node.switching:
@@ -49,7 +49,7 @@ def serve(*, log_json: bool = False, debug: bool = False, with_parent: bool = Fa
         lock.release()
 
 
-async def _serve(node: Node, *, with_parent: bool) -> int:
+async def _serve(node: Node, chosen: settings.Settings, *, with_parent: bool) -> int:
     code: int = ExitCode.OK
     loop = asyncio.get_running_loop()
 
@@ -65,16 +65,21 @@ async def _serve(node: Node, *, with_parent: bool) -> int:
     if with_parent:
         when_parent_ends(node.request_stop)
     control = ControlServer(node, node.profile.control)
-    try:
+    async with AsyncExitStack() as running:
+        running.push_async_callback(control.stop)
+        running.push_async_callback(node.stop)
         await node.start()
         await control.start()
+        if chosen.metrics_port:
+            from fedtui.metrics import MetricsServer
+
+            metrics = MetricsServer(node.view, chosen.metrics_port)
+            await metrics.start()
+            running.push_async_callback(metrics.stop)
         node.announce_ready()
         notify_service("READY=1")
         await node.wait_stopped()
         notify_service("STOPPING=1")
-    finally:
-        await node.stop()
-        await control.stop()
     return code
 
 

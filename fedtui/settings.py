@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     color: Literal["auto", "truecolor", "256", "16", "none"] = Field(
         "auto", description="Colour depth of the interface; auto asks the terminal."
     )
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0, description="Where Prometheus finds metrics on 127.0.0.1; 0 serves none."
+    )
     log_json: bool = Field(False, description="Whether the log is JSON lines instead of text.")
 
     @field_validator("interfaces", mode="before")
