@@ -44,6 +44,10 @@ class Operations:
         """All names, sorted."""
         return tuple(sorted(self._known))
 
+    def arguments_of(self, name: str) -> type[Any]:
+        """The dataclass of an operation's arguments. Raises :class:`KeyError`."""
+        return self._known[name].arguments
+
     async def run(self, name: str, values: dict[str, Any]) -> Result:
         """Runs an operation. Raises :class:`~fedtui.errors.FedtuiError`."""
         operation = self._known.get(name)

@@ -64,6 +64,7 @@ class ControlServer:
         application = web.Application(client_max_size=CONTROL_BODY_BYTES, middlewares=[self._guard])
         application.router.add_get("/v1/view", self._view)
         application.router.add_get("/v1/events", self._events)
+        application.router.add_get("/v1/openapi.json", self._openapi)
         application.router.add_post("/v1/stop", self._stop)
         application.router.add_post("/v1/do/{name}", self._do)
         self._runner = web.AppRunner(
@@ -137,6 +138,11 @@ class ControlServer:
                 await _send(response, event)
         await response.write_eof()
         return response
+
+    async def _openapi(self, request: web.Request) -> web.StreamResponse:
+        from fedtui.control.openapi import describe
+
+        return web.json_response(describe(self._node.operations))
 
     async def _stop(self, request: web.Request) -> web.StreamResponse:
         # After the answer: the caller must learn that it worked.
