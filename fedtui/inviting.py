@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 from collections.abc import Sequence
@@ -136,6 +137,8 @@ def lobby_addresses(settings: Settings, port: int) -> tuple[Address, ...]:
         hosts: Sequence[str] = own_addresses(settings.interfaces or None)
     else:
         hosts = [settings.host]
+    # A link-local address means something on one wire only; a link travels.
+    hosts = [host for host in hosts if not ipaddress.ip_address(host).is_link_local]
     return tuple(Address.checked(host, port) for host in hosts)
 
 

@@ -93,9 +93,14 @@ class Home:
             time.sleep(0.3)
 
     def stop(self) -> None:
+        self.terminate()
+        if self._daemon is not None:
+            self._daemon.wait(PATIENCE)
+
+    def terminate(self) -> None:
+        """Asks the daemon to end."""
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.terminate()
-            self._daemon.wait(PATIENCE)
 
     @property
     def log(self) -> str:

@@ -16,6 +16,8 @@ def homes(tmp_path: Path) -> Iterator[list[Home]]:
     homes = [Home(tmp_path / name) for name in ("ada", "grace", "alan")]
     yield homes
     for home in homes:
+        home.terminate()
+    for home in homes:
         home.stop()
 
 
