@@ -81,7 +81,8 @@ class Place:
 
 def issue(book: InviteBook, choices: InviteChoices) -> Invite:
     """A new invite. Raises :class:`UsageError` for choices that do not do."""
-    lifetime = choices.expires_s or (CODE_LIFETIME if choices.code else LINK_LIFETIME)
+    usual = CODE_LIFETIME if choices.code else LINK_LIFETIME
+    lifetime = usual if choices.expires_s is None else choices.expires_s
     if choices.code and choices.uses != 1:
         raise UsageError(
             "a spoken code admits one machine",

@@ -77,6 +77,14 @@ class Removal:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """``peer`` as in :class:`Removal`; ``admin`` False takes the right back."""
+
+    peer: str
+    admin: bool = True
+
+
+@dataclass(frozen=True)
 class Verification:
     """``peer`` as in :class:`Removal`; ``verified`` False takes the mark back."""
 
@@ -148,6 +156,7 @@ class Reception:
         operations.add("answer", Answer, self._answer)
         operations.add("members", Nothing, self._members)
         operations.add("remove", Removal, self._remove)
+        operations.add("promote", Promotion, self._promote)
         operations.add("leave", Nothing, self._leave)
         operations.add("verify", Verification, self._verify)
 
@@ -300,6 +309,16 @@ class Reception:
         if member.peer_id in self._peer.members:
             return {"peer": member.peer_id, "name": display_name(member), "state": "needs others"}
         return {"peer": member.peer_id, "name": display_name(member), "state": "removed"}
+
+    async def _promote(self, wanted: Promotion) -> Result:
+        self._require_admin()
+        member = self._member(wanted.peer)
+        admins = self._peer.admins
+        changed = admins | {member.peer_id} if wanted.admin else admins - {member.peer_id}
+        if not changed:
+            raise UsageError("a room needs an admin", remedy="make somebody else one first")
+        await self._operate(self._peer.change_admins(sorted(changed), self._peer.admin_threshold))
+        return {"admins": sorted(self._peer.admins), "needs_others": self._peer.admins != changed}
 
     async def _leave(self, _: Nothing) -> Result:
         me = self._identity.peer_id

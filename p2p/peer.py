@@ -241,6 +241,11 @@ class Peer:
         return self._membership.admins
 
     @property
+    def admin_threshold(self) -> int:
+        """How many admins must sign a change of the membership."""
+        return self._membership.threshold
+
+    @property
     def removed(self) -> frozenset[str]:
         """Keys that admins removed: they never come back."""
         return self._membership.removed

@@ -357,6 +357,22 @@ def remove(
 
 
 @app.command()
+def promote(
+    peer: Peer,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the right back.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a member an admin, who can invite and remove others."""
+    told = _need("promote", peer=peer, admin=not undo)
+    if json:
+        output.data_json(told)
+    elif told["needs_others"]:
+        output.say("other admins must do the same before it takes effect")
+    else:
+        output.say(f"the room has {len(told['admins'])} admin(s) now")
+
+
+@app.command()
 def verify(
     peer: Peer,
     undo: Annotated[bool, typer.Option("--undo", help="Take the mark back.")] = False,
@@ -390,7 +406,12 @@ def history(json: Json = False) -> None:
 
 
 @app.command()
-def leave(json: Json = False) -> None:
+def leave(
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Without telling the others: also as its last admin.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Leave the room; the others go on. What was trained here stays on this disk."""
     from fedtui import paths, rooms
     from fedtui.cli import running
@@ -398,14 +419,15 @@ def leave(json: Json = False) -> None:
 
     profile = paths.default_profile()
     room = rooms.current(profile)
-    told = _do("leave") is not None
+    is_running = _works_for(room)
+    told = is_running and not anyway and _do("leave") is not None
     rooms.use(profile, None)
-    if told:
 
-        async def stop() -> None:
-            async with ControlClient(profile.control) as client:
-                await client.stop()
+    async def stop() -> None:
+        async with ControlClient(profile.control) as client:
+            await client.stop()
 
+    if is_running:
         running.run(stop())
     if json:
         output.data_json({"room": room.id, "name": room.name, "told": told})
@@ -414,7 +436,7 @@ def leave(json: Json = False) -> None:
         f"this machine works for no room any more; {room.name} stays below {room.paths.root}"
     )
     if not told:
-        output.say("no node is running, so the others have not been told: they see it as away")
+        output.say("the others have not been told: they see it as away, and can remove it")
 
 
 # --- with a node or without one ------------------------------------------------------------------
