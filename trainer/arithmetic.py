@@ -5,6 +5,7 @@ What each handler takes and gives is written at its request in :mod:`trainer.pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import Any
 
 from trainer import adapter, contact_sheet, dataset, embedded, lora_file, models, safefile
 from trainer.aggregate import modes
-from trainer.config import LISTED_PICTURES, LISTED_PROBLEMS
+from trainer.config import (
+    LISTED_PICTURES,
+    LISTED_PROBLEMS,
+    LISTED_SIZES,
+    LISTED_TAG,
+    LISTED_TAGS,
+)
 from trainer.embedded import federated
 from trainer.embedded.scenes import STYLES, Scene, sample_scene
 from trainer.errors import MISUSE, TrainerError
@@ -32,6 +39,7 @@ from trainer.protocol import (
     SampleData,
     SplitData,
 )
+from trainer.selection import Selection
 from trainer.tensor_file import Written
 
 Result = dict[str, Any]
@@ -63,7 +71,7 @@ def describe(request: Describe, job: Job) -> Result:
 
 
 def check_data(request: CheckData, job: Job) -> Result:
-    contents = dataset.scan(Path(request.folder), job, request.resolution)
+    contents = dataset.scan(Path(request.folder), job, request.resolution, request.options)
     pictures = [
         {"file": p.file, "caption": p.caption.text, "width": p.width, "height": p.height}
         for p in contents.pictures[:LISTED_PICTURES]
@@ -73,6 +81,26 @@ def check_data(request: CheckData, job: Job) -> Result:
         "pictures": pictures,
         "problems": listed_problems(contents),
         "captions": contents.caption_counts(),
+        **_overview(contents, Selection.of(contents, request.options, request.resolution)),
+    }
+
+
+def _overview(contents: dataset.Contents, selection: Selection) -> Result:
+    texts = [text for picture in contents.pictures for text in picture.caption.texts]
+    tags = Counter(tag.strip() for text in texts for tag in text.split(",") if tag.strip())
+    sizes = Counter(f"{picture.width}x{picture.height}" for picture in contents.pictures)
+    return {
+        "sizes": dict(sizes.most_common(LISTED_SIZES)),
+        "buckets": {f"{w}x{h}": count for (w, h), count in sorted(selection.buckets.items())},
+        "tags": [[tag[:LISTED_TAG], count] for tag, count in tags.most_common(LISTED_TAGS)],
+        "duplicates": contents.duplicates,
+        "several_captions": sum(len(p.caption.texts) > 1 for p in contents.pictures),
+        "longest_caption": max(map(len, texts), default=0),
+        "pass": selection.pass_length,
+        "encoded": {
+            "views": sum(len(entry.views) for entry in selection.entries),
+            "wordings": len(selection.wordings),
+        },
     }
 
 

@@ -44,6 +44,10 @@ CACHE_BYTES = 20 << 30
 """Largest size of a folder of encoded pictures; the entries longest unused go first."""
 LISTED_PICTURES = 200
 LISTED_PROBLEMS = 200
+LISTED_SIZES = 50
+LISTED_TAGS = 50
+LISTED_TAG = 80
+"""Characters of one of them."""
 MAX_RESOLUTION = 2048
 """Pixels along one side of a trained or generated picture."""
 

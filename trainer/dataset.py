@@ -6,6 +6,7 @@ Needs Pillow only. Every picture is decoded once, so that what is called usable 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from collections import Counter
@@ -63,6 +64,8 @@ class Contents:
     folder: Path
     pictures: tuple[Picture, ...]
     problems: tuple[Problem, ...]
+    duplicates: int = 0
+    """Pictures left out because another one shows the same."""
 
     def caption_counts(self) -> dict[str, int]:
         """How many usable pictures have their caption from where."""
@@ -93,6 +96,7 @@ class _Scan:
     options: DataOptions
     pictures: list[Picture] = field(default_factory=list)
     masks: int = 0
+    duplicates: int = 0
     problems: list[Problem] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
 
@@ -105,6 +109,7 @@ class _Scan:
             image, notes = pictures.decoded(path, self.folder)
             digest = pictures.pixels_sha256(image)
             if digest in self.seen:
+                self.duplicates += 1
                 raise Unusable(f"The same picture as {self.seen[digest]}", "Remove one of the two.")
             _mask(path, self.folder, image.size, self.options)
         except Unusable as unusable:
@@ -159,14 +164,17 @@ def scan(
             name = path.relative_to(folder).as_posix()
             look.note(name, f"{suffix} files are not read", "Convert it to PNG.", fatal=True)
     for picture in look.pictures:
-        if min(picture.width, picture.height) < resolution:
+        sides = (picture.width, picture.height)
+        # In a bucket of its own shape a picture needs the pixels of the square, not its side.
+        short = math.isqrt(math.prod(sides)) if options.buckets else min(sides)
+        if short < resolution:
             size = f"{picture.width} x {picture.height}"
             remedy = f"A picture of at least {resolution} pixels a side would be sharper."
             look.note(picture.file, f"{size} pixels have to be enlarged", remedy, fatal=False)
     if look.masks and options.masks != "files":
         remedy = "Ask for masks from files if they shall count."
         look.note(".", f"{look.masks} masks are not used", remedy, fatal=False)
-    return Contents(folder, tuple(look.pictures), tuple(look.problems))
+    return Contents(folder, tuple(look.pictures), tuple(look.problems), look.duplicates)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -140,15 +140,43 @@ class Describe(Request):
 
 @dataclass(frozen=True)
 class CheckData(Request):
-    """Looks at a folder of pictures without a model. Arithmetic.
+    """Looks at a folder of pictures as training with ``options`` would; no model. Arithmetic.
 
+    ``captions`` counts pictures by where their caption is, ``sizes`` and ``buckets`` count them by
+    ``WIDTHxHEIGHT`` as they are and as they are trained on, ``tags`` are the commonest parts
+    between commas. A ``pass`` over the data has so many pictures; ``encoded`` views and wordings
+    have to be computed once. Progress: ``{"stage": "scan", "step"}``.
     Result: ``{"usable", "pictures": [{"file", "caption", "width", "height"}...] (first 200),
-    "problems": [{"file", "problem", "remedy", "fatal"}...], "captions": {...counts}}``.
+    "problems": [{"file", "problem", "remedy", "fatal"}...], "captions", "sizes", "buckets",
+    "tags": [[tag, count]...], "duplicates", "several_captions", "longest_caption", "pass",
+    "encoded": {"views", "wordings"}}``.
     """
 
     kind: ClassVar[str] = "check_data"
     folder: str
     resolution: int = 64
+    options: DataOptions = DataOptions()
+
+
+@dataclass(frozen=True)
+class PreviewData(Request):
+    """Draws the first ``batches`` that training would see, a row for each, and names what is in it.
+
+    Dark parts are masked. The choices are those of :class:`Train` with the same folder, options,
+    batch, seed, round and node. Result: ``{"path", "batches": [[{"file", "caption", "size",
+    "mirrored"}...]...]}``.
+    """
+
+    kind: ClassVar[str] = "preview_data"
+    folder: str
+    out: str
+    resolution: int = 64
+    options: DataOptions = DataOptions()
+    batch: int = 8
+    batches: int = 4
+    seed: int = 0
+    round: int = 0
+    node: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 
 from trainer import (
     adapter,
+    batch_sheet,
     cache,
     dataset,
     device,
@@ -39,7 +40,16 @@ from trainer.lora_file import Factors, LoraAdapter
 from trainer.measures import leak
 from trainer.models import importing, store
 from trainer.models.base import BaseModel, Digests, LoadedModel, Shape
-from trainer.protocol import Evaluate, Generate, ImportModel, Load, ProbeLeak, Request, Train
+from trainer.protocol import (
+    Evaluate,
+    Generate,
+    ImportModel,
+    Load,
+    PreviewData,
+    ProbeLeak,
+    Request,
+    Train,
+)
 from trainer.provenance import Lora, Provenance
 
 
@@ -71,6 +81,7 @@ class Studio:
             Train: self.train,
             Generate: self.generate,
             Evaluate: self.evaluate,
+            PreviewData: batch_sheet.draw,
             ImportModel: self.import_model,
             ProbeLeak: self.probe_leak,
         }

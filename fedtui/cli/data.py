@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from fedtui.cli import data_options as words
 from fedtui.cli import output
 from fedtui.errors import ExitCode
 
 SHOWN_PROBLEMS = 20
+SHOWN_TAGS = 12
+SHOWN_SIZES = 8
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -19,13 +22,59 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 def check(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures with captions.")],
     resolution: Annotated[int, typer.Option(help="Pixels of the shorter side in training.")] = 64,
+    preview: Annotated[
+        Path | None, typer.Option(help="A PNG to draw the first batches of training into.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures in a batch of it.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the training that is previewed.")] = 0,
+    name_captions: words.NameCaptions = False,
+    caption_lines: words.CaptionLines = False,
+    trigger: words.Trigger = "",
+    caption_dropout: words.CaptionDropout = 0.0,
+    shuffle_tags: words.ShuffleTags = False,
+    keep_tags: words.KeepTags = 0,
+    repeats: words.Repeats = 1,
+    folder_repeats: words.FolderRepeats = False,
+    buckets: words.Buckets = False,
+    bucket_step: words.BucketStep = 0,
+    crops: words.Crops = 1,
+    flip: words.Flip = False,
+    masks: words.Masks = "off",
+    unmasked: words.Unmasked = 0.1,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """What a folder contains, what is wrong with it, what will be trained."""
     from fedtui.cli.trainer import ask
-    from trainer.protocol import CheckData
+    from trainer.protocol import CheckData, PreviewData
 
-    report = ask(CheckData(str(folder.absolute()), resolution), role="arithmetic")
+    options = words.chosen(
+        masks,
+        name_captions=name_captions,
+        caption_lines=caption_lines,
+        trigger=trigger,
+        dropout=caption_dropout,
+        shuffle=shuffle_tags,
+        keep=keep_tags,
+        repeats=repeats,
+        folder_repeats=folder_repeats,
+        buckets=buckets,
+        bucket_step=bucket_step,
+        crops=crops,
+        flip=flip,
+        unmasked=unmasked,
+    )
+    place, line = str(folder.absolute()), output.ProgressLine()
+
+    def show(data: dict[str, Any]) -> None:
+        if data.get("stage") == "scan":
+            line.show(f"looking at file {data['step'] + 1}")
+
+    report = ask(CheckData(place, resolution, options), role="arithmetic", on_progress=show)
+    line.clear()
+    if preview is not None and report["usable"]:
+        out = str(preview.expanduser().absolute())
+        request = PreviewData(place, out, resolution, options, batch, seed=seed)
+        report["preview"] = ask(request)
     if json:
         output.data_json(report)
     else:
@@ -64,6 +113,7 @@ def _readable(folder: Path, report: dict[str, Any]) -> str:
     counts = report.get("captions") or {}
     if counts:
         lines.append("  captions: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    lines += _facts(report)
     problems = report.get("problems") or []
     for problem in problems[:SHOWN_PROBLEMS]:
         mark = "error  " if problem.get("fatal") else "warning"
@@ -74,3 +124,33 @@ def _readable(folder: Path, report: dict[str, Any]) -> str:
     if len(problems) > SHOWN_PROBLEMS:
         lines.append(f"  and {len(problems) - SHOWN_PROBLEMS} more; --json lists them all")
     return "\n".join(lines)
+
+
+def _facts(report: dict[str, Any]) -> list[str]:
+    """Sizes, buckets, tags, and what a pass over the data is."""
+    lines = [
+        f"  {title}: {_listed(report[key])}"
+        for title, key in (("sizes", "sizes"), ("trained as", "buckets"))
+        if report.get(key)
+    ]
+    if report.get("tags"):
+        shown = ", ".join(f"{tag} {count}" for tag, count in report["tags"][:SHOWN_TAGS])
+        lines.append(f"  tags: {shown}")
+    if report.get("usable"):
+        encoded = report["encoded"]
+        lines.append(
+            f"  one pass: {report['pass']} pictures; to encode once: {encoded['views']} views, "
+            f"{encoded['wordings']} captions"
+        )
+    for number, choices in enumerate((report.get("preview") or {}).get("batches", ()), 1):
+        lines.append(f"  step {number}: {choices[0]['size']}")
+        lines += [f"    {c['file']}  {c['caption'] or '(no caption)'}" for c in choices]
+    if report.get("preview"):
+        lines.append(f"  {report['preview']['path']}  these batches as a picture")
+    return lines
+
+
+def _listed(counts: dict[str, int]) -> str:
+    shown = [f"{count} of {size}" for size, count in list(counts.items())[:SHOWN_SIZES]]
+    more = len(counts) - SHOWN_SIZES
+    return ", ".join(shown) + (f" and {more} more sizes" if more > 0 else "")

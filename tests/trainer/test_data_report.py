@@ -1,0 +1,88 @@
+"""What a check of a folder says, and that its preview is what training will see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from trainer_rig import MakePictures, picture
+
+from trainer import batch_sheet
+from trainer.arithmetic import check_data
+from trainer.dataset import scan
+from trainer.errors import TrainerError
+from trainer.job import Job
+from trainer.protocol import CheckData, DataOptions, PreviewData
+from trainer.selection import Selection
+
+OPTIONS = DataOptions(buckets=True, flip=True, shuffle=True, trigger="t")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "pictures"
+    place.mkdir()
+    for number, size in enumerate([(96, 48)] * 3 + [(64, 64)]):
+        picture(number, size).save(place / f"{number}.png")
+        (place / f"{number}.txt").write_text("night, sea" if number else "night, moon")
+    picture(0, (96, 48)).save(place / "again.png")
+    return place
+
+
+def test_a_check_counts_what_matters(folder: Path) -> None:
+    stages: list[int] = []
+    job = Job(report=lambda data: stages.append(data["step"]))
+    report = check_data(CheckData(str(folder), 64, OPTIONS), job)
+    assert report["usable"] == 4
+    assert report["duplicates"] == 1
+    assert report["sizes"] == {"96x48": 3, "64x64": 1}
+    assert sorted(report["buckets"].values()) == [1, 3]
+    assert report["tags"] == [["night", 4], ["sea", 3], ["moon", 1]]
+    assert report["pass"] == 4
+    assert report["encoded"] == {"views": 8, "wordings": 4}
+    assert report["longest_caption"] == len("night, moon")
+    assert stages == list(range(9))
+
+
+def test_a_wide_picture_is_small_only_where_it_is_cut_to_a_square(folder: Path) -> None:
+    for options, enlarged in ((DataOptions(), 3), (DataOptions(buckets=True), 0)):
+        problems = scan(folder, resolution=64, options=options).problems
+        assert sum("enlarged" in p.problem for p in problems) == enlarged
+
+
+def test_the_preview_is_what_training_sees(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    request = PreviewData(str(folder), str(out), 64, OPTIONS, batch=2, batches=3, seed=5, node="a")
+    result = batch_sheet.draw(request, Job())
+    assert result["path"] == str(out)
+    selection = Selection.of(scan(folder, options=OPTIONS), OPTIONS, 64)
+    for number, batch in enumerate(result["batches"]):
+        choices = selection.choices(2, number, 5, 0, "a")
+        files = [selection.entries[choice.entry].picture.file for choice in choices]
+        assert [shown["file"] for shown in batch] == files
+        assert [shown["caption"] for shown in batch] == [selection.text(c) for c in choices]
+        assert all(shown["caption"].startswith("t, ") for shown in batch)
+    with Image.open(out) as sheet:
+        assert sheet.width == 8 + 2 * 168
+        assert len(sheet.getcolors(1 << 20) or ()) > 4
+
+
+def test_masked_parts_are_dark(make_pictures: MakePictures, tmp_path: Path) -> None:
+    folder = make_pictures(count=1)
+    Image.new("L", (48, 40), 0).save(folder / "000-masklabel.png")
+    brightness = {}
+    for masks in ("off", "files"):
+        out = tmp_path / f"{masks}.png"
+        options = DataOptions(masks=masks, unmasked=0.0)  # type: ignore[arg-type]
+        request = PreviewData(str(folder), str(out), 32, options, batch=1, batches=1)
+        batch_sheet.draw(request, Job())
+        brightness[masks] = Image.open(out).convert("L").getpixel((80, 110))
+    assert brightness["files"] == 0 < brightness["off"]
+
+
+def test_a_sheet_that_is_too_large_is_refused(folder: Path, tmp_path: Path) -> None:
+    request = PreviewData(str(folder), str(tmp_path / "x.png"), 64, batch=1000, batches=1000)
+    with pytest.raises(TrainerError) as caught:
+        batch_sheet.draw(request, Job())
+    assert caught.value.code == 2
