@@ -90,3 +90,8 @@ DOCTOR_DISK_BYTES = 4 << 30
 DOCTOR_MEMORY_BYTES = 2 << 30
 DOCTOR_NODE_S = 5.0
 """How long a node may take to answer a doctor."""
+
+SUPPORT_EVENTS = 2_000
+"""Newest events in a support bundle."""
+SUPPORT_LOG_BYTES = 1 << 20
+"""Of each log's end in a support bundle."""

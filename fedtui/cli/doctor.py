@@ -1,7 +1,8 @@
-"""``fedtui doctor``: is this machine fit to take part?"""
+"""``fedtui doctor`` and ``fedtui support``: is this machine fit, and what to send if it is not."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,31 @@ def doctor(
     failed = running.run(_doctor(trainer, json))
     if failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def support(
+    out: Annotated[Path, typer.Argument(help="The .zip to write; it must not exist.")] = Path(
+        "fedtui-support.zip"
+    ),
+    trainer: Annotated[
+        bool, typer.Option("--trainer/--no-trainer", help="Also start a trainer process.")
+    ] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print what is in it as JSON.")] = False,
+) -> None:
+    """Writes a file to send along with a question: no names, addresses, paths or pictures in it."""
+    from fedtui import paths, settings
+    from fedtui import support as supporting
+    from fedtui.cli import running
+
+    profile = paths.default_profile()
+    files = running.run(
+        supporting.write(profile, settings.load(profile), out.absolute(), trainer=trainer)
+    )
+    if json:
+        output.data_json({"path": str(out.absolute()), "files": files})
+        return
+    output.data(f"{out}: {', '.join(files)}")
+    output.say("read it before you send it; it should hold nothing private")
 
 
 async def _doctor(trainer: bool, as_json: bool) -> int:
