@@ -169,6 +169,21 @@ _OFFENCES: Mapping[str, str] = {
 }
 
 
+def _statistics(e: Mapping[str, Any]) -> tuple[str, Level]:
+    """A deciding line: what was left out, shortened, or would have been lost."""
+    number, shares = e["round"], e.get("shares", ())
+    if e.get("note"):
+        return f"round {number} changed nothing: {e['note']}", "warning"
+    out = sum(bool(share["excluded"]) for share in shares)
+    short = sum(share["clipped"] < 1.0 for share in shares)
+    words = [f"round {number}: {len(shares) - out} of {len(shares)} contributions count"]
+    if short:
+        words.append(f"{short} shortened")
+    if e.get("residual_share"):
+        words.append(f"averaging alone would lose {e['residual_share']:.1%}")
+    return ", ".join(words), "warning" if out else "info"
+
+
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.failed": lambda e: (f"this node takes no part any more: {e.get('reason')}", "error"),
     "message.refused": lambda e: (f"message of {e.get('who')} refused: {e.get('reason')}", "info"),
@@ -205,6 +220,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         f"drawing pictures failed: {e.get('title')}",
         "info" if e.get("cancelled") else "warning",
     ),
+    "round.statistics": _statistics,
     "adapter.applied": lambda e: (f"round {e['round']}: adapter in use", "ok"),
     "join.requested": _asked,
     "join.gone": lambda e: (f"{e.get('name')} no longer waits to be let in", "info"),

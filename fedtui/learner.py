@@ -229,7 +229,7 @@ class Learner:
             prompts=tuple(preview.prompts),
             seeds=tuple(preview.seeds),
             out=str(folder),
-            loras=(LoraFile(str(goal.adapter)),) if drawn else (),
+            loras=self._adapters(goal) if drawn else (),
             steps=preview.steps,
             guidance=preview.guidance,
             width=self._room.task.resolution,
@@ -239,6 +239,17 @@ class Learner:
         await self._trainer.request(request, picture)
         self._history.save()
         self._set(drawn=max(self.state.drawn, drawn))
+
+    @property
+    def _personal(self) -> str:
+        """Where this member's own layers are kept; empty in a room without any."""
+        return str(self._room.paths.personal) if self._room.task.adapter.personal else ""
+
+    def _adapters(self, goal: Goal) -> tuple[LoraFile, ...]:
+        """The room's adapter, and this member's own layers where it has some."""
+        own = Path(self._personal) if self._personal else None
+        rest = (LoraFile(str(own)),) if own is not None and own.is_file() else ()
+        return (LoraFile(str(goal.adapter)), *rest)
 
     async def _train(self, goal: Goal) -> None:
         """Trains the open round unless its result lies on disk, and contributes it."""
@@ -270,6 +281,9 @@ class Learner:
             seed=task.seed,
             round=goal.round,
             node=self._node,
+            mode=self._room.genesis.plan.algorithm,
+            proximal=task.proximal,
+            personal=self._personal,
             cache=str(self._cache),
             checkpoint=str(self._room.paths.checkpoint / f"round-{goal.round:04d}"),
         )

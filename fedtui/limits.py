@@ -31,6 +31,8 @@ VIEW_EVENTS: Final = 200
 VIEW_LOSSES: Final = 1_000
 VIEW_PREVIEWS: Final = 400
 VIEW_COMMITS: Final = 200
+STATISTICS_KEPT: Final = 200
+"""Rounds whose statistics a node remembers."""
 
 # --- pictures on demand -----------------------------------------------------------------------
 DRAWING_PICTURES: Final = 256

@@ -34,9 +34,10 @@ from fedtui.reception import Reception
 from fedtui.rooms import Room, read_addresses, read_operations
 from fedtui.settings import Settings
 from fedtui.showing import Showing
+from fedtui.statistics import RoundStatistics
 from fedtui.training import ProcessState, TrainerProcess
 from fedtui.trust import TrustBook
-from fedtui.view import NodeView
+from fedtui.view import NodeView, to_json
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
 from p2p.errors import TrustError as P2PTrustError
@@ -83,11 +84,15 @@ class Node:
             on_state=self._on_trainer,
         )
         self._arithmetic = TrainerProcess("arithmetic", log=profile.arithmetic_log)
+        self._statistics = RoundStatistics(
+            room.paths.statistics, room.genesis.plan.algorithm, room.task.rule.name
+        )
         workload = AdapterWorkload(
             self._arithmetic,
             room.paths.work,
             max_blob=room.genesis.policy.max_blob,
             on_applied=self._keep_adapter,
+            on_combined=self._statistics.computed,
         )
         self._peer = Peer(
             room.paths.root,
@@ -232,6 +237,13 @@ class Node:
                 self._on_removed(fields["peer"], fields["name"])
             case "round.committed":
                 self._check_vouched_head()
+            case "adapter.applied":
+                self._on_applied(fields["round"], fields["sha256"])
+
+    def _on_applied(self, round_number: int, sha256: str) -> None:
+        found = self._statistics.committed(round_number, sha256)
+        if found is not None:
+            self.emit("round.statistics", round=round_number, **to_json(found))
 
     def _on_removed(self, peer: str, name: str) -> None:
         self._reception.on_removed(peer, name)
@@ -387,6 +399,7 @@ class Node:
             room_name=self._room.name,
             model=self._room.task.model,
             algorithm=self._room.genesis.plan.algorithm,
+            rule=self._room.task.rule.name,
             dataset=self._data,
             dataset_note=self._dataset_note,
             head=snapshot.head,
@@ -396,7 +409,10 @@ class Node:
             peers=tuple(viewing.peer_view(peer, snapshot, own) for peer in snapshot.peers),
             losses=self._learner.losses,
             previews=self._learner.previews,
-            commits=tuple(map(viewing.commit_view, snapshot.commits[-VIEW_COMMITS:])),
+            commits=tuple(
+                viewing.commit_view(commit, self._statistics.of(commit.round))
+                for commit in snapshot.commits[-VIEW_COMMITS:]
+            ),
             events=tuple(view_of(event, self._name_of) for event in shown[-VIEW_EVENTS:]),
             requests=self._reception.pending(),
             notice=learner.blocked,

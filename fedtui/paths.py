@@ -61,9 +61,19 @@ class RoomPaths:
         return self.root / "exports"
 
     @property
+    def personal(self) -> Path:
+        """The layers that this member trains for itself."""
+        return self.root / "personal.safetensors"
+
+    @property
     def history(self) -> Path:
         """Loss points and previews of earlier rounds, for the screen after a restart."""
         return self.root / "history.json"
+
+    @property
+    def statistics(self) -> Path:
+        """How the rounds' results came about, as far as this node computed them."""
+        return self.root / "statistics.json"
 
     @property
     def work(self) -> Path:

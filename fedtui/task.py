@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from fedtui.errors import FedtuiError, TrustError
-from trainer.protocol import AdapterSpec
+from trainer.protocol import AdapterSpec, RuleSpec
 
 MICRO = 1_000_000
 MILLI = 1_000
@@ -37,10 +37,35 @@ class AdapterTask(_Part):
         "to_v",
         "to_out.0",
     ]
+    personal: Annotated[list[Text], Field(max_length=32)] = []
 
     @property
     def spec(self) -> AdapterSpec:
-        return AdapterSpec(self.rank, self.alpha, tuple(self.targets))
+        return AdapterSpec(self.rank, self.alpha, tuple(self.targets), tuple(self.personal))
+
+
+class RuleTask(_Part):
+    """How much each contribution counts; the numbers are those of
+    :class:`trainer.protocol.RuleSpec`. The mode is the plan's ``algorithm``."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "n_k"
+    cap_milli: Annotated[int, Field(ge=0, le=1_000_000)] = 2_000
+    clip_milli: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
+    byzantine: Annotated[int, Field(ge=0, le=63)] = 1
+    threshold_milli: Annotated[int, Field(ge=-1_000, le=1_000)] = 0
+    max_staleness: Annotated[int, Field(ge=0, le=1_000)] = 4
+    ema_milli: Annotated[int, Field(ge=0, le=999)] = 0
+    outer_rate_milli: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    outer_momentum_milli: Annotated[int, Field(ge=0, le=999)] = 0
+
+    @property
+    def spec(self) -> RuleSpec:
+        return RuleSpec(**self.model_dump())
+
+    @property
+    def fewest(self) -> int:
+        """How many contributions the rule needs."""
+        return 2 * self.byzantine + 3 if self.name == "multi_krum" else 1
 
 
 class PreviewTask(_Part):
@@ -64,15 +89,18 @@ class PreviewTask(_Part):
 class Task(_Part):
     """All a member needs to train for the room; ``seed`` is the room's, mixed with round and peer.
 
-    ``resolution`` is in pixels of the shorter side; 0 takes the model's own.
+    ``resolution`` is in pixels of the shorter side; 0 takes the model's own. ``proximal_micro`` is
+    FedProx's μ in millionths.
     """
 
     model: Text
     model_sha256: Digest
     adapter: AdapterTask = AdapterTask()
+    rule: RuleTask = RuleTask()
     steps: Annotated[int, Field(ge=1, le=1_000_000)]
     batch: Annotated[int, Field(ge=1, le=512)] = 8
     learning_rate_micro: Annotated[int, Field(ge=1, le=MICRO)] = 1_000
+    proximal_micro: Annotated[int, Field(ge=0, le=MICRO)] = 0
     seed: Seed = 0
     resolution: Annotated[int, Field(ge=0, le=4096)] = 0
     preview: PreviewTask
@@ -80,6 +108,10 @@ class Task(_Part):
     @property
     def learning_rate(self) -> float:
         return self.learning_rate_micro / MICRO
+
+    @property
+    def proximal(self) -> float:
+        return self.proximal_micro / MICRO
 
     def to_plan(self) -> dict[str, Any]:
         """The value of ``Plan.task``."""

@@ -85,8 +85,51 @@ class InputView:
 
 
 @dataclass(frozen=True)
+class ShareView:
+    """What a committed round made of one member's contribution.
+
+    ``norm`` is the size of its update as a product B·A, ``cosine`` its direction against the
+    combined update (1 the same, 0 unrelated, below 0 against it), ``weight`` its part in the sum.
+    ``clipped`` is the factor it was shortened by, 1 for not at all; ``excluded`` says why it
+    counted nothing, empty when it counted.
+    """
+
+    peer: str
+    samples: int = 0
+    bytes: int = 0
+    norm: float = 0.0
+    cosine: float = 0.0
+    weight: float = 0.0
+    clipped: float = 1.0
+    excluded: str = ""
+
+
+@dataclass(frozen=True)
+class StatisticsView:
+    """How a round's result came about, computed by this node when it combined or voted.
+
+    ``residual_share`` is what averaging A and B would have lost: ‖residual‖ / ‖product‖.
+    ``previous`` is the weight that stayed with the adapter before (clipping leaves some);
+    ``branch_rank`` the largest rank of the frozen branch, ``whole_layers`` how many layers keep it
+    as a matrix; ``note`` says why nothing could be combined. ``bytes_in`` are all contributions
+    together, ``bytes_out`` the result.
+    """
+
+    mode: str = ""
+    rule: str = ""
+    residual_share: float = 0.0
+    previous: float = 0.0
+    branch_rank: int = 0
+    whole_layers: int = 0
+    note: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    shares: tuple[ShareView, ...] = ()
+
+
+@dataclass(frozen=True)
 class CommitView:
-    """A ledger entry."""
+    """A ledger entry. ``statistics`` is None where this node did not compute the result."""
 
     round: int
     value: str
@@ -100,6 +143,7 @@ class CommitView:
     skipped: bool = False
     recomputed: bool | None = None
     seconds: float | None = None
+    statistics: StatisticsView | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +234,7 @@ class NodeView:
     room_name: str = ""
     model: str = ""
     algorithm: str = ""
+    rule: str = ""
     dataset: str = ""
     dataset_note: str = ""
     head: str = ""

@@ -9,7 +9,16 @@ from typing import Any, get_args
 from fedtui.learner import LearnerState
 from fedtui.task import MICRO, MILLI
 from fedtui.training import ProcessState
-from fedtui.view import CommitView, InputView, PeerState, PeerView, Phase, RoundView, TrainerView
+from fedtui.view import (
+    CommitView,
+    InputView,
+    PeerState,
+    PeerView,
+    Phase,
+    RoundView,
+    StatisticsView,
+    TrainerView,
+)
 from p2p.status import CommitStatus, PeerSnapshot, PeerStatus
 
 Status = dict[str, bool | int | str]
@@ -114,7 +123,7 @@ def round_view(snapshot: PeerSnapshot, learner: LearnerState) -> RoundView:
     )
 
 
-def commit_view(commit: CommitStatus) -> CommitView:
+def commit_view(commit: CommitStatus, statistics: StatisticsView | None = None) -> CommitView:
     """A ledger entry."""
     return CommitView(
         round=commit.round,
@@ -129,6 +138,7 @@ def commit_view(commit: CommitStatus) -> CommitView:
         skipped=commit.skipped,
         recomputed=commit.recomputed,
         seconds=commit.seconds,
+        statistics=statistics,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fedtui.errors import FedtuiError, TrainerDied
 from fedtui.task import read_task
@@ -27,18 +28,30 @@ CHECK_TRIES = 2
 """The system may have ended the first worker for reasons of its own, such as memory."""
 
 OnApplied = Callable[[Path, int], Awaitable[None]]
+OnCombined = Callable[[str, dict[str, Any], int], None]
 
 
 class AdapterWorkload:
-    """:class:`p2p.workload.Workload` for LoRA adapters; ``work`` is a folder for results."""
+    """:class:`p2p.workload.Workload` for LoRA adapters; ``work`` is a folder for results.
+
+    ``on_combined`` hears of every result's SHA-256, how it came about as
+    :class:`trainer.protocol.Combine` says it, and its size in bytes.
+    """
 
     def __init__(
-        self, arithmetic: TrainerProcess, work: Path, *, max_blob: int, on_applied: OnApplied
+        self,
+        arithmetic: TrainerProcess,
+        work: Path,
+        *,
+        max_blob: int,
+        on_applied: OnApplied,
+        on_combined: OnCombined = lambda sha256, statistics, size: None,
     ) -> None:
         self._arithmetic = arithmetic
         self._work = work
         self._max_blob = max_blob
         self._on_applied = on_applied
+        self._on_combined = on_combined
         self._numbers = itertools.count()
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, mode=0o700)
@@ -49,7 +62,9 @@ class AdapterWorkload:
         Raises :class:`P2PError` when that cannot be told here, which is no word about the file.
         """
         task = read_task(plan.task)
-        request = CheckBlob(str(path), task.model, task.adapter.spec, self._max_blob)
+        request = CheckBlob(
+            str(path), task.model, task.adapter.spec, self._max_blob, plan.algorithm
+        )
         for _ in range(CHECK_TRIES):
             try:
                 result = await self._arithmetic.request(request)
@@ -66,11 +81,15 @@ class AdapterWorkload:
         """The round's result. Raises :class:`P2PError` when it cannot be computed here."""
         out = self._work / f"result-{next(self._numbers)}.safetensors"
         files = tuple(WeightedFile(each.id, str(each.path), each.weight) for each in inputs)
-        request = CombineFiles(files, plan.algorithm, str(previous), str(out))
+        task = read_task(plan.task)
+        request = CombineFiles(
+            files, plan.algorithm, str(previous), str(out), task.rule.spec, task.seed
+        )
         try:
-            await self._arithmetic.request(request)
+            result = await self._arithmetic.request(request)
         except FedtuiError as error:
             raise _translated(error) from error
+        self._on_combined(str(result["sha256"]), result["statistics"], int(result["bytes"]))
         return out
 
     async def apply(self, path: Path, round_number: int) -> None:

@@ -124,7 +124,7 @@ class Plan(Payload):
     rounds: Annotated[int, Field(ge=1, le=100_000)]
     deadline_ms: Annotated[int, Field(ge=1_000, le=7 * 24 * 3600 * 1000)]
     min_contributions: Annotated[int, Field(ge=1, le=128)] = 1
-    algorithm: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "fedavg"
+    algorithm: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "fedex"
     task: dict[str, Any]
 
     @property

@@ -24,6 +24,11 @@ from trainer.protocol import AdapterSpec
 
 A_SUFFIX = ".lora_A.weight"
 B_SUFFIX = ".lora_B.weight"
+RESIDUAL_A_SUFFIX = ".residual_A.weight"
+RESIDUAL_B_SUFFIX = ".residual_B.weight"
+DENSE_SUFFIX = ".residual.weight"
+"""A room's adapter has, beside the factors that are trained, a frozen branch of low rank, or of a
+whole float32 matrix where that is smaller."""
 
 INITIAL_DOMAIN = b"fedtui A0 v1\0"
 """Separates this use of SHAKE-128 from any other; a new recipe takes a new version."""
@@ -59,6 +64,33 @@ def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
     return chosen
 
 
+def shared_layers(layers: Layers, spec: AdapterSpec) -> dict[str, Shape]:
+    """The layers that a room trains together: all but the personal ones.
+
+    Raises :class:`TrainerError` when none is left.
+    """
+    shared = {
+        name: shape
+        for name, shape in layers.items()
+        if not any(part in name for part in spec.personal)
+    }
+    if not shared:
+        raise TrainerError(
+            "Nothing is left to train together",
+            f"Every layer's name contains one of {', '.join(spec.personal)}.",
+            "Keep fewer layers personal.",
+            MISUSE,
+        )
+    return shared
+
+
+def contribution_shapes(layers: Layers, rank: int, parts: str) -> dict[str, Shape]:
+    """Names and shapes in a contribution that holds factors ``parts``: ``AB``, ``A`` or ``B``."""
+    suffixes = tuple(suffix for part, suffix in (("A", A_SUFFIX), ("B", B_SUFFIX)) if part in parts)
+    shapes = factor_shapes(layers, rank)
+    return {name: shape for name, shape in shapes.items() if name.endswith(suffixes)}
+
+
 def factor_shapes(layers: Layers, rank: int) -> dict[str, Shape]:
     """Names and shapes of all tensors in a factors file."""
     shapes: dict[str, Shape] = {}
@@ -92,23 +124,3 @@ def write_initial(path: Path, layers: Layers, rank: int, seed: int) -> tensor_fi
     """Writes the factors of :func:`initial_factors` for these layers."""
     shapes = factor_shapes(layers, rank)
     return tensor_file.write_stream(path, shapes, initial_factors(shapes, seed))
-
-
-def read_factors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, FloatArray]:
-    """All factors of a file whose names and shapes must be exactly these.
-
-    Raises :class:`TrainerError` when the file cannot be read or belongs to another adapter.
-    """
-    try:
-        arrays, _ = tensor_file.read_all(path)
-    except (OSError, tensor_file.FormatError) as error:
-        raise TrainerError("The adapter cannot be read", f"{path}: {error}") from error
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != dict(shapes):
-        matching = sum(found.get(name) == shape for name, shape in shapes.items())
-        raise TrainerError(
-            "The adapter does not fit the model",
-            f"{matching} of {len(shapes)} tensors match in {path}.",
-            "Use the adapter with the model and rank it was made for.",
-        )
-    return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -12,8 +12,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from trainer import adapter, contact_sheet, dataset, embedded, lora_file, models, safefile
-from trainer.aggregate import modes
+from trainer import (
+    adapter,
+    contact_sheet,
+    dataset,
+    embedded,
+    lora_file,
+    models,
+    room_adapter,
+    safefile,
+)
+from trainer.aggregate import combination
+from trainer.aggregate.modes import LOW_RANK, MODES
+from trainer.aggregate.rules import RULES
 from trainer.config import (
     LISTED_PICTURES,
     LISTED_PROBLEMS,
@@ -25,6 +36,7 @@ from trainer.embedded import federated
 from trainer.embedded.scenes import STYLES, Scene, sample_scene
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
+from trainer.lora_file import LoraAdapter
 from trainer.models.base import Digests
 from trainer.protocol import (
     CheckBlob,
@@ -66,7 +78,8 @@ def describe(request: Describe, job: Job) -> Result:
         "sha256": Digests.of(model).model,
         "resolution": model.resolution,
         "prompts": list(federated.DEMO_PROMPTS) if built_in else [],
-        "algorithms": sorted(modes.MODES),
+        "algorithms": list(MODES),
+        "rules": list(RULES),
     }
 
 
@@ -151,42 +164,70 @@ def split_data(request: SplitData, job: Job) -> Result:
 def init_adapter(request: InitAdapter, job: Job) -> Result:
     job.check()
     layers = adapter.target_layers(models.resolve(request.model), request.spec)
+    shared = adapter.shared_layers(layers, request.spec)
     return written(
-        adapter.write_initial(Path(request.out), layers, request.spec.rank, request.seed)
+        adapter.write_initial(Path(request.out), shared, request.spec.rank, request.seed)
     )
 
 
 def check_blob(request: CheckBlob, job: Job) -> Result:
     job.check()
     layers = adapter.target_layers(models.resolve(request.model), request.spec)
-    shapes = adapter.factor_shapes(layers, request.spec.rank)
-    verdict = safefile.check(Path(request.path), shapes, request.max_bytes)
+    shared = adapter.shared_layers(layers, request.spec)
+    # What a mode trains may depend on the round, which a plan does not know.
+    trained = [LOW_RANK[request.mode].trained(rounds) for rounds in (0, 1)]
+    for parts in dict.fromkeys(trained):
+        shapes = adapter.contribution_shapes(shared, request.spec.rank, parts)
+        verdict = safefile.check(Path(request.path), shapes, request.max_bytes)
+        if verdict.ok:
+            break
     return {"ok": verdict.ok, "reason": verdict.reason}
 
 
 def combine(request: Combine, job: Job) -> Result:
-    combination = modes.combine(
-        request.mode, request.inputs, Path(request.previous), Path(request.out), job
+    done = combination.combine(
+        request.mode,
+        request.inputs,
+        Path(request.previous),
+        Path(request.out),
+        job,
+        request.rule,
+        request.seed,
     )
-    return written(combination.written) | {
-        "norms": dict(combination.norms),
-        "cosines": dict(combination.cosines),
-    }
+    return written(done.written) | {"statistics": statistics(done)}
+
+
+def statistics(done: combination.Combination) -> Result:
+    """A combination as it is told in messages."""
+    told = asdict(done)
+    del told["written"]
+    return told
 
 
 def export_adapter(request: ExportAdapter, job: Job) -> Result:
     job.check()
-    path = Path(request.path)
+    path, error = Path(request.path), 0.0
     base = (
         lora_file.Architecture.of(models.resolve(request.model))
         if request.model
         else lora_file.known_base(path)
     )
     lora_file.check_format(base, request.format)
-    read = lora_file.read(path, base)
+    if room_adapter.is_room_adapter(path):
+        room = room_adapter.read(path)
+        layers, error = room.truncated(request.rank) if request.rank else (room.exact(), 0.0)
+        read = LoraAdapter({base.adapted: layers}, "factors", {})
+    else:
+        read = lora_file.read(path, base)
     notes = _own_notes(read.metadata) | request.metadata
     file = lora_file.write(Path(request.out), read, request.format, base, notes)
-    return {"path": str(file.path), "sha256": file.sha256, "modules": read.modules}
+    return {
+        "path": str(file.path),
+        "sha256": file.sha256,
+        "modules": read.modules,
+        "rank": read.rank,
+        "error": error,
+    }
 
 
 def _own_notes(metadata: Mapping[str, str]) -> dict[str, str]:

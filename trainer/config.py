@@ -76,6 +76,8 @@ MAX_INPUTS = 1024
 
 MAX_STEPS = 1_000_000
 MAX_BATCH = 1024
+MAX_PROXIMAL = 1e3
+"""FedProx's μ; 1e-3 to 1 is usual."""
 GRADIENT_CLIP = 1.0
 """Norm over all factors."""
 WEIGHT_DECAY = 1e-2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -18,10 +18,12 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from trainer import frozen_branch
 from trainer.adapter import A_SUFFIX, B_SUFFIX
 from trainer.errors import TrainerError
 from trainer.lora_file import Factors, FloatArray, LoraAdapter, each_layer
 from trainer.models.base import LoadedModel
+from trainer.room_adapter import Branch, joined
 
 SLOT = "fedtui"
 """peft's name for the one adapter that is attached at a time."""
@@ -69,10 +71,18 @@ def detach(network: nn.Module) -> None:
 
 @contextmanager
 def attached(
-    model: LoadedModel, components: Mapping[str, Mapping[str, Factors]], scale: float = 1.0
+    model: LoadedModel,
+    components: Mapping[str, Mapping[str, Factors]],
+    scale: float = 1.0,
+    branches: Mapping[str, Mapping[str, Branch]] | None = None,
 ) -> Iterator[None]:
-    """The model with these factors attached, the plain base again afterwards."""
+    """The model with these factors attached, the plain base again afterwards.
+
+    ``branches`` are frozen and beside the factors, by component and layer.
+    """
     with ExitStack() as stack:
+        for component, frozen in (branches or {}).items():
+            stack.enter_context(frozen_branch.added(model.components[component], frozen))
         for component, layers in components.items():
             network = model.components[component]
             stack.callback(detach, network)
@@ -88,12 +98,21 @@ def reweigh(model: LoadedModel, components: Mapping[str, Mapping[str, Factors]])
             weight.data.copy_(torch.from_numpy(layers[name].B.copy()))
 
 
-def parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The attached factors by the names they have in a factors file, sorted."""
+def parameters(
+    network: nn.Module, trained: Collection[str] | None = None
+) -> dict[str, nn.Parameter]:
+    """The attached factors by the names they have in a factors file, sorted.
+
+    With ``trained`` only those; the others are frozen.
+    """
     named: dict[str, nn.Parameter] = {}
     for name, layer in _lora_layers(network):
         named[name + A_SUFFIX] = layer.lora_A[SLOT].weight
         named[name + B_SUFFIX] = layer.lora_B[SLOT].weight
+    if trained is not None:
+        for name, parameter in named.items():
+            parameter.requires_grad_(name in trained)
+        named = {name: parameter for name, parameter in named.items() if name in trained}
     return dict(sorted(named.items()))
 
 
@@ -114,17 +133,22 @@ def as_layers(arrays: Mapping[str, FloatArray]) -> dict[str, Factors]:
     return {name: Factors(arrays[name + A_SUFFIX], arrays[name + B_SUFFIX]) for name in names}
 
 
+def as_arrays(layers: Mapping[str, Factors]) -> dict[str, FloatArray]:
+    """The tensors of a factors file."""
+    arrays: dict[str, FloatArray] = {}
+    for name, factors in layers.items():
+        arrays[name + A_SUFFIX], arrays[name + B_SUFFIX] = factors.A, factors.B
+    return arrays
+
+
 def mixed(adapters: Sequence[tuple[LoraAdapter, float]]) -> dict[str, dict[str, Factors]]:
     """One adapter that does what all do together, each as strongly as its weight says."""
     mix: dict[str, dict[str, Factors]] = {}
     for adapter, weight in adapters:
         for component, name, factors in each_layer(adapter):
             layers = mix.setdefault(component, {})
-            A, B = factors.A, factors.B * np.float32(weight)
-            if name in layers:
-                A = np.concatenate([layers[name].A, A], axis=0)
-                B = np.concatenate([layers[name].B, B], axis=1)
-            layers[name] = Factors(A, B)
+            more = Factors(factors.A, factors.B * np.float32(weight))
+            layers[name] = joined(layers[name], more) if name in layers else more
     return mix
 
 

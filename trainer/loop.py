@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from trainer.seeds import generator
 class Recipe:
     """How to train. ``run`` names everything that decides the course, for checkpoints.
 
-    ``min_snr`` is γ of the loss weighting, 0 for none.
+    ``min_snr`` is γ of the loss weighting, ``proximal`` FedProx's μ; 0 for none.
     """
 
     steps: int
@@ -44,6 +44,7 @@ class Recipe:
     round: int
     node: str
     run: str
+    proximal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,19 @@ def step_loss(model: LoadedModel, examples: Examples, recipe: Recipe, step: int)
     return objective.loss(prediction, wanted, weights)
 
 
+def pull_back(
+    values: Sequence[torch.Tensor], anchors: Sequence[torch.Tensor], proximal: float
+) -> None:
+    """Adds the gradient of μ/2 ‖x - x_0‖² to what is there: μ (x - x_0).
+
+    FedProx, Li et al., arXiv 1812.06127. The norm is squared; copies that leave the square out
+    pull with the same force however far x has gone.
+    """
+    for value, anchor in zip(values, anchors, strict=True):
+        if value.grad is not None:
+            value.grad.add_(value.detach() - anchor, alpha=proximal)
+
+
 def train(
     model: LoadedModel,
     network: nn.Module,
@@ -134,6 +148,7 @@ def train(
     :class:`Cancelled`, and :class:`TrainerError` when the loss is no longer finite.
     """
     values = list(parameters.values())
+    anchors = [value.detach().clone() for value in values] if recipe.proximal else []
     optimizer = torch.optim.AdamW(
         values,
         recipe.learning_rate,
@@ -155,6 +170,8 @@ def train(
                 raise
             value = step_loss(model, examples, recipe, step)
             value.backward()  # type: ignore[no-untyped-call]
+            if anchors:
+                pull_back(values, anchors, recipe.proximal)
             nn.utils.clip_grad_norm_(values, GRADIENT_CLIP)
             optimizer.step()
             optimizer.zero_grad()

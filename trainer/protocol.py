@@ -34,11 +34,38 @@ class WireError(ValueError):
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """Which layers get a LoRA adapter and of what size. ``alpha`` = ``rank`` means scale 1."""
+    """Which layers get a LoRA adapter and of what size. ``alpha`` = ``rank`` means scale 1.
+
+    A layer whose name contains one of ``personal`` is trained but belongs to its member alone: it
+    is in no contribution and no room's adapter.
+    """
 
     rank: int = 8
     alpha: int = 8
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    personal: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """How much each contribution counts: a weight rule by name, and the settings of all rules.
+
+    Thousandths throughout, because signed plans hold integers only. ``cap_milli`` bounds a
+    member's share in units of the equal share (0: no bound), ``clip_milli`` a norm in units of
+    the median norm; ``byzantine`` is how many liars ``multi_krum`` tolerates; ``threshold_milli``
+    is the least agreement for ``threshold``; ``max_staleness`` counts rounds. The last three are
+    for mode ``dense``: decay of the moving average (0: none), rate and momentum of the outer step.
+    """
+
+    name: str = "n_k"
+    cap_milli: int = 2_000
+    clip_milli: int = 2_000
+    byzantine: int = 1
+    threshold_milli: int = 0
+    max_staleness: int = 4
+    ema_milli: int = 0
+    outer_rate_milli: int = 1_000
+    outer_momentum_milli: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,9 +156,9 @@ class ImportModel(Request):
 class Describe(Request):
     """Names a base model by its content, without loading it. Arithmetic.
 
-    ``prompts`` suit the built-in experiment; other models have none. ``algorithms`` are the modes
-    that :class:`Combine` knows. Result:
-    ``{"model", "sha256", "resolution", "prompts", "algorithms"}``.
+    ``prompts`` suit the built-in experiment; other models have none. ``algorithms`` and ``rules``
+    are the modes and weight rules that :class:`Combine` knows, the default first. Result:
+    ``{"model", "sha256", "resolution", "prompts", "algorithms", "rules"}``.
     """
 
     kind: ClassVar[str] = "describe"
@@ -232,6 +259,9 @@ class InitAdapter(Request):
 class Train(Request):
     """Trains the adapter at ``initial`` on a folder and writes the trained factors to ``out``.
 
+    ``mode`` decides which factors are trained; a room's frozen branch takes part untouched.
+    ``proximal`` is FedProx's μ: μ/2 ‖x - x_0‖² over the trained factors is added to the loss. The
+    personal layers of ``spec`` are kept at ``personal``, where they are found again next time.
     Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``.
     Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems"}``.
     Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
@@ -255,6 +285,9 @@ class Train(Request):
     cache: str = ""
     checkpoint: str = ""
     min_snr: float = 0.0
+    mode: str = "fedex"
+    proximal: float = 0.0
+    personal: str = ""
     export: Literal["factors", "kohya", "diffusers"] = "factors"
 
 
@@ -270,13 +303,17 @@ class CheckBlob(Request):
     model: str
     spec: AdapterSpec
     max_bytes: int
+    mode: str = "fedex"
 
 
 @dataclass(frozen=True)
 class Combine(Request):
     """Combines checked contributions into the round's result. Arithmetic, same bytes everywhere.
 
-    Result: ``{"path", "sha256", "bytes", "norms": {id: float}, "cosines": {id: float}}``.
+    ``seed`` is the room's, for modes that begin anew. Result: ``{"path", "sha256", "bytes",
+    "statistics"}``; the statistics are ``{"participants": [{"id", "samples", "bytes", "norm",
+    "cosine", "weight", "clipped", "excluded"}...], "residual_share", "previous", "branch_rank",
+    "whole_layers", "note"}``, explained at :class:`trainer.aggregate.combination.Combination`.
     """
 
     kind: ClassVar[str] = "combine"
@@ -284,6 +321,8 @@ class Combine(Request):
     mode: str
     previous: str
     out: str
+    rule: RuleSpec = RuleSpec()
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -439,10 +478,12 @@ class Tamper(Request):
 
 @dataclass(frozen=True)
 class ExportAdapter(Request):
-    """Writes an adapter of any dialect for other programs. Arithmetic.
+    """Writes an adapter of any dialect, or a room's, for other programs. Arithmetic.
 
-    Without ``model`` the adapter must fit a well-known base, whose weights need not be here.
-    Result: ``{"path", "sha256", "modules"}``.
+    Without ``model`` the adapter must fit a well-known base, whose weights need not be here. A
+    room's adapter is written exactly, its branch as further ranks; ``rank`` other than 0 keeps at
+    most so many of the largest singular values per layer. Result: ``{"path", "sha256", "modules",
+    "rank", "error"}``; ``error`` is ‖what was cut off‖ / ‖adapter‖.
     """
 
     kind: ClassVar[str] = "export_adapter"
@@ -451,6 +492,7 @@ class ExportAdapter(Request):
     model: str
     format: Literal["kohya", "diffusers"] = "kohya"
     metadata: dict[str, str] = field(default_factory=dict)
+    rank: int = 0
 
 
 @dataclass(frozen=True)

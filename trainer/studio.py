@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from trainer import (
-    adapter,
     batch_sheet,
     cache,
     dataset,
@@ -31,15 +30,17 @@ from trainer import (
     tensor_file,
 )
 from trainer.adapter import FloatArray
+from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY
 from trainer.arithmetic import Handler, Result, listed_problems, written
 from trainer.cache import Cache
-from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_RESOLUTION, MAX_STEPS
+from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_PROXIMAL, MAX_RESOLUTION, MAX_STEPS
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
-from trainer.lora_file import Factors, LoraAdapter
+from trainer.lora_file import LoraAdapter
 from trainer.measures import leak
+from trainer.mix import alone, ingredient, mixed
 from trainer.models import importing, store
-from trainer.models.base import BaseModel, Digests, LoadedModel, Shape
+from trainer.models.base import BaseModel, Digests, LoadedModel
 from trainer.protocol import (
     Evaluate,
     Generate,
@@ -51,6 +52,7 @@ from trainer.protocol import (
     Train,
 )
 from trainer.provenance import Lora, Provenance
+from trainer.start import Start, begin
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,7 @@ class Studio:
     def train(self, request: Train, job: Job) -> Result:
         _check_recipe(request)
         base = importing.obtain(request.model, job)
-        layers = adapter.target_layers(base, request.spec)
-        shapes = adapter.factor_shapes(layers, request.spec.rank)
-        start = _initial(request, shapes)
+        start = begin(request, base)
         contents = dataset.scan(Path(request.folder), job, request.resolution or base.resolution)
         contents.require_pictures()
         loaded = self._use(request.model, job)
@@ -136,16 +136,18 @@ class Studio:
             request.round,
             request.node,
             run,
+            request.proximal,
         )
         saved = Path(request.checkpoint) if request.checkpoint else None
         network = loaded.model.components[base.family.adapted]
         scale = request.spec.alpha / request.spec.rank
-        factors = {base.family.adapted: injection.as_layers(start)}
-        with injection.attached(loaded.model, factors, scale):
-            parameters = injection.parameters(network)
+        adapted = base.family.adapted
+        factors, branches = {adapted: start.layers}, {adapted: start.branches}
+        with injection.attached(loaded.model, factors, scale, branches):
+            parameters = injection.parameters(network, start.trained)
             outcome = loop.train(loaded.model, network, parameters, examples, recipe, job, saved)
             trained = injection.extracted(network, scale)
-        result = written(_export(request, base, trained))
+        result = written(_export(request, base, start, trained))
         if saved is not None:
             saved.unlink(missing_ok=True)
         return result | {
@@ -160,18 +162,21 @@ class Studio:
         base = importing.obtain(request.model, job)
         exposures = generate.planned(request, base.resolution)
         paths = [Path(lora.path) for lora in request.loras]
-        adapters = [lora_file.read(path, base) for path in paths]
+        adapters = [ingredient(path, base) for path in paths]
+        if len({exposure.weights for exposure in exposures}) > 1:
+            adapters = [adapter.plain for adapter in adapters]  # only factors can be reweighed
         loras = tuple(Lora(path.stem, _sha256(path)) for path in paths)
         loaded = self._use(request.model, job)
         provenance = Provenance(base.name, loaded.digests.model, loras, request.note)
 
-        def mixed(weights: Sequence[float]) -> dict[str, dict[str, Factors]]:
-            return injection.mixed(list(zip(adapters, weights, strict=True)))
-
         def weigh(weights: Sequence[float]) -> None:
-            injection.reweigh(loaded.model, mixed(weights))
+            injection.reweigh(loaded.model, mixed(adapters, weights).factors)
 
-        with injection.attached(loaded.model, mixed(exposures[0].weights)), _room_on(request):
+        first = mixed(adapters, exposures[0].weights)
+        with (
+            injection.attached(loaded.model, first.factors, branches=first.branches),
+            _room_on(request),
+        ):
             pictures = generate.draw_all(loaded.model, exposures, request, provenance, weigh, job)
         return {"pictures": pictures}
 
@@ -184,10 +189,7 @@ class Studio:
                 MISUSE,
             )
         base = importing.obtain(request.model, job)
-        adapters = {
-            path: [(lora_file.read(Path(path), base), 1.0)] if path else []
-            for path in request.adapters
-        }
+        adapters = {path: alone(path, base) for path in request.adapters}
         contents = dataset.scan(Path(request.folder), job)
         contents.require_pictures()
         loaded = self._use(request.model, job)
@@ -197,7 +199,7 @@ class Studio:
         by_picture = {}
         for number, (path, mix) in enumerate(adapters.items()):
             job.report({"stage": "evaluate", "step": number, "steps": len(adapters)})
-            with injection.attached(loaded.model, injection.mixed(mix)):
+            with injection.attached(loaded.model, mix.factors, branches=mix.branches):
                 by_picture[path] = evaluate.denoising_losses(
                     loaded.model, examples, request.draws, request.seed, job
                 )
@@ -213,7 +215,7 @@ class Studio:
 
     def probe_leak(self, request: ProbeLeak, job: Job) -> Result:
         base = importing.obtain(request.model, job)
-        mix = [(lora_file.read(Path(request.adapter), base), 1.0)] if request.adapter else []
+        mix = alone(request.adapter, base)
         folders = [dataset.scan(Path(folder), job) for folder in (request.members, request.others)]
         for contents in folders:
             contents.require_pictures()
@@ -222,7 +224,7 @@ class Studio:
             cache.encode(each, base.resolution, loaded.model, loaded.digests, Cache(None), job)
             for each in folders
         )
-        with injection.attached(loaded.model, injection.mixed(mix)):
+        with injection.attached(loaded.model, mix.factors, branches=mix.branches):
             attacks = leak.attacks(loaded.model, own, other, request.draws, request.seed, job)
         result: Result = {name: asdict(each) for name, each in attacks.items()}
         if request.pictures:
@@ -251,6 +253,8 @@ def _check_recipe(request: Train) -> None:
         cause = f"A batch of {request.batch}; 1 to {MAX_BATCH} are possible."
     elif not 0.0 < request.learning_rate <= 1.0:
         cause = f"A learning rate of {request.learning_rate}; above 0 and at most 1 is possible."
+    elif not 0.0 <= request.proximal <= MAX_PROXIMAL:
+        cause = f"A proximal weight of {request.proximal}; 0 to {MAX_PROXIMAL:g} is possible."
     elif request.min_snr < 0.0:
         cause = f"A min-SNR gamma of {request.min_snr} is negative."
     elif request.resolution % 8 or not 0 <= request.resolution <= MAX_RESOLUTION:
@@ -259,39 +263,40 @@ def _check_recipe(request: Train) -> None:
         raise TrainerError("The training settings are impossible", cause, "Correct it.", MISUSE)
 
 
-def _initial(request: Train, shapes: Mapping[str, Shape]) -> dict[str, FloatArray]:
-    if request.initial:
-        return adapter.read_factors(Path(request.initial), shapes)
-    return dict(adapter.initial_factors(shapes, request.seed))
-
-
-def _run_name(
-    request: Train, digests: Digests, examples: cache.Examples, start: Mapping[str, FloatArray]
-) -> str:
+def _run_name(request: Train, digests: Digests, examples: cache.Examples, start: Start) -> str:
     """A hash of all that decides a training run's course; more steps continue the same run."""
     plain = replace(
         request, model="", folder="", out="", initial="", cache="", checkpoint="", steps=0,
-        export="factors",
+        export="factors", personal="",
     )  # fmt: skip
     digest = hashlib.sha256(json.dumps(asdict(plain), sort_keys=True).encode())
     digest.update(digests.model.encode())
     digest.update("\0".join(examples.names).encode())
     digest.update(examples.captions.numpy().tobytes())
     digest.update(examples.states.numpy().tobytes())
-    for name in sorted(start):
-        digest.update(start[name].tobytes())
+    for _, array in sorted(start.arrays.items()):
+        digest.update(array.tobytes())
+    for _, branch in sorted(start.branches.items()):
+        for array in branch.arrays:
+            digest.update(array.tobytes())
     return digest.hexdigest()
 
 
 def _export(
-    request: Train, base: BaseModel, trained: Mapping[str, FloatArray]
+    request: Train, base: BaseModel, start: Start, trained: Mapping[str, FloatArray]
 ) -> tensor_file.Written:
+    """Writes what was trained together to ``out``, and what is personal to ``personal``."""
     out = Path(request.out)
+    if request.personal and start.own:
+        own = {name: trained[name] for name in start.own}
+        tensor_file.write(Path(request.personal), own, {ROUNDS_KEY: str(start.rounds)})
     if request.export == "factors":
-        return tensor_file.write(out, trained)
+        sent = {name: trained[name] for name in start.trained - start.own}
+        notes = {ROUNDS_KEY: str(start.rounds), STEPS_KEY: str(request.steps)}
+        return tensor_file.write(out, sent, notes)
     components = {base.family.adapted: injection.as_layers(trained)}
-    notes: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
-    return lora_file.write(out, LoraAdapter(components, "factors", {}), request.export, base, notes)
+    about: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
+    return lora_file.write(out, LoraAdapter(components, "factors", {}), request.export, base, about)
 
 
 @contextmanager

@@ -32,7 +32,11 @@ def demo(
     data: Annotated[
         Path | None, typer.Option("--data", help="Your own captioned pictures, split among all.")
     ] = None,
-    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedavg",
+    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
+    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
+    byzantine: Annotated[
+        int, typer.Option(min=0, max=6, help="Liars that --rule multi_krum tolerates.")
+    ] = 1,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 40,
     compare: Annotated[
         bool, typer.Option("--compare", help="Afterwards also train each participant alone.")
@@ -60,6 +64,8 @@ def demo(
         seed=seed,
         data=data.expanduser().absolute() if data else None,
         algorithm=algorithm,
+        rule=rule,
+        byzantine=byzantine,
         steps=steps,
         compare=compare,
         stay=stay,

@@ -19,7 +19,7 @@ from fedtui import rooms
 from fedtui.demo.options import MODEL, DemoOptions, DemoPaths
 from fedtui.errors import ExitCode, FedtuiError, UsageError
 from fedtui.paths import Profile, make_private
-from fedtui.task import AdapterTask, PreviewTask, Task
+from fedtui.task import AdapterTask, PreviewTask, RuleTask, Task
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import Envelope, seal_genesis
@@ -83,16 +83,13 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         for i in range(options.nodes)
     )
     model = await arithmetic.request(Describe(MODEL))
-    if options.algorithm not in model["algorithms"]:
-        raise UsageError(
-            f"there is no algorithm {options.algorithm!r}",
-            remedy=f"one of {', '.join(model['algorithms'])}",
-        )
+    rule = _chosen_rule(options, model)
     prompts = await _split(options, paths, arithmetic) if options.data else []
     task = Task(
         model=MODEL,
         model_sha256=model["sha256"],
         adapter=AdapterTask(targets=TARGETS),
+        rule=rule,
         steps=options.steps,
         batch=BATCH,
         learning_rate_micro=LEARNING_RATE_MICRO,
@@ -107,6 +104,24 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
     envelope = _genesis(options, participants, task, await to_thread(describe, paths.initial))
     entered = [_write_profile(each, envelope) for each in participants]
     return Founded(paths, entered[0], participants)
+
+
+def _chosen_rule(options: DemoOptions, known: dict[str, Any]) -> RuleTask:
+    """Raises :class:`UsageError` for names nobody knows and rules that need more participants."""
+    for kind, name, names in (
+        ("algorithm", options.algorithm, known["algorithms"]),
+        ("rule", options.rule, known["rules"]),
+    ):
+        if name not in names:
+            raise UsageError(f"there is no {kind} {name!r}", remedy=f"one of {', '.join(names)}")
+    rule = RuleTask(name=options.rule, byzantine=options.byzantine)
+    if rule.fewest > options.nodes:
+        raise UsageError(
+            f"{options.nodes} participants are too few for the rule {rule.name}",
+            f"it needs {rule.fewest} to tolerate {rule.byzantine}",
+            f"use `--nodes {rule.fewest}`, or a smaller `--byzantine`",
+        )
+    return rule
 
 
 async def draw_share(
@@ -178,6 +193,7 @@ def _genesis(
             rounds=options.rounds,
             deadline_ms=DEADLINE_MS,
             algorithm=options.algorithm,
+            min_contributions=task.rule.fewest,
             task=task.to_plan(),
         ),
         initial_blob=initial.sha256,

@@ -56,6 +56,8 @@ def _command(options: DemoOptions) -> list[str]:
         "seed": options.seed,
         "data": options.data,
         "algorithm": options.algorithm,
+        "rule": options.rule,
+        "byzantine": options.byzantine,
         "steps": options.steps,
     }
     for name, value in values.items():

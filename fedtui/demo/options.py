@@ -21,7 +21,9 @@ class DemoOptions:
     directory: Path | None = None
     seed: int = 0
     data: Path | None = None
-    algorithm: str = "fedavg"
+    algorithm: str = "fedex"
+    rule: str = "n_k"
+    byzantine: int = 1
     steps: int = 40
     compare: bool = False
     stay: bool = False

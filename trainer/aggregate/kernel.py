@@ -1,44 +1,49 @@
 """Exact arithmetic of combination: the same result bytes on every machine.
 
 What makes it so: numpy ufuncs only (no BLAS, no ``np.sum``, whose order of additions depends on
-the machine); float64 multiply and add as two operations (no fused multiply-add); integer weights
-below 2**29, so products of a float32 and a weight are exact; contributions in the order of their
-ids; subnormal numbers taken for zero, because some libraries switch them off for the whole
-process. One tensor of one contribution is in memory at a time.
+the machine); float64 multiply and add as two operations (no fused multiply-add); contributions in
+the order of their ids; subnormal numbers taken for zero, because some libraries switch them off
+for the whole process. Where a matrix product is needed, :mod:`trainer.aggregate.products` makes
+one whose bytes do not depend on the order of additions either.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.tensor_file import FormatError, Header, Written, read_header, read_tensor
-
-VERSION = 1
+VERSION = 2
 """Raised whenever the bytes of a result could change for the same inputs."""
 
 SMALLEST_NORMAL = 2.0**-126
 """Of float32; what lies below counts as zero."""
 
+SUM_TOLERANCE = 1e-9
+"""How far weights may be from summing to one; rules compute them in float64."""
+
 Wide = NDArray[np.float64]
+Narrow = NDArray[np.float32]
 
 
 def tree_sum(values: NDArray[Any]) -> float:
     """The sum of float64 values by adding halves, whose order depends on the length alone."""
-    x = values.ravel()
-    while x.size > 1:
-        if x.size % 2:
-            x = np.append(x, 0.0)
-        half = x.size // 2
-        x = x[:half] + x[half:]
-    return float(x[0]) if x.size else 0.0
+    return float(tree_sums(values.reshape(1, -1))[0])
+
+
+def tree_sums(values: NDArray[Any]) -> Wide:
+    """Sums along the last axis, each as :func:`tree_sum` adds."""
+    x = values
+    while x.shape[-1] > 1:
+        if x.shape[-1] % 2:
+            x = np.concatenate([x, np.zeros((*x.shape[:-1], 1))], axis=-1)
+        half = x.shape[-1] // 2
+        x = x[..., :half] + x[..., half:]
+    return x[..., 0] if x.shape[-1] else np.zeros(x.shape[:-1])
 
 
 def widen(values: NDArray[Any]) -> Wide:
@@ -48,106 +53,94 @@ def widen(values: NDArray[Any]) -> Wide:
     return wide
 
 
-def narrow(values: Wide) -> NDArray[np.float32]:
+def narrow(values: Wide) -> Narrow:
     """float64 as float32, round to nearest even, subnormals and negative zeros as zero."""
     return np.where(np.abs(values) < SMALLEST_NORMAL, 0.0, values).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Combination:
-    """A round's result: its file, and of each contribution's update by id its norm and its cosine
-    with the combined update."""
+class Pair:
+    """One layer's update B·A: ``A`` (r, m), ``B`` (d, r), float64, any scale folded into B.
 
-    written: Written
-    norms: Mapping[str, float]
-    cosines: Mapping[str, float]
+    A convolution's A is flattened to m = in·k·k.
+    """
+
+    A: Wide
+    B: Wide
+
+    @property
+    def rank(self) -> int:
+        return int(self.A.shape[0])
+
+    def padded(self, rank: int) -> Pair:
+        """The same product with zero rows and columns up to ``rank``."""
+        more = rank - self.rank
+        if more == 0:
+            return self
+        return Pair(np.pad(self.A, ((0, more), (0, 0))), np.pad(self.B, ((0, 0), (0, more))))
 
 
 @dataclass(frozen=True)
-class Source:
-    """An open file of factors."""
+class Combined:
+    """Σ w_k B_k A_k = B·A + L·R: the means ``A`` (r, m), ``B`` (d, r), and the residual's factors
+    ``L`` (d, q), ``R`` (q, m) with q = (n - 1)·r for n terms of weight other than zero."""
 
-    id: str
-    weight: int
-    file: BinaryIO
-    header: Header
-
-    def read(self, name: str) -> Wide:
-        """Raises :class:`FormatError` when a value is not finite."""
-        values = widen(read_tensor(self.file, self.header.tensors[name]))
-        if not np.isfinite(values).all():
-            raise FormatError(f"{self.id} contains NaN or infinity")
-        return values
+    A: Wide
+    B: Wide
+    L: Wide
+    R: Wide
 
 
-def open_source(stack: ExitStack, id: str, path: Path, weight: int) -> Source:
-    """Opens a factors file for the lifetime of ``stack``.
+def combine(factors: Sequence[Pair], weights: Sequence[float]) -> Combined:
+    """The exact affine combination Σ w_k B_k A_k of low-rank products, without any decomposition.
 
-    Raises OSError, and :class:`FormatError` unless all its tensors are float32.
+    With Ā = Σ w_k A_k, B̄ = Σ w_k B_k and Σ w_k = 1:
+
+        Σ w_k B_k A_k - B̄ Ā = Σ_k w_k (B_k - B̄)(A_k - Ā) = Σ_{k<n} w_k (B_k - B̄)(A_k - A_n)
+
+    The second step holds because Σ w_k (B_k - B̄) = 0. So the residual that FedEx-LoRA (arXiv
+    2410.09432) adds has rank (n - 1)·r, and its factors are two concatenations. Weights may be
+    negative; terms of weight zero count as absent; smaller ranks are padded with zeros.
+
+    Raises:
+        ValueError: no term, another number of weights, or weights that do not sum to one.
     """
-    file = stack.enter_context(path.open("rb"))
-    try:
-        header = read_header(file)
-    except FormatError as error:
-        raise FormatError(f"{id}: {error}") from error
-    if any(tensor.dtype != "F32" for tensor in header.tensors.values()):
-        raise FormatError(f"{id} holds tensors that are not float32")
-    return Source(id, weight, file, header)
+    if len(factors) != len(weights):
+        raise ValueError("every term needs one weight")
+    terms = [(pair, w) for pair, w in zip(factors, weights, strict=True) if w != 0.0]
+    if not terms or abs(math.fsum(w for _, w in terms) - 1.0) > SUM_TOLERANCE:
+        raise ValueError("the weights of a combination must sum to one")
+    rank = max(pair.rank for pair, _ in terms)
+    pairs = [pair.padded(rank) for pair, _ in terms]
+    A = mean([pair.A for pair in pairs], [w for _, w in terms])
+    B = mean([pair.B for pair in pairs], [w for _, w in terms])
+    rest = [
+        (weight * (pair.B - B), pair.A - pairs[-1].A)
+        for pair, (_, weight) in zip(pairs[:-1], terms[:-1], strict=True)
+    ]
+    L = np.concatenate([np.zeros((B.shape[0], 0)), *(left for left, _ in rest)], axis=1)
+    R = np.concatenate([np.zeros((0, A.shape[1])), *(right for _, right in rest)], axis=0)
+    return Combined(A, B, L, R)
 
 
-def weighted_mean(name: str, sources: Sequence[Source]) -> Wide:
-    """Σ n_k x_k / Σ n_k of one tensor, in the order of ``sources``."""
-    total: Wide = np.zeros(sources[0].header.tensors[name].shape, np.float64)
-    for source in sources:
-        product = source.read(name) * np.float64(source.weight)
+def stack(factors: Sequence[Pair], weights: Sequence[float]) -> tuple[Wide, Wide]:
+    """Σ w_k B_k A_k as L·R with L = [B_1 | B_2 | …], R = [w_1 A_1; w_2 A_2; …].
+
+    FLoRA (arXiv 2409.05976): the weight goes on one factor only. Terms of weight zero are left
+    out. Raises ValueError when no term is left.
+    """
+    terms = [(pair, w) for pair, w in zip(factors, weights, strict=True) if w != 0.0]
+    if not terms:
+        raise ValueError("nothing is left to combine")
+    left = np.concatenate([pair.B for pair, _ in terms], axis=1)
+    right = np.concatenate([weight * pair.A for pair, weight in terms], axis=0)
+    return left, right
+
+
+def mean(values: Sequence[Wide], weights: Sequence[float]) -> Wide:
+    """Σ w_k x_k, in this order."""
+    total: Wide = np.zeros(values[0].shape, np.float64)
+    for value, weight in zip(values, weights, strict=True):
+        product = value * np.float64(weight)
         total = total + product
-    return total / np.float64(sum(source.weight for source in sources))
-
-
-class UpdateStatistics:
-    """Norms of updates x_k - previous, and their cosines with the update of the result.
-
-    Sums of one tensor are trees; tensors are added in the order they are seen.
-    """
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
-        self._squares = dict.fromkeys((source.id for source in sources), 0.0)
-        self._products = dict.fromkeys((source.id for source in sources), 0.0)
-        self._result_squares = 0.0
-
-    def add(self, name: str, previous: Wide, result: Wide) -> None:
-        """Takes one tensor into account."""
-        step = result - previous
-        self._result_squares += tree_sum(step * step)
-        for source in self._sources:
-            update = source.read(name) - previous
-            self._squares[source.id] += tree_sum(update * update)
-            self._products[source.id] += tree_sum(update * step)
-
-    @property
-    def norms(self) -> dict[str, float]:
-        return {id: math.sqrt(square) for id, square in self._squares.items()}
-
-    @property
-    def cosines(self) -> dict[str, float]:
-        """0 where one of the two updates is zero."""
-        length = math.sqrt(self._result_squares)
-        return {
-            id: self._products[id] / (norm * length) if norm * length > 0 else 0.0
-            for id, norm in self.norms.items()
-        }
-
-
-def each_tensor(
-    previous: Source,
-    sources: Sequence[Source],
-    statistics: UpdateStatistics,
-    check: Callable[[], None],
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """The weighted mean tensor by tensor, in sorted order; ``check`` may raise to end it."""
-    for name in sorted(previous.header.tensors):
-        check()
-        mean = weighted_mean(name, sources)
-        statistics.add(name, previous.read(name), mean)
-        yield name, narrow(mean)
+    return total
