@@ -37,7 +37,7 @@ from fedtui.showing import Showing
 from fedtui.statistics import RoundStatistics
 from fedtui.training import ProcessState, TrainerProcess
 from fedtui.trust import TrustBook
-from fedtui.view import NodeView, to_json
+from fedtui.view import EvidenceView, NodeView, to_json
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
 from p2p.errors import TrustError as P2PTrustError
@@ -415,6 +415,10 @@ class Node:
             ),
             events=tuple(view_of(event, self._name_of) for event in shown[-VIEW_EVENTS:]),
             requests=self._reception.pending(),
+            evidence=tuple(
+                EvidenceView(each.round, each.accused, str(each.offence))
+                for each in snapshot.evidence
+            ),
             notice=learner.blocked,
         )
 

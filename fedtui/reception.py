@@ -159,6 +159,7 @@ class Reception:
         operations.add("promote", Promotion, self._promote)
         operations.add("leave", Nothing, self._leave)
         operations.add("verify", Verification, self._verify)
+        operations.add("trust_history", Nothing, self._trust_history)
 
     # --- what the lobby asks -----------------------------------------------------------------
     def standing(self, peer_id: str) -> Standing:
@@ -325,6 +326,9 @@ class Reception:
         await self._operate(self._peer.remove_member(me))
         self._trust.note("left", me, self._room.name, room=self._room.id)
         return {"room": self._room.id, "name": self._room.name}
+
+    async def _trust_history(self, _: Nothing) -> Result:
+        return {"events": [asdict(event) for event in self._trust.history()]}
 
     async def _verify(self, wanted: Verification) -> Result:
         member = self._member(wanted.peer)

@@ -22,7 +22,10 @@ Level = Literal["info", "ok", "warning", "error"]
 
 @dataclass(frozen=True)
 class PeerView:
-    """A member as this node sees it now. Times in seconds, ``rtt_ms`` in milliseconds."""
+    """A member as this node sees it now. Times in seconds, ``rtt_ms`` in milliseconds.
+
+    ``reach``: direct (both ways), one_way, relayed through the member ``via``, or not known.
+    """
 
     id: str
     name: str
@@ -41,6 +44,8 @@ class PeerView:
     aggregator: bool = False
     contributed: bool = False
     voted: bool = False
+    reach: str = ""
+    via: str = ""
 
     @property
     def short(self) -> str:
@@ -147,6 +152,15 @@ class CommitView:
 
 
 @dataclass(frozen=True)
+class EvidenceView:
+    """A proof, signed by its author, that ``accused`` broke a rule in a round."""
+
+    round: int
+    accused: str
+    offence: str
+
+
+@dataclass(frozen=True)
 class PreviewView:
     """A picture from a fixed prompt and seed. ``round`` 0 is the base model before any training."""
 
@@ -247,6 +261,7 @@ class NodeView:
     commits: tuple[CommitView, ...] = ()
     events: tuple[EventView, ...] = ()
     requests: tuple[RequestView, ...] = ()
+    evidence: tuple[EvidenceView, ...] = ()
     notice: str = ""
 
     @property

@@ -93,6 +93,8 @@ def peer_view(peer: PeerStatus, snapshot: PeerSnapshot, own: Status) -> PeerView
         aggregator=peer.id == snapshot.aggregator,
         contributed=peer.contributed,
         voted=peer.prepared or peer.committed,
+        reach=peer.reach,
+        via=peer.via,
     )
 
 

@@ -74,7 +74,9 @@ def attach(*, wall: bool = False, observe: bool = False, ascii_only: bool = Fals
             f"nothing answers at {profile.control}",
             "start one with `fedtui` or `fedtui --daemon`",
         )
-    terminal.prepare(settings.load(profile).color)
+    chosen = settings.load(profile)
+    terminal.prepare(chosen.color)
+    from fedtui import doctor
     from fedtui.tui.app import run
 
     return run(
@@ -85,6 +87,7 @@ def attach(*, wall: bool = False, observe: bool = False, ascii_only: bool = Fals
         ascii_only=ascii_only,
         wall=wall,
         observe=observe,
+        examine=lambda: doctor.examine(profile, chosen),
     )
 
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -30,6 +30,9 @@ from fedtui.tui.screens.help import HelpScreen
 from fedtui.tui.screens.quit import QuitScreen
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, LIGHT, THEMES, WALL
 
+if TYPE_CHECKING:
+    from fedtui.doctor import Check
+
 TERMINATED = 143
 HUNG_UP = 129
 STYLES = Path(__file__).parent / "styles"
@@ -43,7 +46,7 @@ class FedtuiApp(App[None]):
     ``owns_room``: quitting ends the node behind ``source``, and asks first while a round runs.
     ``quit_hint``: one sentence on what quitting does here. ``kept`` is the file in which the look
     is kept; changes of ``look`` are lost without one. ``wall`` shows the wall and nothing else,
-    ``observe`` refuses whatever would change something.
+    ``observe`` refuses whatever would change something. ``examine`` looks at this machine.
     """
 
     TITLE = "fedtui"
@@ -71,7 +74,9 @@ class FedtuiApp(App[None]):
         kept: Path | None = None,
         wall: bool = False,
         observe: bool = False,
+        examine: Callable[[], AsyncIterator[Check]] | None = None,
     ) -> None:
+        self.examine = examine
         self.wall = wall
         self.observe = observe
         super().__init__()
@@ -272,6 +277,7 @@ def run(
     ascii_only: bool = False,
     wall: bool = False,
     observe: bool = False,
+    examine: Callable[[], AsyncIterator[Check]] | None = None,
 ) -> int:
     """Shows the node behind the control socket ``control`` until the person leaves.
 
@@ -290,6 +296,7 @@ def run(
         kept=kept,
         wall=wall,
         observe=observe,
+        examine=examine,
     )
     return finish(app, quit_hint if not owns_room else "")
 

@@ -227,6 +227,22 @@ LIBRARY_KEYS: list[BindingType] = [
     key("u", "studio", "Use", "Draw with it in the studio", "library.use", show=True),
 ]
 
+ROOM_KEYS: list[BindingType] = [
+    key("i", "invite(False)", "Invite", "A link that lets others in", "room.invite", show=True),
+    key(
+        "I", "invite(True)", "Code", "A code to say aloud, for one machine", "room.code", show=True
+    ),
+    key("a", "approve", "Let in", "Let the newcomer in", "room.approve", show=True),
+    key("x", "decline", "Send away", "Send the newcomer away", "room.decline"),
+    key("v", "verify", "Verify", "The words are the same", "room.verify", show=True),
+    key("X", "remove", "Remove", "Remove the member from the room", "room.remove"),
+    key("t", "history", "Trust", "What happened that concerns trust", "room.trust", show=True),
+]
+
+DOCTOR_KEYS: list[BindingType] = [
+    key("r", "examine", "Again", "Look again", "doctor.again", show=True),
+]
+
 SETTINGS_KEYS: list[BindingType] = [
     key("right,l", "change(1)", "Change", "The next value", "settings.next", show=True),
     key("left,h", "change(-1)", "Before", "The value before", "settings.previous"),

@@ -54,3 +54,10 @@ class Refused(Message):
     title: str
     cause: str = ""
     remedy: str = ""
+
+
+@dataclass
+class CheckDone(Message):
+    """The doctor has looked at one thing more (:class:`fedtui.doctor.Check`), or None: at all."""
+
+    check: object | None

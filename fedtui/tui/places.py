@@ -32,8 +32,10 @@ PLACES = (
     Place("5", "data", "Data", "data", "DataScreen"),
     Place("6", "studio", "Studio", "studio", "StudioScreen"),
     Place("7", "library", "Library", "library", "LibraryScreen"),
+    Place("8", "room", "Room", "room", "RoomScreen"),
     Place("9", "logs", "Logs", "logs", "LogsScreen"),
     Place(",", "settings", "Settings", "settings", "SettingsScreen"),
+    Place("D", "doctor", "Doctor", "doctor", "DoctorScreen"),
 )
 NUMBERED = tuple(place for place in PLACES if place.key.isdigit())
 """Those in the bar at the top."""

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
 
 from fedtui.tui.facts import bar, fact, flowing, heading, said
-from fedtui.tui.lines import Line, plain
+from fedtui.tui.lines import Ink, Line, plain
 from fedtui.tui.screens.live import LiveScreen
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Table
-from fedtui.tui.wording import CROWN, NOTHING, ago, count, loss, name_of, peer_sign, rtt, unseen
+from fedtui.tui.wording import (
+    CROWN,
+    NOTHING,
+    ago,
+    count,
+    loss,
+    name_of,
+    names_by_id,
+    peer_sign,
+    rtt,
+    unseen,
+)
 from fedtui.view import CommitView, NodeView, PeerView
 
 BAR = 24
+REACH: Mapping[str, tuple[str, Ink]] = {
+    "direct": ("both ways", "ok"),
+    "one_way": ("one way only: this machine or the other is behind a firewall", "warning"),
+    "relayed": ("not directly, through", "warning"),
+}
 ALONE = (
     "Nobody else has been met yet. Others must be on the same network and in the same room. "
     "If they are: press D to see what stands in the way."
@@ -87,9 +104,12 @@ def member_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
         lines.append(fact("speed", ((f"{peer.images_per_s:.1f} pictures a second", "text"),)))
     lines += said("computes on", plain(peer.device) or NOTHING, width)
     lines += [(), heading("Network")]
-    lines += network_lines(peer, width)
+    lines += network_lines(view, peer, width)
     lines += [(), heading("Rounds")]
     lines += part_lines(view, peer, width)
+    broken = [e for e in view.evidence if e.accused == peer.id]
+    for each in broken:
+        lines += said("evidence", f"round {each.round}: {plain(each.offence)}", width, "error")
     lines += [(), heading("Identity")]
     lines += said("fingerprint", " ".join(fours(peer.id)[:4]), width)
     lines += said("whole id", " ".join(fours(peer.id)), width, "muted")
@@ -98,11 +118,16 @@ def member_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
     return lines
 
 
-def network_lines(peer: PeerView, width: int) -> list[Line]:
+def network_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
     """Where it is and when it was heard."""
     if peer.me:
         return said("", "This machine. The others reach it at the address they were told.", width)
     lines = said("address", plain(peer.address) or "not known yet", width)
+    ink: Ink
+    told, ink = REACH.get(peer.reach, ("", "text"))
+    if told:
+        through = names_by_id(view).get(peer.via, "") if peer.via else ""
+        lines += said("reachable", f"{told} {through}".strip(), width, ink)
     if unseen(peer):
         return lines + said("heard", "not since this machine started", width, "warning")
     heard = ago(peer.last_seen_s)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 
 from fedtui.tui.facts import bar, fact, flowing, heading, said
-from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right
+from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right, wrapped
 from fedtui.tui.screens.live import LiveScreen
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
@@ -230,6 +230,16 @@ def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
     lines += [(), heading(f"Contributions {len(commit.inputs)}"), *input_lines(commit, name, width)]
     for peer, reason in commit.excluded:
         lines += said(f"✗ {name(peer)}", plain(reason) or "left out", width, "warning")
+    return lines + evidence_lines(view, commit.round, name, width)
+
+
+def evidence_lines(view: NodeView, number: int, name: Name, width: int) -> list[Line]:
+    """Proofs that somebody broke the rules in a round."""
+    found = [each for each in view.evidence if each.round == number]
+    lines: list[Line] = [(), heading("Evidence")] if found else []
+    for each in found:
+        told = f"{name(each.accused)} broke the rules: {plain(each.offence)}"
+        lines += wrapped(told, width - 1, "error")
     return lines
 
 
