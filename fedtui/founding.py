@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fedtui import rooms
@@ -13,11 +15,11 @@ from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile
 from fedtui.task import AdapterTask, PreviewTask, Task
 from fedtui.training import TrainerProcess
-from p2p.blobs.chunks import describe
+from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
 from p2p.errors import ProtocolError
 from p2p.identity import Identity
-from p2p.room import Genesis, Member, Plan, Policy
+from p2p.room import Continuation, Genesis, Member, Plan, Policy, Role
 from p2p.text import clean_text
 from trainer.protocol import Describe, InitAdapter
 
@@ -117,6 +119,51 @@ async def _found(
     finally:
         draft.unlink(missing_ok=True)
     return room
+
+
+async def continue_room(
+    profile: Profile,
+    identity: Identity,
+    room: rooms.Room,
+    survivors: list[Member],
+    head: Continuation,
+    state: tuple[BlobRef, Path],
+) -> rooms.Room:
+    """Forks a room that lost its quorum: a new one with the ``survivors`` as founding members,
+    that goes on from the last result (``state``: its name and its bytes) with the rounds left.
+
+    Makes it the profile's current one. Raises :class:`FedtuiError` when nothing is left to do.
+    """
+    left = room.genesis.plan.rounds - head.round
+    if left < 1:
+        raise UsageError("all rounds of the room are done", remedy="make a new room")
+    blob, path = state
+    genesis = room.genesis.model_copy(
+        update={
+            "created_ms": max(0, int(time.time() * 1000)),
+            "admins": [identity.peer_id],
+            "admin_threshold": 1,
+            "members": [
+                member.model_copy(update={"role": _role_after(member, identity.peer_id)})
+                for member in survivors
+            ],
+            "plan": room.genesis.plan.model_copy(update={"rounds": left}),
+            "initial_blob": blob.sha256,
+            "initial_size": blob.size,
+            "initial_chunks": blob.chunks,
+            "nonce": secrets.token_hex(16),
+            "continues": head,
+        }
+    )
+    made = rooms.enter(profile, seal_genesis(identity, genesis.to_bytes()))
+    await asyncio.to_thread(shutil.copyfile, path, made.paths.initial)
+    return made
+
+
+def _role_after(member: Member, admin: str) -> Role:
+    if member.peer_id == admin:
+        return "admin"
+    return "participant" if member.role == "admin" else member.role
 
 
 def _checked_task(

@@ -17,8 +17,9 @@ from typing import Any
 from fedtui import __version__, rooms, viewing
 from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
-from fedtui.errors import FedtuiError, TrustError
+from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
+from fedtui.founding import continue_room
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.library import Library
 from fedtui.limits import (
@@ -43,7 +44,7 @@ from p2p.errors import P2PError
 from p2p.errors import TrustError as P2PTrustError
 from p2p.identity import Identity
 from p2p.peer import Peer
-from p2p.room import Member
+from p2p.room import Continuation, Member
 from p2p.status import display_name
 from p2p.tasks import TaskOwner
 from trainer.protocol import CheckData, InitAdapter
@@ -60,6 +61,13 @@ class Switch:
     """``room``: a name, or the beginning of an id."""
 
     room: str
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """``anyway``: although the room has its quorum."""
+
+    anyway: bool = False
 
 
 class Node:
@@ -112,6 +120,7 @@ class Node:
         )
         self._reception.offer(self.operations)
         self.operations.add("switch", Switch, self._switch)
+        self.operations.add("recover", Recovery, self._recover)
         self._learner = Learner(
             room,
             self._trainer,
@@ -176,6 +185,13 @@ class Node:
     def announce_ready(self) -> None:
         """Says that the node answers."""
         self.emit("node.ready", name=self._name, port=self._peer.port, pid=os.getpid())
+        if (fork := self._room.genesis.continues) is not None:
+            self.emit(
+                "notice",
+                text=f"this room is a fork: an admin let it go on after round {fork.round} of the"
+                f" room {fork.room[:8]}, without those who were away",
+                level="warning",
+            )
 
     def request_stop(self) -> None:
         self._stop_asked.set()
@@ -189,6 +205,36 @@ class Node:
             # After the answer: the caller must learn that it worked.
             asyncio.get_running_loop().call_later(0.05, self.request_stop)
         return {"room": room.id, "name": room.name, "switching": self.switching}
+
+    async def _recover(self, wanted: Recovery) -> dict[str, Any]:
+        """Forks the room with those who are here, and works for the new one."""
+        self._reception.require_admin()
+        snapshot = self._peer.snapshot()
+        if snapshot.phase != "PAUSED" and not wanted.anyway:
+            raise UsageError(
+                "the room still works: it needs no recovery",
+                f"{snapshot.quorum} of its {len(snapshot.voters)} voters decide, and are here",
+                "a fork splits the room for good; say --anyway if you mean it",
+            )
+        here = {peer.id for peer in snapshot.peers if peer.me or peer.state == "alive"}
+        survivors = [m for id_, m in sorted(self._peer.members.items()) if id_ in here]
+        made = await continue_room(
+            self.profile,
+            self._identity,
+            self._room,
+            survivors,
+            Continuation(room=self._room.id, round=self._peer.round - 1, head=self._peer.head),
+            (self._peer.state, await self._peer.previous()),
+        )
+        left = [display_name(m) for id_, m in self._peer.members.items() if id_ not in here]
+        await self._switch(Switch(made.id))
+        return {
+            "room": made.id,
+            "name": made.name,
+            "members": [display_name(m) for m in survivors],
+            "left_out": sorted(left),
+            "after_round": self._peer.round - 1,
+        }
 
     async def wait_stopped(self) -> None:
         """Returns when somebody asked the node to stop."""
@@ -338,6 +384,8 @@ class Node:
         paths, task, genesis = self._room.paths, self._room.task, self._room.genesis
         if paths.initial.is_file() and _sha256(paths.initial) == genesis.initial_blob:
             return
+        if genesis.continues is not None:
+            return  # It starts from a result that no seed gives: the members have it.
         out = paths.work / "initial.safetensors"
         try:
             made = await self._arithmetic.request(

@@ -195,7 +195,7 @@ class Reception:
 
     async def admit(self, member: Member) -> None:
         """Signs the newcomer in. Raises P2PError."""
-        self._require_admin()
+        self.require_admin()
         self._admitting.add(member.peer_id)
         try:
             await self._peer.add_member(member)
@@ -253,7 +253,7 @@ class Reception:
 
     # --- operations --------------------------------------------------------------------------
     async def _invite(self, choices: InviteChoices) -> Result:
-        self._require_admin()
+        self.require_admin()
         book, lobby = self._open()
         invite = await asyncio.to_thread(issue, book, choices)
         try:
@@ -302,7 +302,7 @@ class Reception:
         return {"members": [asdict(member) for member in self.members()]}
 
     async def _remove(self, removal: Removal) -> Result:
-        self._require_admin()
+        self.require_admin()
         member = self._member(removal.peer)
         if member.peer_id == self._identity.peer_id:
             raise UsageError("that is this machine", remedy="leave with `fedtui room leave`")
@@ -312,7 +312,7 @@ class Reception:
         return {"peer": member.peer_id, "name": display_name(member), "state": "removed"}
 
     async def _promote(self, wanted: Promotion) -> Result:
-        self._require_admin()
+        self.require_admin()
         member = self._member(wanted.peer)
         admins = self._peer.admins
         changed = admins | {member.peer_id} if wanted.admin else admins - {member.peer_id}
@@ -348,7 +348,8 @@ class Reception:
     def _member(self, wanted: str) -> Member:
         return member_named(wanted, tuple(self._peer.members.values()))
 
-    def _require_admin(self) -> None:
+    def require_admin(self) -> None:
+        """Raises :class:`TrustError` unless this machine is an admin's."""
         if self._identity.peer_id not in self._peer.admins:
             raise TrustError(
                 "only an admin of the room can do that",

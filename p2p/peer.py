@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from p2p import clock
 from p2p.addresses import Address, AddressBook
+from p2p.blobs.chunks import BlobRef
 from p2p.blobs.store import BlobStore
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
@@ -370,6 +371,11 @@ class Peer:
         """Stores a blob that others may ask for, such as the room's initial state; returns its
         SHA-256. Raises LimitError, StorageError."""
         return (await self.blobs.put(source)).sha256
+
+    @property
+    def state(self) -> BlobRef:
+        """The state that the current round trains from: the last result."""
+        return self._core.facts.previous
 
     async def previous(self) -> Path:
         """The state that the current round trains from, fetched when it is not here yet.

@@ -133,9 +133,21 @@ class Plan(Payload):
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
+class Continuation(Payload):
+    """The history that a room goes on from: another room, up to the commit of a round."""
+
+    room: Digest
+    round: Annotated[int, Field(ge=0, le=100_000)]
+    head: Digest
+
+
 class Genesis(Payload):
     """The first entry of a room's ledger. ``initial_blob`` names the state before round 1,
-    ``initial_chunks`` its list of chunks (:mod:`p2p.blobs.chunks`)."""
+    ``initial_chunks`` its list of chunks (:mod:`p2p.blobs.chunks`).
+
+    A room that ``continues`` another one was forked off by an admin when that one had lost its
+    quorum for good: both may have gone on.
+    """
 
     room_name: Name
     created_ms: Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -148,3 +160,4 @@ class Genesis(Payload):
     initial_size: Annotated[int, Field(ge=1, le=1 << 30)]
     initial_chunks: Digest
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    continues: Continuation | None = None

@@ -388,6 +388,38 @@ def verify(
 
 
 @app.command()
+def recover(
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Although the room has its quorum.")
+    ] = False,
+    uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 8,
+    json: Json = False,
+) -> None:
+    """The last resort when too many members are gone for good: fork the room with those here.
+
+    The fork goes on from the last common adapter. Whoever is away stays in the old room; everybody
+    else joins the new one with the invite that this prints.
+    """
+    from fedtui import rooms
+    from fedtui.inviting import InviteChoices
+
+    profile, settings, identity = _owner()
+    told = _need("recover", anyway=anyway)
+    room = rooms.load(profile, told["room"])
+    _await_room(room)
+    invite = _issue(profile, settings, identity, room, InviteChoices(uses))
+    if json:
+        output.data_json({**told, "invite": asdict(invite)})
+        return
+    output.say(f"{room.name} goes on after round {told['after_round']} as another room")
+    output.say(f"its members: {', '.join(told['members'])}; they join it without a question")
+    if told["left_out"]:
+        output.say(f"left behind: {', '.join(told['left_out'])}; you are asked if they join")
+    output.data(room.id)
+    _show_invite(invite, running=True)
+
+
+@app.command()
 def history(json: Json = False) -> None:
     """Whom this machine has met, and what was decided about them."""
     from fedtui import paths
@@ -505,8 +537,15 @@ def _switch(room: Room) -> bool:
     told = _do("switch", room=room.id)
     if told is None:
         return False
+    if told["switching"]:
+        _await_room(room)
+    return True
+
+
+def _await_room(room: Room) -> None:
+    """Waits until the node works for the room. Raises :class:`FedtuiError` when it does not."""
     end = time.monotonic() + SWITCH_S
-    while told["switching"] and not _works_for(room):
+    while not _works_for(room):
         if time.monotonic() > end:
             raise FedtuiError(
                 f"the node does not begin to work for {room.name}",
@@ -514,7 +553,6 @@ def _switch(room: Room) -> bool:
                 "look at its log (`fedtui locate`)",
             )
         time.sleep(0.1)
-    return True
 
 
 def _issue(

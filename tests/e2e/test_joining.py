@@ -99,3 +99,23 @@ def test_a_running_node_moves_to_the_room_that_is_joined_or_chosen(homes: list[H
     grace.run("room", "leave")
     ada.eventually(lambda: [m["name"] for m in ada.json("room", "members")] == ["Ada"])
     grace.run("status", code=3)
+
+
+@pytest.mark.slow
+def test_an_admin_can_fork_the_room_and_let_others_into_the_fork(homes: list[Home]) -> None:
+    ada, grace, _ = homes
+    made = ada.json("room", "create", "Attic", "--as", "Ada", "--auto-approve")
+    ada.serve()
+    grace.json("room", "join", made["invite"]["text"], "--as", "Grace")
+    refused = ada.run("room", "recover", code=2)
+    assert "still works" in refused.stderr
+
+    fork = ada.json("room", "recover", "--anyway")
+    assert ada.view()["room_id"] == fork["room"] != made["room"]
+    assert (fork["members"], fork["left_out"]) == (["Ada"], ["Grace"])
+    assert any("fork" in event["text"] for event in ada.view()["events"])
+    asking = grace.start("room", "join", fork["invite"]["text"], "--as", "Grace", "--json")
+    ada.eventually(lambda: bool(ada.json("room", "requests")))
+    ada.run("room", "approve", ada.json("room", "requests")[0]["request"])
+    joined, _ = asking.communicate(timeout=PATIENCE)
+    assert json.loads(joined)["room"] == fork["room"]
