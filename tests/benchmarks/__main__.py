@@ -1,23 +1,36 @@
-"""``make bench``: every benchmark, or those named: ``python -m tests.benchmarks transfer``."""
+"""``make bench``: every benchmark, or those named: ``python -m tests.benchmarks transfer``.
+
+``--runs N`` repeats those that count how many runs finish: ``noop --runs 100``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import inspect
 import sys
 
 from tests.benchmarks.measure import HEADER
 
-NAMES = ("startup", "pictures", "combination", "transfer", "simulation")
+NAMES = (
+    "startup", "pictures", "combination", "transfer", "handout", "resuming", "noop", "crowd",
+    "simulation",
+)  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
-    unknown = sorted(set(arguments) - set(NAMES))
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
+    parser.add_argument("--runs", type=int)
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - set(NAMES))
     if unknown:
-        print(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
-        return 2
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     print(HEADER)
-    for name in arguments or NAMES:
-        for line in importlib.import_module(f"tests.benchmarks.{name}").run():
+    for name in options.names or NAMES:
+        run = importlib.import_module(f"tests.benchmarks.{name}").run
+        counted = options.runs is not None and "runs" in inspect.signature(run).parameters
+        for line in run(runs=options.runs) if counted else run():
             print(line, flush=True)
     return 0
 
