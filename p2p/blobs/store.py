@@ -86,6 +86,7 @@ class BlobStore:
         self._quota = quota
         self._usage = usage
         self._verified: dict[str, ChunkList] = {}
+        self._volatile: set[str] = set()
         self._arriving: dict[str, Partial] = {}
         self._salt = secrets.token_hex(8)
         self.accuse: Accuse = lambda peer, sha256: None
@@ -149,8 +150,8 @@ class BlobStore:
         return Offer(path, size, chunks, (1 << len(chunks.digests)) - 1)
 
     # --- adding -----------------------------------------------------------------------------
-    async def put(self, source: Path | bytes) -> BlobRef:
-        """Stores a copy of a file or of bytes; durable when this returns.
+    async def put(self, source: Path | bytes, *, durable: bool = True) -> BlobRef:
+        """Stores a copy of a file or of bytes, by default durable when this returns.
 
         Raises:
             LimitError: larger than one blob may be.
@@ -158,9 +159,25 @@ class BlobStore:
         """
         size = len(source) if isinstance(source, bytes) else await _size_of(source)
         with self._reserve(size):
-            ref, chunks = await asyncio.to_thread(self._copy_in, source)
+            ref, chunks = await asyncio.to_thread(self._copy_in, source, durable)
         self._verified[ref.sha256] = chunks
+        if not durable:
+            self._volatile.add(ref.sha256)
         return ref
+
+    async def make_durable(self, sha256: str) -> None:
+        """Returns when a blob that was stored without waiting for the disk is on it.
+
+        Raises:
+            BlobUnavailable: it is not here.
+            StorageError: the disk refused.
+        """
+        path = self.path(sha256)
+        async with self._fetching.setdefault(sha256, asyncio.Lock()):
+            if sha256 in self._volatile:
+                with _translated():
+                    await asyncio.to_thread(_flush_path, path)
+                self._volatile.discard(sha256)
 
     async def fetch(
         self, client: BlobClient, ref: BlobRef, sources: Sources, *, durable: bool = True
@@ -197,6 +214,7 @@ class BlobStore:
             location.unlink()
             self._stored -= size
         self._verified.pop(sha256, None)
+        self._volatile.discard(sha256)
 
     def prune(self, keep: Collection[str]) -> int:
         """Removes every blob and every partial download not named in ``keep``.
@@ -235,7 +253,7 @@ class BlobStore:
             )
         return _Reservation(self, size)
 
-    def _copy_in(self, source: Path | bytes) -> tuple[BlobRef, ChunkList]:
+    def _copy_in(self, source: Path | bytes, durable: bool) -> tuple[BlobRef, ChunkList]:
         draft = self._partial / f"{secrets.token_hex(16)}.draft"
         chunker = Chunker()
         size = 0
@@ -248,9 +266,10 @@ class BlobStore:
                             raise LimitError("a blob grew above the room's limit")
                         chunker.update(part)
                         file.write(part)
-                    flush(file)
+                    if durable:
+                        flush(file)
                 ref, chunks = chunker.finish()
-                self._publish(draft, ref.sha256)
+                self._publish(draft, ref.sha256, durable)
             finally:
                 draft.unlink(missing_ok=True)
         return ref, chunks
@@ -293,6 +312,8 @@ class BlobStore:
             with _translated():
                 await asyncio.to_thread(self._publish, partial.path, ref.sha256, durable)
             self._verified[ref.sha256] = partial.chunks
+            if not durable:
+                self._volatile.add(ref.sha256)
         finally:
             self._arriving.pop(ref.sha256, None)
 
@@ -320,6 +341,12 @@ def _translated() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"a blob cannot be stored: {error}") from error
+
+
+def _flush_path(path: Path) -> None:
+    with path.open("rb+") as file:
+        flush(file)
+    sync_directory(path.parent)
 
 
 async def _size_of(path: Path) -> int:

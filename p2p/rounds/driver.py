@@ -44,6 +44,7 @@ from p2p.rounds.effects import (
     Broadcast,
     Combine,
     CommitRound,
+    Committed,
     Contributed,
     Effect,
     Elected,
@@ -283,6 +284,8 @@ class RoundDriver:
         for effect in effects:
             match effect:
                 case Persist():
+                    if isinstance(effect.record, Committed):
+                        await self._keep_result(effect.record)
                     await asyncio.to_thread(self._ledger.write, effect.record)
                     self._on_persisted(effect.record)
                 case Send():
@@ -328,6 +331,13 @@ class RoundDriver:
                 self._emit(
                     "evidence.found", round=number, peer=found.accused, offence=found.offence
                 )
+
+    async def _keep_result(self, record: Committed) -> None:
+        """A commit on disk without its result, at every member after a power cut, would be one
+        that nobody can go on from."""
+        result, _ = read_commit(record.payload)
+        with suppress(BlobUnavailable):  # Whoever did not compute it fetches it later.
+            await self._blobs.make_durable(result.result_blob)
 
     def _on_contributed(self, record: Contributed) -> None:
         contribution = parse(record.envelope.type, record.envelope.payload)
@@ -462,7 +472,10 @@ class RoundDriver:
         # One at a time: a workload may write every result to the same path.
         async with self._combining:
             path = await self._workload.combine(inputs, self._plan, before)
-            return await self._blobs.put(path)
+            ref = await self._blobs.put(path, durable=False)
+        # The disk works while votes travel; the commit waits for it.
+        self._tasks.spawn(self._blobs.make_durable(ref.sha256), "flush")
+        return ref
 
     async def blob(self, ref: BlobRef, likely: Iterable[str] = ()) -> Path:
         """A blob of the room's history, from here or from whoever has it.

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from p2p.workload import Input, Verdict
 
 LOOPBACK = "127.0.0.1"
 DEADLINE_MS = 60_000
+BLOCK = 1 << 18
+"""Numbers worked on at a time, so that the arithmetic stays small beside the network."""
 
 
 def identity(index: int) -> Identity:
@@ -69,35 +72,36 @@ class NoOp:
         self.applied = 0
 
     async def check(self, path: Path, plan: Plan) -> Verdict:
-        good = await asyncio.to_thread(self._is_finite, path)
-        return Verdict(good, "" if good else "not finite")
-
-    def _is_finite(self, path: Path) -> bool:
-        values = np.fromfile(path, np.float32)
-        return values.nbytes == self._size and bool(np.isfinite(values).all())
+        good = path.stat().st_size == self._size  # noqa: ASYNC240
+        return Verdict(good, "" if good else "another size")
 
     async def combine(self, inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:
         return await asyncio.to_thread(self._mean, inputs)
 
     def _mean(self, inputs: Sequence[Input]) -> Path:
-        total = np.fromfile(inputs[0].path, np.float32)
-        for item in inputs[1:]:
-            total += np.fromfile(item.path, np.float32)
-        total /= np.float32(len(inputs))
-        return self.write("result", total)
+        path = self._scratch / "result"
+        total, values = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+        with ExitStack() as stack, path.open("wb") as result:
+            files = [stack.enter_context(item.path.open("rb", 0)) for item in inputs]
+            while count := files[0].readinto(total) // 4:
+                for file in files[1:]:
+                    file.readinto(values[:count])
+                    total[:count] += values[:count]
+                total /= np.float32(len(inputs))
+                result.write(total[:count])
+        return path
 
     async def apply(self, path: Path, round_number: int) -> None:
         self.applied = round_number
         tell("applied", round=round_number)
 
     def train(self, previous: Path) -> Path:
-        values = np.fromfile(previous, np.float32)
-        values += np.float32(1 + self._own)
-        return self.write("trained", values)
-
-    def write(self, name: str, values: np.ndarray) -> Path:
-        path = self._scratch / name
-        values.tofile(path)
+        path = self._scratch / "trained"
+        values = np.empty(BLOCK, np.float32)
+        with previous.open("rb", 0) as source, path.open("wb") as trained:
+            while count := source.readinto(values) // 4:
+                values[:count] += np.float32(1 + self._own)
+                trained.write(values[:count])
         return path
 
 
