@@ -14,7 +14,7 @@ from tests.benchmarks.measure import HEADER
 
 NAMES = (
     "startup", "pictures", "combination", "transfer", "noop",
-    "simulation",
+    "joining", "simulation",
 )  # fmt: skip
 
 
