@@ -1,7 +1,7 @@
 """Where a training run was when its process died: one atomic file, no generator state.
 
-Random numbers follow from the step, so factors, the optimiser's two moments and the losses so far
-are everything.
+Random numbers follow from the step, so what trains, the optimiser's state, the moving average and
+the losses so far are everything.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.training_utils import EMAModel
 from torch import nn
 
 from trainer import tensor_file
+from trainer.config import MAX_MODEL_HEADER
 
 log = logging.getLogger("trainer")
 
@@ -29,57 +32,86 @@ class Place:
     loss_sum: float = 0.0
 
 
-def save(
-    path: Path,
-    run: str,
-    place: Place,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> None:
+@dataclass(frozen=True)
+class Progress:
+    """Everything that a step changes."""
+
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    average: EMAModel | None = None
+
+
+def save(path: Path, run: str, place: Place, progress: Progress) -> None:
     """Writes the state of the run called ``run`` (a hash of all that decides its course)."""
-    arrays = {}
-    for name, parameter in parameters.items():
-        state = optimizer.state[parameter]
-        arrays[f"{name}/value"] = parameter.detach().float().cpu().numpy()
-        arrays[f"{name}/mean"] = state["exp_avg"].float().cpu().numpy()
-        arrays[f"{name}/square"] = state["exp_avg_sq"].float().cpu().numpy()
-    metadata = {"run": run, "place": json.dumps([place.step, place.loss_sum.hex()])}
+    arrays: dict[str, np.ndarray] = {}
+    numbers: dict[str, Any] = {}
+    state = progress.optimizer.state_dict()
+    for index, (name, parameter) in enumerate(progress.parameters.items()):
+        arrays[f"value/{name}"] = _array(parameter.detach().float())
+        for key, value in state["state"].get(index, {}).items():
+            if isinstance(value, torch.Tensor):
+                arrays[f"state/{key}/{name}"] = _array(value)
+            else:
+                numbers[f"{key}/{name}"] = value
+        if progress.average is not None:
+            arrays[f"average/{name}"] = _array(progress.average.shadow_params[index])
+    metadata = {
+        "run": run,
+        "place": json.dumps([place.step, place.loss_sum.hex()]),
+        "groups": json.dumps(state["param_groups"]),
+        "numbers": json.dumps(numbers),
+    }
     tensor_file.write(path, arrays, metadata)
 
 
-def restore(
-    path: Path,
-    run: str,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> Place:
+def restore(path: Path, run: str, progress: Progress) -> Place:
     """Continues where :func:`save` was; from the start if there is nothing or another run's."""
     try:
-        arrays, metadata = tensor_file.read_all(path)
+        arrays, metadata = tensor_file.read_all(path, MAX_MODEL_HEADER)
         if metadata.get("run") != run:
             log.info("the checkpoint %s belongs to another run and is not used", path)
             return Place()
         step, loss_sum = json.loads(metadata["place"])
         place = Place(int(step), float.fromhex(loss_sum))
-        values = {
-            name: [arrays[f"{name}/{part}"] for part in ("value", "mean", "square")]
-            for name in parameters
-        }
+        names = list(progress.parameters)
+        tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+        values = [tensors[f"value/{name}"] for name in names]
+        average = [tensors[f"average/{name}"] for name in names] if progress.average else []
+        state = _state(names, tensors, json.loads(metadata["numbers"]))
+        progress.optimizer.load_state_dict(
+            {"state": state, "param_groups": json.loads(metadata["groups"])}
+        )
     except FileNotFoundError:
         return Place()
     except (OSError, KeyError, ValueError) as error:
         log.warning("the checkpoint %s cannot be used: %s", path, error)
         return Place()
-    for name, parameter in parameters.items():
-        value, mean, square = (_like(array, parameter) for array in values[name])
+    for parameter, value in zip(progress.parameters.values(), values, strict=True):
         parameter.data.copy_(value)
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(place.step)),
-            "exp_avg": mean,
-            "exp_avg_sq": square,
-        }
+    if progress.average is not None:
+        progress.average.optimization_step = place.step
+        for shadow, value in zip(progress.average.shadow_params, average, strict=True):
+            shadow.copy_(value)
     return place
 
 
-def _like(array: np.ndarray, parameter: nn.Parameter) -> torch.Tensor:
-    return torch.from_numpy(array.copy()).to(parameter.device)
+def _state(
+    names: list[str], tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]
+) -> dict[int, dict[str, Any]]:
+    """The optimiser's own form: states by the parameter's place."""
+    places = {name: index for index, name in enumerate(names)}
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition("/")
+        if kind == "state":
+            entry, _, name = rest.partition("/")
+            state.setdefault(places[name], {})[entry] = tensor
+    for key, number in numbers.items():
+        entry, _, name = key.partition("/")
+        state.setdefault(places[name], {})[entry] = number
+    return state
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array

@@ -78,12 +78,15 @@ MAX_STEPS = 1_000_000
 MAX_BATCH = 1024
 MAX_PROXIMAL = 1e3
 """FedProx's μ; 1e-3 to 1 is usual."""
-GRADIENT_CLIP = 1.0
-"""Norm over all factors."""
-WEIGHT_DECAY = 1e-2
 CHECKPOINT_STEPS = 10
 CHECKPOINT_INTERVAL = 5.0
 """A checkpoint is written at a multiple of so many steps, once so many seconds have passed."""
+CHECKPOINT_SHARE = 0.005
+"""Largest share of the time that goes into checkpoints; whole models take seconds to write."""
+EMA_POWER = 0.75
+"""A moving average's decay after n steps is 1 - (1 + n)^-power, up to its ceiling."""
+VALIDATION_DRAWS = 4
+"""Noise levels per picture held out."""
 MAX_PICTURES = 4096
 """Pictures in one request to generate."""
 MAX_SAMPLING_STEPS = 1000

@@ -72,3 +72,15 @@ def frozen_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float32
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """Of frozen weights while something else trains: bfloat16 where matrix units compute it.
+
+    A CPU without such units is slower in bfloat16 than in float32.
+    """
+    if device.type != "cpu":
+        return frozen_dtype(device)
+    known = torch.cpu.get_capabilities()
+    native = known.get("avx512_bf16") or known.get("amx_bf16")
+    return torch.bfloat16 if native else torch.float32

@@ -116,6 +116,13 @@ def parameters(
     return dict(sorted(named.items()))
 
 
+def drop_out(network: nn.Module, share: float) -> None:
+    """Lets the attached factors see only a random part of their inputs."""
+    if share > 0:
+        for _, layer in _lora_layers(network):
+            layer.lora_dropout[SLOT] = nn.Dropout(share)
+
+
 def extracted(network: nn.Module, scale: float = 1.0) -> dict[str, FloatArray]:
     """Copies of the attached factors as they are written to a file, with scale 1."""
     return {

@@ -1,32 +1,36 @@
-"""The training loop: cached latents and text in, trained factors out."""
+"""The training loop: cached latents and text in, trained factors or weights out."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.training_utils import EMAModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
-from trainer import checkpoint, objective
+from trainer import checkpoint, evaluate, objective, optimisers, rates
 from trainer.cache import Examples
-from trainer.checkpoint import Place
+from trainer.checkpoint import Place, Progress
 from trainer.config import (
     CHECKPOINT_INTERVAL,
+    CHECKPOINT_SHARE,
     CHECKPOINT_STEPS,
-    GRADIENT_CLIP,
+    EMA_POWER,
     PROGRESS_INTERVAL,
-    WEIGHT_DECAY,
+    VALIDATION_DRAWS,
 )
 from trainer.errors import Cancelled, TrainerError
 from trainer.job import Job
 from trainer.models.base import LoadedModel
-from trainer.seeds import generator
+from trainer.protocol import Tuning
+from trainer.seeds import derived, generator
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,29 @@ class Recipe:
     node: str
     run: str
     proximal: float = 0.0
+    tuning: Tuning = field(default_factory=Tuning)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What to train on, what to keep in mind beside it, and what only to measure."""
+
+    examples: Examples
+    prior: Examples | None = None
+    held_out: Examples | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Mean loss over all steps, and wall time of this process's share of them."""
+    """Mean loss over all steps, and wall time of this process's share of them.
+
+    ``held_out`` pairs finished steps with the loss on pictures held out.
+    """
 
     steps: int
     loss: float
     seconds: float
+    held_out: tuple[tuple[int, float], ...]
 
 
 class Losses:
@@ -82,11 +100,11 @@ class Losses:
         return self._read
 
 
-def picked(count: int, recipe: Recipe, step: int) -> torch.Tensor:
+def picked(count: int, recipe: Recipe, step: int, kind: str = "order") -> torch.Tensor:
     """Which of ``count`` examples the step trains on, (batch,) int64.
 
     Every pass over the data has its own order and uses each example once; a batch may reach into
-    the next pass.
+    the next pass. ``kind`` keeps the orders of different data sets apart.
     """
     first = step * recipe.batch
     passes: dict[int, torch.Tensor] = {}
@@ -94,21 +112,38 @@ def picked(count: int, recipe: Recipe, step: int) -> torch.Tensor:
     for position in range(first, first + recipe.batch):
         number, place = divmod(position, count)
         if number not in passes:
-            order = generator("order", recipe.seed, recipe.round, recipe.node, number)
+            order = generator(kind, recipe.seed, recipe.round, recipe.node, number)
             passes[number] = torch.randperm(count, generator=order)
         chosen.append(passes[number][place])
     return torch.stack(chosen)
 
 
-def step_loss(model: LoadedModel, examples: Examples, recipe: Recipe, step: int) -> torch.Tensor:
-    """The loss of one step: a pure function of weights, examples, recipe and step."""
-    indices = picked(len(examples), recipe, step)
-    draw = generator("step", recipe.seed, recipe.round, recipe.node, step)
+def step_loss(model: LoadedModel, material: Material, recipe: Recipe, step: int) -> torch.Tensor:
+    """The loss of one batch: a pure function of weights, pictures, recipe and the batch's number.
+
+    With a prior it is loss + weight x loss on as many of the prior's pictures (Ruiz et al.,
+    arXiv 2208.12242).
+    """
+    value = _batch_loss(model, material.examples, recipe, step, "order", "step")
+    if material.prior is None:
+        return value
+    other = _batch_loss(model, material.prior, recipe, step, "prior order", "prior step")
+    return value + recipe.tuning.prior_weight * other
+
+
+def _batch_loss(
+    model: LoadedModel, examples: Examples, recipe: Recipe, step: int, order: str, noises: str
+) -> torch.Tensor:
+    indices = picked(len(examples), recipe, step, order)
+    draw = generator(noises, recipe.seed, recipe.round, recipe.node, step)
     moments = examples.moments[indices].to(model.device)
     states = examples.states[examples.captions[indices]].to(model.device)
     shape = model.latent_shape(moments)
     posterior, noise = torch.randn((2, *shape), generator=draw).to(model.device)
     timesteps = objective.levels(model.schedule, shape[0], draw).to(model.device)
+    if recipe.tuning.noise_offset > 0:
+        offset = torch.randn((*shape[:2], 1, 1), generator=draw).to(model.device)
+        noise = noise + recipe.tuning.noise_offset * offset
     latents = model.latents(moments, posterior)
     noisy = model.schedule.add_noise(latents, noise, timesteps)
     prediction = model.predict(noisy, timesteps, states)
@@ -136,60 +171,108 @@ def train(
     model: LoadedModel,
     network: nn.Module,
     parameters: Mapping[str, nn.Parameter],
-    examples: Examples,
+    material: Material,
     recipe: Recipe,
     job: Job,
     saved: Path | None = None,
 ) -> Outcome:
-    """Trains ``parameters`` of ``network`` in place with a fresh AdamW.
+    """Trains ``parameters`` of ``network`` in place with a fresh optimiser.
 
+    With a moving average they end as that.
     Reports ``{"stage": "train", "step", "steps", "loss", "images_per_s"}`` with the mean loss so
     far. With ``saved`` it resumes from that file and leaves one behind when cancelled. Raises
     :class:`Cancelled`, and :class:`TrainerError` when the loss is no longer finite.
     """
     values = list(parameters.values())
     anchors = [value.detach().clone() for value in values] if recipe.proximal else []
-    optimizer = torch.optim.AdamW(
-        values,
-        recipe.learning_rate,
-        weight_decay=WEIGHT_DECAY,
-        fused=model.device.type == "cuda",
-    )
-    place = Place()
-    if saved is not None:
-        place = checkpoint.restore(saved, recipe.run, parameters, optimizer)
+    progress = _begun(parameters, recipe)
+    place = checkpoint.restore(saved, recipe.run, progress) if saved is not None else Place()
     losses = Losses(place)
     pace = _Pace(place.step, recipe)
+    measured: list[tuple[int, float]] = []
     with disable_input_dtype_casting(network):
         for step in range(place.step, recipe.steps):
             try:
                 job.check()
             except Cancelled:
                 if saved is not None and step > 0:
-                    checkpoint.save(saved, recipe.run, losses.place(), parameters, optimizer)
+                    checkpoint.save(saved, recipe.run, losses.place(), progress)
                 raise
-            value = step_loss(model, examples, recipe, step)
-            value.backward()  # type: ignore[no-untyped-call]
-            if anchors:
-                pull_back(values, anchors, recipe.proximal)
-            nn.utils.clip_grad_norm_(values, GRADIENT_CLIP)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.add(value)
+            losses.add(_advance(model, material, recipe, progress, anchors, step))
             if step + 1 == recipe.steps:
                 job.announce(pace.progress(losses.place()))
             elif pace.report_due():
                 job.report(pace.progress(losses.place()))
             if saved is not None and pace.checkpoint_due(step + 1):
-                checkpoint.save(saved, recipe.run, losses.place(), parameters, optimizer)
+                with pace.saving():
+                    checkpoint.save(saved, recipe.run, losses.place(), progress)
+            if material.held_out is not None and _validation_due(recipe, step + 1):
+                measured.append((step + 1, _validated(model, material.held_out, recipe, job)))
+                job.announce(
+                    {"stage": "validate", "step": step + 1, "steps": recipe.steps,
+                     "loss": measured[-1][1]}
+                )  # fmt: skip
     place = losses.place()
     if not all(bool(torch.isfinite(value).all()) for value in values):
         raise TrainerError(
             "Training diverged",
-            f"The adapter was not finite after step {place.step}.",
+            f"What trained was not finite after step {place.step}.",
             "Use a lower learning rate, for instance a third of this one.",
         )
-    return Outcome(place.step, place.loss_sum / max(1, place.step), pace.seconds)
+    if progress.average is not None:
+        progress.average.copy_to(values)
+    mean = place.loss_sum / max(1, place.step)
+    return Outcome(place.step, mean, pace.seconds, tuple(measured))
+
+
+def _begun(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> Progress:
+    values, tuning = list(parameters.values()), recipe.tuning
+    optimizer = optimisers.build(values, recipe.learning_rate, tuning)
+    if not tuning.ema:
+        return Progress(parameters, optimizer)
+    average = EMAModel(values, decay=tuning.ema, use_ema_warmup=True, power=EMA_POWER, foreach=True)
+    return Progress(parameters, optimizer, average)
+
+
+def _advance(
+    model: LoadedModel,
+    material: Material,
+    recipe: Recipe,
+    progress: Progress,
+    anchors: Sequence[torch.Tensor],
+    step: int,
+) -> torch.Tensor:
+    """One step of the optimiser; its loss, still on the device."""
+    tuning, values = recipe.tuning, list(progress.parameters.values())
+    for group in progress.optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * rates.factor(tuning, step, recipe.steps)
+    total = torch.zeros((), device=model.device)
+    for number in range(step * tuning.accumulate, (step + 1) * tuning.accumulate):
+        if tuning.dropout:
+            torch.manual_seed(derived("dropout", recipe.seed, recipe.round, recipe.node, number))
+        value = step_loss(model, material, recipe, number) / tuning.accumulate
+        value.backward()  # type: ignore[no-untyped-call]
+        total = total + value.detach()
+    if anchors:
+        pull_back(values, anchors, recipe.proximal)
+    if tuning.clip:
+        nn.utils.clip_grad_norm_(values, tuning.clip)
+    progress.optimizer.step()
+    progress.optimizer.zero_grad()
+    if progress.average is not None:
+        progress.average.step(values)
+    return total
+
+
+def _validation_due(recipe: Recipe, step: int) -> bool:
+    every = recipe.tuning.validate_every
+    return step == recipe.steps or (every > 0 and step % every == 0)
+
+
+def _validated(model: LoadedModel, held_out: Examples, recipe: Recipe, job: Job) -> float:
+    """The loss on pictures held out; noise and levels are the same every time."""
+    losses = evaluate.denoising_losses(model, held_out, VALIDATION_DRAWS, recipe.seed, job)
+    return evaluate.mean(list(losses.values()))
 
 
 class _Pace:
@@ -199,6 +282,7 @@ class _Pace:
         self._first, self._recipe = first, recipe
         self._started = self._reported = time.monotonic()
         self._saved = float("-inf")
+        self._cost = 0.0
 
     @property
     def seconds(self) -> float:
@@ -212,14 +296,21 @@ class _Pace:
         return due
 
     def checkpoint_due(self, step: int) -> bool:
-        now = time.monotonic()
-        due = step % CHECKPOINT_STEPS == 0 and now - self._saved >= CHECKPOINT_INTERVAL
-        if due:
-            self._saved = now
-        return due
+        """At some multiples of steps, and never so often that saving takes more than its share."""
+        rest = max(CHECKPOINT_INTERVAL, self._cost / CHECKPOINT_SHARE)
+        return step % CHECKPOINT_STEPS == 0 and time.monotonic() - self._saved >= rest
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Measures what a checkpoint costs."""
+        began = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
 
     def progress(self, place: Place) -> dict[str, Any]:
-        images = (place.step - self._first) * self._recipe.batch
+        tuning = self._recipe.tuning
+        images = (place.step - self._first) * self._recipe.batch * tuning.accumulate
         return {
             "stage": "train",
             "step": place.step,

@@ -69,6 +69,38 @@ class RuleSpec:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How to train, beyond steps, batch and learning rate.
+
+    The rate grows over ``warmup`` steps, then follows ``schedule``. A step adds up the gradients of
+    ``accumulate`` batches; ``clip`` bounds their norm (0: not). ``noise_offset`` adds one number
+    per channel to the noise; ``dropout`` leaves out so many of an adapter's inputs;
+    ``rank_stabilised`` scales by alpha / sqrt(rank). ``ema`` is the decay of a moving average that
+    is written instead of the last weights (0: none). Pictures in the folder ``prior`` are trained
+    on as well, ``prior_weight`` times; those in ``held_out`` only measured, every
+    ``validate_every`` steps and at the end. ``checkpointing`` computes activations twice instead of
+    keeping them, "auto" where they would not fit.
+    """
+
+    optimizer: Literal["adamw", "adamw8bit", "prodigy", "lion"] = "adamw"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = 0
+    accumulate: int = 1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    noise_offset: float = 0.0
+    dropout: float = 0.0
+    rank_stabilised: bool = False
+    ema: float = 0.0
+    prior: str = ""
+    prior_weight: float = 1.0
+    held_out: str = ""
+    validate_every: int = 0
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    compile: bool = False
+
+
+@dataclass(frozen=True)
 class WeightedFile:
     """A contribution: its id (orders the sum), where it lies, and its integer weight."""
 
@@ -262,8 +294,13 @@ class Train(Request):
     ``mode`` decides which factors are trained; a room's frozen branch takes part untouched.
     ``proximal`` is FedProx's μ: μ/2 ‖x - x_0‖² over the trained factors is added to the loss. The
     personal layers of ``spec`` are kept at ``personal``, where they are found again next time.
-    Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``.
-    Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems"}``.
+    In mode ``dense`` it trains every weight of the denoiser instead, from those at ``initial`` or
+    the model's own; ``diffusers`` then exports a whole model folder.
+    Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``, and
+    ``{"stage": "validate", "step", "loss"}`` for pictures held out.
+    Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems",
+    "batch", "precision", "checkpointing", "held_out": [[step, loss]...]}``.
+    A ``batch`` of 0 takes what fits into memory.
     Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
     the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. With a
     ``checkpoint`` file, the same request resumes where a killed or cancelled one stopped.
@@ -288,6 +325,7 @@ class Train(Request):
     mode: str = "fedex"
     proximal: float = 0.0
     personal: str = ""
+    tuning: Tuning = Tuning()
     export: Literal["factors", "kohya", "diffusers"] = "factors"
 
 

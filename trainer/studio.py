@@ -7,12 +7,10 @@ each handler takes and gives is written at its request in :mod:`trainer.protocol
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,19 +22,13 @@ from trainer import (
     evaluate,
     generate,
     injection,
-    loop,
-    lora_file,
-    objective,
-    tensor_file,
+    training,
 )
-from trainer.adapter import FloatArray
-from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY
-from trainer.arithmetic import Handler, Result, listed_problems, written
+from trainer.arithmetic import Handler, Result
 from trainer.cache import Cache
-from trainer.config import MAX_BATCH, MAX_DRAWS, MAX_PROXIMAL, MAX_RESOLUTION, MAX_STEPS
+from trainer.config import MAX_DRAWS
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
-from trainer.lora_file import LoraAdapter
 from trainer.measures import leak
 from trainer.mix import alone, ingredient, mixed
 from trainer.models import importing, store
@@ -52,7 +44,6 @@ from trainer.protocol import (
     Train,
 )
 from trainer.provenance import Lora, Provenance
-from trainer.start import Start, begin
 
 
 @dataclass(frozen=True)
@@ -111,52 +102,11 @@ class Studio:
         }
 
     def train(self, request: Train, job: Job) -> Result:
-        _check_recipe(request)
         base = importing.obtain(request.model, job)
-        start = begin(request, base)
-        contents = dataset.scan(Path(request.folder), job, request.resolution or base.resolution)
-        contents.require_pictures()
+        training.check(request, base)
+        given = training.found(request, base, job)
         loaded = self._use(request.model, job)
-        objective.check(loaded.model.schedule, request.min_snr)
-        examples = cache.encode(
-            contents,
-            request.resolution or base.resolution,
-            loaded.model,
-            loaded.digests,
-            Cache(Path(request.cache) if request.cache else None),
-            job,
-        )
-        run = _run_name(request, loaded.digests, examples, start)
-        recipe = loop.Recipe(
-            request.steps,
-            request.batch,
-            request.learning_rate,
-            request.min_snr,
-            request.seed,
-            request.round,
-            request.node,
-            run,
-            request.proximal,
-        )
-        saved = Path(request.checkpoint) if request.checkpoint else None
-        network = loaded.model.components[base.family.adapted]
-        scale = request.spec.alpha / request.spec.rank
-        adapted = base.family.adapted
-        factors, branches = {adapted: start.layers}, {adapted: start.branches}
-        with injection.attached(loaded.model, factors, scale, branches):
-            parameters = injection.parameters(network, start.trained)
-            outcome = loop.train(loaded.model, network, parameters, examples, recipe, job, saved)
-            trained = injection.extracted(network, scale)
-        result = written(_export(request, base, start, trained))
-        if saved is not None:
-            saved.unlink(missing_ok=True)
-        return result | {
-            "samples": len(contents.pictures),
-            "steps": outcome.steps,
-            "loss": outcome.loss,
-            "seconds": outcome.seconds,
-            "problems": listed_problems(contents),
-        }
+        return training.run(request, given, loaded.model, loaded.digests, job)
 
     def generate(self, request: Generate, job: Job) -> Result:
         base = importing.obtain(request.model, job)
@@ -243,60 +193,6 @@ class Studio:
             digests = Digests.of(base)
             self._loaded = Loaded(base, base.family.load(base, self._device), digests, fingerprint)
         return self._loaded
-
-
-def _check_recipe(request: Train) -> None:
-    cause = ""
-    if not 1 <= request.steps <= MAX_STEPS:
-        cause = f"{request.steps} steps; 1 to {MAX_STEPS} are possible."
-    elif not 1 <= request.batch <= MAX_BATCH:
-        cause = f"A batch of {request.batch}; 1 to {MAX_BATCH} are possible."
-    elif not 0.0 < request.learning_rate <= 1.0:
-        cause = f"A learning rate of {request.learning_rate}; above 0 and at most 1 is possible."
-    elif not 0.0 <= request.proximal <= MAX_PROXIMAL:
-        cause = f"A proximal weight of {request.proximal}; 0 to {MAX_PROXIMAL:g} is possible."
-    elif request.min_snr < 0.0:
-        cause = f"A min-SNR gamma of {request.min_snr} is negative."
-    elif request.resolution % 8 or not 0 <= request.resolution <= MAX_RESOLUTION:
-        cause = f"A resolution of {request.resolution}; multiples of 8 are possible."
-    if cause:
-        raise TrainerError("The training settings are impossible", cause, "Correct it.", MISUSE)
-
-
-def _run_name(request: Train, digests: Digests, examples: cache.Examples, start: Start) -> str:
-    """A hash of all that decides a training run's course; more steps continue the same run."""
-    plain = replace(
-        request, model="", folder="", out="", initial="", cache="", checkpoint="", steps=0,
-        export="factors", personal="",
-    )  # fmt: skip
-    digest = hashlib.sha256(json.dumps(asdict(plain), sort_keys=True).encode())
-    digest.update(digests.model.encode())
-    digest.update("\0".join(examples.names).encode())
-    digest.update(examples.captions.numpy().tobytes())
-    digest.update(examples.states.numpy().tobytes())
-    for _, array in sorted(start.arrays.items()):
-        digest.update(array.tobytes())
-    for _, branch in sorted(start.branches.items()):
-        for array in branch.arrays:
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _export(
-    request: Train, base: BaseModel, start: Start, trained: Mapping[str, FloatArray]
-) -> tensor_file.Written:
-    """Writes what was trained together to ``out``, and what is personal to ``personal``."""
-    out = Path(request.out)
-    if request.personal and start.own:
-        own = {name: trained[name] for name in start.own}
-        tensor_file.write(Path(request.personal), own, {ROUNDS_KEY: str(start.rounds)})
-    if request.export == "factors":
-        sent = {name: trained[name] for name in start.trained - start.own}
-        notes = {ROUNDS_KEY: str(start.rounds), STEPS_KEY: str(request.steps)}
-        return tensor_file.write(out, sent, notes)
-    components = {base.family.adapted: injection.as_layers(trained)}
-    about: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
-    return lora_file.write(out, LoraAdapter(components, "factors", {}), request.export, base, about)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ ITEM_SIZES = {
 }
 """Bytes of one item by the name the format has for its type."""
 
-_NUMPY_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
+_NUMPY_TYPES = {"U8": "u1", "F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
 _NAMES = {np.dtype(code): name for name, code in _NUMPY_TYPES.items()}
 _OTHER_FORMATS = (
     (b"PK\x03\x04", "a zip archive, as torch.save writes it; only safetensors is read"),
@@ -156,7 +156,7 @@ def _naturals(value: Any) -> bool:
 
 
 def read_tensor(file: BinaryIO, tensor: Tensor) -> Array:
-    """The tensor's values; F16, F32, F64, I32, I64 as they are, BF16 as float32.
+    """The tensor's values; U8, F16, F32, F64, I32, I64 as they are, BF16 as float32.
 
     Raises :class:`FormatError` on other types and on a file that became shorter.
     """

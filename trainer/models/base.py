@@ -63,6 +63,8 @@ class LoadedModel(Protocol):
 
     device: torch.device
     schedule: Any
+    compute: torch.dtype
+    """What the denoiser computes in; weights may be wider."""
 
     @property
     def parameters(self) -> int:
@@ -75,6 +77,13 @@ class LoadedModel(Protocol):
     @property
     def components(self) -> Mapping[str, nn.Module]:
         """Networks that adapters may attach to, by component."""
+
+    @property
+    def family(self) -> Family:
+        """What kind of model it is."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the model as it is now, as a diffusers folder."""
 
     def moments(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the autoencoder says of (B, 3, H, W) pixels in -1..1; worth keeping."""

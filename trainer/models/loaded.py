@@ -43,13 +43,14 @@ class LoadedPipeline:
     pipe: Any
     schedule: Any
     device: torch.device
+    compute: torch.dtype
 
     @classmethod
     def load(cls, family: Family, folder: Path, device: torch.device) -> LoadedPipeline:
         """Raises :class:`TrainerError` when a component is missing or does not fit."""
         try:
             pipe = _pipeline(family, folder, device)
-            loaded = cls(family, pipe, family.schedule(pipe), device)
+            loaded = cls(family, pipe, family.schedule(pipe), device, frozen_dtype(device))
         except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -93,6 +94,9 @@ class LoadedPipeline:
     @property
     def sampler(self) -> str:
         return type(self.pipe.scheduler).__name__.removesuffix("Scheduler")
+
+    def save(self, folder: Path) -> None:
+        self.pipe.save_pretrained(folder, safe_serialization=True)
 
     @torch.no_grad()
     def moments(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -152,8 +156,8 @@ class LoadedPipeline:
             self.pipe.scheduler = own
 
     def _precision(self) -> torch.autocast:
-        dtype = frozen_dtype(self.device)
-        return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
+        lower = self.compute is not torch.float32
+        return torch.autocast(self.device.type, self.compute, enabled=lower)
 
 
 def _pipeline(family: Family, folder: Path, device: torch.device) -> Any:
@@ -177,4 +181,6 @@ def _pipeline(family: Family, folder: Path, device: torch.device) -> Any:
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.to(device).eval().requires_grad_(False)
+    if device.type == "cuda":
+        getattr(pipe, family.adapted).to(memory_format=torch.channels_last)
     return pipe

@@ -1,0 +1,135 @@
+"""Training every weight: files others can combine, whole folders, and an untouched base."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from family_rig import ddpm
+from trainer_rig import MakePictures, picture
+
+from trainer import models, tensor_file, whole
+from trainer.errors import TrainerError
+from trainer.job import Job
+from trainer.models.base import Digests
+from trainer.protocol import AdapterSpec, Generate, Train, Tuning
+from trainer.studio import Studio
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return Studio()
+
+
+@pytest.fixture(scope="module")
+def pixel_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    return ddpm(tmp_path_factory.mktemp("model") / "ddpm")
+
+
+@pytest.fixture
+def request_to_train(pixel_model: Path, tmp_path: Path) -> Train:
+    """Pictures without any captions."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for number in range(4):
+        picture(number).save(folder / f"{number}.png")
+    return Train(
+        str(pixel_model), str(folder), str(tmp_path / "weights"), AdapterSpec(), steps=4, batch=2,
+        learning_rate=1e-3, mode="dense",
+    )  # fmt: skip
+
+
+def test_the_file_holds_every_weight_by_its_name(
+    studio: Studio, request_to_train: Train, pixel_model: Path
+) -> None:
+    before = Digests.of(models.resolve(str(pixel_model)))
+    result = studio.train(request_to_train, Job())
+    assert result["samples"] == 4
+    arrays, _ = tensor_file.read_all(Path(request_to_train.out))
+    own, _ = tensor_file.read_all(pixel_model / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {n: a.shape for n, a in arrays.items()} == {n: a.shape for n, a in own.items()}
+    assert sum(not np.array_equal(arrays[name], own[name]) for name in own) == len(own)
+    network = studio._use(str(pixel_model), Job()).model.components["unet"]
+    for name, value in network.state_dict().items():
+        assert np.array_equal(value.numpy(), own[name]), name
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert Digests.of(models.resolve(str(pixel_model))) == before
+
+
+def test_training_goes_on_from_given_weights(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    fast = replace(request_to_train, steps=20)
+    first = studio.train(fast, Job())["loss"]
+    more = replace(fast, initial=fast.out, out=str(tmp_path / "more"), round=1)
+    assert studio.train(more, Job())["loss"] < first
+    wrong = tmp_path / "wrong"
+    tensor_file.write(wrong, {"conv_in.weight": np.zeros((1, 2), np.float32)})
+    with pytest.raises(TrainerError, match="do not fit") as caught:
+        studio.train(replace(more, initial=str(wrong)), Job())
+    assert "0 of its" in caught.value.cause
+
+
+def test_a_whole_model_is_a_folder_like_any_other(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    request = replace(
+        request_to_train, export="diffusers", out=str(tmp_path / "mine"), tuning=Tuning(ema=0.9)
+    )
+    studio.train(request, Job())
+    assert models.resolve(request.out).family.name == "ddpm"
+    drawn = studio.generate(
+        Generate(request.out, ("",), (1,), str(tmp_path / "x.png"), steps=2), Job()
+    )
+    assert Path(drawn["pictures"][0]["path"]).is_file()
+    again = replace(request, model=request.out, out=str(tmp_path / "other"), steps=1)
+    studio.train(again, Job())
+
+
+def test_the_moving_average_is_what_is_written(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    """After one step it lies between the beginning and the trained weights."""
+    plain = replace(request_to_train, steps=2, learning_rate=0.01)
+    averaged = replace(plain, out=str(tmp_path / "ema"), tuning=Tuning(ema=0.999))
+    studio.train(plain, Job())
+    studio.train(averaged, Job())
+    trained, mean = whole.read(Path(plain.out)), whole.read(Path(averaged.out))
+    own = whole.read(Path(plain.model) / "unet" / "diffusion_pytorch_model.safetensors")
+    moved = sum(float(np.square(trained[name] - own[name]).sum()) for name in own)
+    behind = sum(float(np.square(mean[name] - own[name]).sum()) for name in own)
+    assert 0.0 < behind < moved
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"export": "kohya"}, "no LoRA"),
+        ({"tuning": Tuning(dropout=0.1)}, "adapters"),
+        ({"export": "diffusers", "out": "/tmp"}, "no model folder"),
+    ],
+)
+def test_what_belongs_to_adapters_is_refused(
+    studio: Studio, request_to_train: Train, change: dict[str, str], cause: str
+) -> None:
+    with pytest.raises(TrainerError) as caught:
+        studio.train(replace(request_to_train, **change), Job())  # type: ignore[arg-type]
+    assert cause in caught.value.cause
+    assert caught.value.code == 2
+
+
+def test_a_latent_model_trains_whole_too(
+    studio: Studio, tiny_model: Path, make_pictures: MakePictures, tmp_path: Path
+) -> None:
+    request = Train(
+        str(tiny_model), str(make_pictures()), str(tmp_path / "w"), AdapterSpec(), 2, batch=2,
+        mode="dense", tuning=Tuning(optimizer="lion", weight_decay=0.0),
+    )  # fmt: skip
+    result = studio.train(request, Job())
+    assert result["steps"] == 2
+    own = whole.read(tiny_model / "unet" / "diffusion_pytorch_model.safetensors")
+    assert whole.read(Path(request.out)).keys() == own.keys()

@@ -1,0 +1,166 @@
+"""What trains: the factors of an adapter, or every weight of a denoiser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from trainer import injection, lora_file, start, tensor_file, whole
+from trainer.adapter import FloatArray
+from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY
+from trainer.aggregate.modes import DENSE
+from trainer.arithmetic import Result, written
+from trainer.errors import MISUSE, TrainerError
+from trainer.lora_file import LoraAdapter
+from trainer.models.base import BaseModel, LoadedModel
+from trainer.protocol import Train
+
+
+class Trainee(ABC):
+    """Something to train. It is made, and refuses what cannot be, before a model is loaded.
+
+    ``whole`` says that every weight trains, so that none can lie in lower precision.
+    """
+
+    whole: bool
+
+    def __init__(self, request: Train, base: BaseModel) -> None:
+        self.request = request
+        self.base = base
+
+    @abstractmethod
+    def decisive(self) -> Iterator[FloatArray]:
+        """Every array that decides the course of the training, in a fixed order."""
+
+    @abstractmethod
+    def parameters(self, model: LoadedModel) -> AbstractContextManager[dict[str, nn.Parameter]]:
+        """What trains, by name; the model is as it was afterwards."""
+
+    @abstractmethod
+    def write(self, model: LoadedModel) -> Result:
+        """Writes what the model is now; called while :meth:`parameters` is open."""
+
+
+def of(request: Train, base: BaseModel) -> Trainee:
+    """Raises :class:`TrainerError` when the request does not fit the model."""
+    return Whole(request, base) if request.mode == DENSE else Adapter(request, base)
+
+
+class Adapter(Trainee):
+    """LoRA factors beside the frozen weights, and a room's frozen branch."""
+
+    whole = False
+
+    def __init__(self, request: Train, base: BaseModel) -> None:
+        super().__init__(request, base)
+        self.start = start.begin(request, base)
+
+    def decisive(self) -> Iterator[FloatArray]:
+        for _, array in sorted(self.start.arrays.items()):
+            yield array
+        for _, branch in sorted(self.start.branches.items()):
+            yield from branch.arrays
+
+    @property
+    def scale(self) -> float:
+        """alpha / r, or alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732)."""
+        spec = self.request.spec
+        root = spec.rank**0.5 if self.request.tuning.rank_stabilised else spec.rank
+        return float(spec.alpha / root)
+
+    @contextmanager
+    def parameters(self, model: LoadedModel) -> Iterator[dict[str, nn.Parameter]]:
+        adapted = self.base.family.adapted
+        network = model.components[adapted]
+        factors, branches = {adapted: self.start.layers}, {adapted: self.start.branches}
+        with injection.attached(model, factors, self.scale, branches):
+            injection.drop_out(network, self.request.tuning.dropout)
+            yield injection.parameters(network, self.start.trained)
+
+    def write(self, model: LoadedModel) -> Result:
+        """What was trained together to ``out``, and what is personal to ``personal``."""
+        request, begun, adapted = self.request, self.start, self.base.family.adapted
+        trained = injection.extracted(model.components[adapted], self.scale)
+        if request.personal and begun.own:
+            own = {name: trained[name] for name in begun.own}
+            tensor_file.write(Path(request.personal), own, {ROUNDS_KEY: str(begun.rounds)})
+        out = Path(request.out)
+        if request.export == "factors":
+            sent = {name: trained[name] for name in begun.trained - begun.own}
+            notes = {ROUNDS_KEY: str(begun.rounds), STEPS_KEY: str(request.steps)}
+            return written(tensor_file.write(out, sent, notes))
+        made = LoraAdapter({adapted: injection.as_layers(trained)}, "factors", {})
+        about: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
+        return written(lora_file.write(out, made, request.export, self.base, about))
+
+
+class Whole(Trainee):
+    """Every weight of the denoiser."""
+
+    whole = True
+
+    def __init__(self, request: Train, base: BaseModel) -> None:
+        super().__init__(request, base)
+        out = Path(request.out)
+        cause = ""
+        if request.export == "kohya":
+            cause = "A whole model is no LoRA file."
+        elif request.tuning.dropout or request.tuning.rank_stabilised:
+            cause = "Dropout and rank stabilisation belong to adapters."
+        elif request.export == "diffusers" and out.exists() and not _is_model(out):
+            cause = f"{out} exists and is no model folder."
+        if cause:
+            raise TrainerError(
+                "The whole model cannot be trained like this",
+                cause,
+                "Write a diffusers folder under a new name, or export its weights as factors.",
+                MISUSE,
+            )
+        self.start = whole.read(Path(request.initial)) if request.initial else {}
+        self.rounds = whole.rounds(Path(request.initial)) if request.initial else 0
+
+    def decisive(self) -> Iterator[FloatArray]:
+        for _, array in sorted(self.start.items()):
+            yield array
+
+    @contextmanager
+    def parameters(self, model: LoadedModel) -> Iterator[dict[str, nn.Parameter]]:
+        network = model.components[self.base.family.adapted]
+        with whole.trainable(network, self.start) as named:
+            network.train()
+            try:
+                yield named
+            finally:
+                network.eval()
+
+    def write(self, model: LoadedModel) -> Result:
+        out = Path(self.request.out)
+        named = dict(model.components[self.base.family.adapted].named_parameters())
+        if self.request.export == "factors":
+            notes = {ROUNDS_KEY: str(self.rounds), STEPS_KEY: str(self.request.steps)}
+            return written(tensor_file.write(out, whole.extracted(named), notes))
+        draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+        try:
+            model.save(draft)
+            shutil.rmtree(out, ignore_errors=True)
+            draft.replace(out)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        digests = BaseModel(out.name, out, model.family)
+        size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        return {
+            "path": str(out),
+            "sha256": digests.component_sha256(self.base.family.adapted),
+            "bytes": size,
+        }
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file()

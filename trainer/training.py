@@ -1,0 +1,206 @@
+"""One request to train, from its settings to the file it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from trainer import cache, dataset, loop, memory, objective, precision, trainee
+from trainer.arithmetic import Result, listed_problems
+from trainer.cache import Cache, Examples
+from trainer.config import MAX_BATCH, MAX_PROXIMAL, MAX_RESOLUTION, MAX_STEPS
+from trainer.dataset import Contents
+from trainer.errors import MISUSE, TrainerError
+from trainer.job import Job
+from trainer.loop import Material, Recipe
+from trainer.memory import Plan
+from trainer.models.base import BaseModel, Digests, LoadedModel
+from trainer.protocol import Train, Tuning
+from trainer.trainee import Trainee
+
+TRAINED_BYTES = 16
+"""Per trained scalar: its value, gradient and the optimiser's two moments, in float32."""
+
+
+def check(request: Train, base: BaseModel) -> None:
+    """Refuses impossible settings before anything is loaded. Raises :class:`TrainerError`."""
+    tuning, side = request.tuning, base.family.side_step
+    cause = ""
+    if not 1 <= request.steps <= MAX_STEPS:
+        cause = f"{request.steps} steps; 1 to {MAX_STEPS} are possible."
+    elif not 0 <= request.batch <= MAX_BATCH:
+        cause = f"A batch of {request.batch}; 0 to {MAX_BATCH} are possible, 0 takes what fits."
+    elif not 0.0 < request.learning_rate <= 10.0:
+        cause = f"A learning rate of {request.learning_rate}; above 0 and at most 10 is possible."
+    elif not 0.0 <= request.proximal <= MAX_PROXIMAL:
+        cause = f"A proximal weight of {request.proximal}; 0 to {MAX_PROXIMAL:g} is possible."
+    elif request.min_snr < 0.0:
+        cause = f"A min-SNR gamma of {request.min_snr} is negative."
+    elif request.resolution % side or not 0 <= request.resolution <= MAX_RESOLUTION:
+        cause = f"A resolution of {request.resolution}; multiples of {side} are possible."
+    else:
+        cause = _impossible(tuning)
+    if cause:
+        raise TrainerError("The training settings are impossible", cause, "Correct it.", MISUSE)
+
+
+def _impossible(tuning: Tuning) -> str:
+    if not 1 <= tuning.accumulate <= MAX_BATCH:
+        return f"{tuning.accumulate} batches in a step; 1 to {MAX_BATCH} are possible."
+    if not 0 <= tuning.warmup <= MAX_STEPS or tuning.validate_every < 0:
+        return "Numbers of steps cannot be negative."
+    if not (0.0 <= tuning.dropout < 1.0 and 0.0 <= tuning.ema < 1.0):
+        return "Dropout and the decay of a moving average lie from 0 to below 1."
+    bounded = (tuning.weight_decay, tuning.clip, tuning.noise_offset, tuning.prior_weight)
+    if not all(0.0 <= value <= 1e3 for value in bounded):
+        return "Weight decay, clipping, noise offset and the prior's weight lie from 0 to 1000."
+    return ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a request names, looked at before a model is loaded."""
+
+    what: Trainee
+    contents: Contents
+    prior: Contents | None
+    held_out: Contents | None
+
+
+def found(request: Train, base: BaseModel, job: Job) -> Found:
+    """Raises :class:`TrainerError` for folders and files that cannot be trained with."""
+    resolution = request.resolution or base.resolution
+    what = trainee.of(request, base)
+
+    def scanned(folder: str) -> Contents:
+        contents = dataset.scan(Path(folder), job, resolution)
+        contents.require_pictures()
+        return contents
+
+    tuning = request.tuning
+    return Found(
+        what,
+        scanned(request.folder),
+        scanned(tuning.prior) if tuning.prior else None,
+        scanned(tuning.held_out) if tuning.held_out else None,
+    )
+
+
+def run(request: Train, given: Found, model: LoadedModel, digests: Digests, job: Job) -> Result:
+    """Trains and writes the file. Raises :class:`TrainerError` and :class:`Cancelled`."""
+    objective.check(model.schedule, request.min_snr)
+    what, base = given.what, given.what.base
+    material = _encoded(request, given, model, digests, job)
+    network = model.components[base.family.adapted]
+    side = max(model.latent_shape(material.examples.moments[:1])[2:])
+    saved = Path(request.checkpoint) if request.checkpoint else None
+    with what.parameters(model) as parameters, precision.lowered(model, network, side, what.whole):
+        plan = _planned(request, model, material, sum(p.numel() for p in parameters.values()))
+        recipe = _recipe(request, plan, _run_name(request, plan, digests, material, what))
+        with precision.prepared(network, plan.checkpointing, request.tuning.compile):
+            try:
+                outcome = loop.train(model, network, parameters, material, recipe, job, saved)
+            except Exception as error:
+                if not memory.is_exhaustion(error):
+                    raise
+                resolution = request.resolution or base.resolution
+                raise memory.exhausted(error, plan.batch, plan.checkpointing, resolution) from error
+        result = what.write(model)
+        computed = str(model.compute).removeprefix("torch.")
+    if saved is not None:
+        saved.unlink(missing_ok=True)
+    return result | {
+        "samples": len(given.contents.pictures),
+        "steps": outcome.steps,
+        "loss": outcome.loss,
+        "seconds": outcome.seconds,
+        "problems": listed_problems(given.contents),
+        "batch": plan.batch,
+        "precision": computed,
+        "checkpointing": plan.checkpointing,
+        "held_out": [list(each) for each in outcome.held_out],
+    }
+
+
+def _encoded(
+    request: Train, given: Found, model: LoadedModel, digests: Digests, job: Job
+) -> Material:
+    resolution = request.resolution or given.what.base.resolution
+    kept = Cache(Path(request.cache) if request.cache else None)
+
+    def encoded(contents: Contents | None) -> Examples | None:
+        if contents is None:
+            return None
+        return cache.encode(contents, resolution, model, digests, kept, job)
+
+    examples = encoded(given.contents)
+    assert examples is not None
+    return Material(examples, encoded(given.prior), encoded(given.held_out))
+
+
+def _planned(request: Train, model: LoadedModel, material: Material, trained: int) -> Plan:
+    """Measures what one picture needs and decides the batch."""
+    tuning = request.tuning
+    if request.batch and tuning.checkpointing != "auto":
+        return Plan(request.batch, tuning.checkpointing == "on")
+    single = _recipe(request, Plan(1, False), "")
+    weights = sum(
+        parameter.untyped_storage().nbytes()
+        for component in model.components.values()
+        for parameter in component.parameters()
+    )
+    each = memory.kept_bytes(lambda: loop.step_loss(model, material, single, 0), weights)
+    most = min(memory.MAX_FOUND.get(model.device.type, 8), max(1, len(material.examples)))
+    return memory.planned(
+        request.batch,
+        tuning.checkpointing,
+        each,
+        trained * TRAINED_BYTES,
+        memory.free_bytes(model.device),
+        most,
+    )
+
+
+def _recipe(request: Train, plan: Plan, run_name: str) -> Recipe:
+    return Recipe(
+        request.steps,
+        plan.batch,
+        request.learning_rate,
+        request.min_snr,
+        request.seed,
+        request.round,
+        request.node,
+        run_name,
+        request.proximal,
+        request.tuning,
+    )
+
+
+def _run_name(
+    request: Train,
+    plan: Plan,
+    digests: Digests,
+    material: Material,
+    what: Trainee,
+) -> str:
+    """A hash of all that decides a training run's course; more steps continue the same run
+    unless the learning rate depends on their number."""
+    tuning = replace(request.tuning, prior="", held_out="", validate_every=0, checkpointing="auto")
+    constant = tuning.schedule == "constant"
+    plain = replace(
+        request, model="", folder="", out="", initial="", cache="", checkpoint="",
+        steps=0 if constant else request.steps, export="factors", personal="",
+        batch=plan.batch, tuning=tuning,
+    )  # fmt: skip
+    digest = hashlib.sha256(json.dumps(asdict(plain), sort_keys=True).encode())
+    digest.update(digests.model.encode())
+    for examples in (material.examples, material.prior):
+        if examples is not None:
+            digest.update("\0".join(examples.names).encode())
+            digest.update(examples.captions.numpy().tobytes())
+            digest.update(examples.states.numpy().tobytes())
+    for array in what.decisive():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
