@@ -53,6 +53,12 @@ def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: boo
     from fedtui import paths, rooms
 
     profile = paths.default_profile()
+    if not rooms.is_chosen(profile):
+        from fedtui.cli.welcome import first_room
+
+        code = first_room(profile)
+        if code is not None:
+            return code
     rooms.current(profile)
     if not _answers(profile.control):
         output.say("starting a node …")

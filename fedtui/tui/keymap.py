@@ -243,6 +243,15 @@ DOCTOR_KEYS: list[BindingType] = [
     key("r", "examine", "Again", "Look again", "doctor.again", show=True),
 ]
 
+WELCOME_KEYS: list[BindingType] = [
+    key("down", "next(1)", "Next", "The next field", "welcome.next", show=True),
+    key("up", "next(-1)", "Previous", "The field before", "welcome.previous"),
+    key(
+        "escape", "choices", "Back", "Back to the choices", "welcome.back", show=True, display="esc"
+    ),
+    key("f10", "quit", "Quit", "Leave", "welcome.quit", show=True, display="F10"),
+]
+
 SETTINGS_KEYS: list[BindingType] = [
     key("right,l", "change(1)", "Change", "The next value", "settings.next", show=True),
     key("left,h", "change(-1)", "Before", "The value before", "settings.previous"),

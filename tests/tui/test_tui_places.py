@@ -21,7 +21,7 @@ from fedtui.tui.screens.peers import PeersScreen
 from fedtui.tui.screens.wall import WallScreen
 from fedtui.tui.widgets.logview import LogLine
 from fedtui.tui.widgets.table import Table
-from fedtui.view import InputView, NodeView
+from fedtui.view import InputView, NodeView, ShareView, StatisticsView
 
 
 def several_rounds(folder: Path) -> NodeView:
@@ -32,8 +32,17 @@ def several_rounds(folder: Path) -> NodeView:
         first, round=2, attempt=1, excluded=((identity(4), "norm 40 times the median"),)
     )
     third = replace(first, round=3, recomputed=False)
+    shares = (
+        ShareView(identity(0), 20, 4600, 1.25, 0.91, 0.4),
+        ShareView(identity(1), 40, 4600, 9.5, -0.2, 0.6, clipped=0.5),
+        ShareView(identity(2), 40, excluded="NaN in layer 3"),
+    )
+    found = StatisticsView("fedex", "n_k", 0.123, shares=shares, bytes_in=9200, bytes_out=8000)
+    fourth = replace(first, round=4, statistics=found)
     view = training(folder)
-    return replace(view, round=replace(view.round, number=4), commits=(first, second, third))
+    return replace(
+        view, round=replace(view.round, number=5), commits=(first, second, third, fourth)
+    )
 
 
 async def test_number_keys_lead_to_every_screen_and_escape_back(folder: Path) -> None:
@@ -76,7 +85,7 @@ async def test_peers_shows_all_of_the_member_under_the_cursor(folder: Path) -> N
         seen = text(app)
         assert "192.168.1.21:47001" in seen
         assert "♛ leads this attempt" in seen
-        assert "in 3 of 3 committed rounds" in seen
+        assert "in 4 of 4 committed rounds" in seen
         for _ in range(3):
             await pilot.press("j")
         await pilot.pause()
@@ -102,9 +111,10 @@ async def test_peers_goes_on_while_it_is_open(folder: Path) -> None:
     ("moves", "words"),
     [
         (0, ("Election", "amir-mbp", "then", "3 of 5 voters", "came in")),
-        (1, ("NOT the same", "Contributions 4")),
-        (2, ("attempt", "norm 40 times the median", "equal byte for byte")),
-        (3, ("0.4 s from the last contribution", "40 %")),
+        (1, ("-0.20", "shortened to 50 %", "NaN in layer 3", "would have lost 12.3 %")),
+        (2, ("NOT the same", "Contributions 4")),
+        (3, ("attempt", "norm 40 times the median", "equal byte for byte")),
+        (4, ("0.4 s from the last contribution", "40 %")),
     ],
 )
 async def test_rounds_tells_of_each_round(folder: Path, moves: int, words: tuple[str, ...]) -> None:

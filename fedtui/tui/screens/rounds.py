@@ -15,10 +15,12 @@ from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, number, one
 from fedtui.tui.wording import CROWN, NOTHING, clock, loss, names_by_id, phase_sign, short_id
-from fedtui.view import CommitView, NodeView
+from fedtui.view import CommitView, NodeView, StatisticsView
 
 EMPTY = "No round yet. The first one starts when enough members have met."
 BAR = 12
+SHARE_WIDTH = 70
+"""From this width on, a contribution's line has all its figures."""
 Name = Callable[[str], str]
 
 
@@ -227,10 +229,61 @@ def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
     signed = f"{len(commit.signers)}: {listed(map(name, commit.signers))}"
     lines += said("signed by", signed, width)
     lines.append(fact("adapter", ((cut_middle(commit.result, max(16, width - 15)), "muted"),)))
-    lines += [(), heading(f"Contributions {len(commit.inputs)}"), *input_lines(commit, name, width)]
+    lines += [(), heading(f"Contributions {len(commit.inputs)}")]
+    found = commit.statistics
+    lines += share_lines(found, name, width) if found else input_lines(commit, name, width)
+    told = {each.peer for each in found.shares if each.excluded} if found else set()
     for peer, reason in commit.excluded:
-        lines += said(f"✗ {name(peer)}", plain(reason) or "left out", width, "warning")
+        if peer not in told:
+            lines += said(f"✗ {name(peer)}", plain(reason) or "left out", width, "warning")
+    if found:
+        lines += sum_lines(found, width)
     return lines + evidence_lines(view, commit.round, name, width)
+
+
+def share_lines(found: StatisticsView, name: Name, width: int) -> list[Line]:
+    """What the round made of each contribution: its weight, its size, its direction."""
+    whole = width >= SHARE_WIDTH
+    room = max(8, min(20, width - (SHARE_WIDTH - 20 if whole else 27)))
+    titles = f"{'pictures':>9}{'norm':>8}{'cosine':>8}" if whole else f"{'cosine':>8}"
+    lines: list[Line] = [((left("", room + 1 + BAR + 7) + titles, "faint"),)]
+    for each in found.shares:
+        against = each.cosine < 0
+        cells: Line = ((f"{each.cosine:8.2f}", "warning" if against else "text"),)
+        if whole:
+            cells = ((f"{each.samples:9}{each.norm:8.3g}", "muted"), *cells)
+        lines.append(
+            (
+                (left(name(each.peer), room) + " ", "warning" if each.excluded else "text"),
+                *bar(each.weight, BAR),
+                (f"{each.weight * 100:4.0f} % ", "text"),
+                *cells,
+            )
+        )
+        if each.excluded:
+            lines += wrapped(f"  ✗ {each.excluded}", width - 1, "warning")
+        elif each.clipped < 1:
+            lines += wrapped(f"  shortened to {each.clipped * 100:.0f} %", width - 1, "muted")
+    return lines
+
+
+def sum_lines(found: StatisticsView, width: int) -> list[Line]:
+    """How the sum was made, and what averaging the factors would have lost."""
+    lines: list[Line] = [(), heading("The sum")]
+    rule = f", weights by {found.rule}" if found.rule else ""
+    lines += said("combined by", f"{found.mode}{rule}", width)
+    if found.residual_share > 0:
+        told = f"averaging A and B would have lost {found.residual_share * 100:.1f} % of it"
+        lines += said("exactness", told, width)
+    if found.previous > 0:
+        told = f"{found.previous * 100:.0f} % stayed with the adapter before"
+        lines += said("kept", told, width)
+    if found.bytes_in:
+        told = f"{found.bytes_in / 1e6:.2f} MB in, {found.bytes_out / 1e6:.2f} MB out"
+        lines += said("size", told, width)
+    if found.note:
+        lines += said("note", found.note, width, "warning")
+    return lines
 
 
 def evidence_lines(view: NodeView, number: int, name: Name, width: int) -> list[Line]:

@@ -1,0 +1,75 @@
+"""The first run of ``fedtui``: from no room to one, or to a demo, or out again."""
+
+from __future__ import annotations
+
+import getpass
+from contextlib import suppress
+
+from fedtui import settings, terminal
+from fedtui.cli import output, running
+from fedtui.errors import ExitCode, FedtuiError
+from fedtui.paths import Profile
+from fedtui.tui.look import read
+
+
+def first_room(profile: Profile) -> int | None:
+    """Asks until there is a room; None then, else the exit code of what was done instead."""
+    chosen = settings.load(profile)
+    terminal.prepare(chosen.color)
+    from fedtui.doctor import check_trainer
+    from fedtui.tui.welcome import Choice, WelcomeApp
+
+    name, trouble = chosen.name, ""
+    if not name:
+        with suppress(OSError, KeyError):
+            name = getpass.getuser()
+    while True:
+        app = WelcomeApp(
+            name, lambda: check_trainer(chosen), trouble, theme=read(profile.interface).theme
+        )
+        choice: Choice | None = app.run()
+        if choice is None:
+            return app.return_code or ExitCode.OK
+        name = choice.name
+        if choice.way == "demo":
+            from fedtui.demo.interface import run_with_interface
+            from fedtui.demo.options import DemoOptions
+
+            return run_with_interface(DemoOptions())
+        try:
+            _enter(profile, chosen, choice.way == "join", name, choice.text)
+        except FedtuiError as error:
+            trouble = " ".join(part for part in (error.title, error.cause, error.remedy) if part)
+            continue
+        return None
+
+
+def _enter(profile: Profile, chosen: settings.Settings, join: bool, name: str, text: str) -> None:
+    """Joins with an invite, or makes a room. Raises :class:`FedtuiError`."""
+    profile.create()
+    if join:
+        from fedtui.entering import enter, read_invite
+
+        invite = read_invite(text)
+        output.say(f"asking to be let in as {name}; the room's admin must say yes …")
+        entry = running.run(enter(profile, chosen, invite, name=name, on_step=_tell))
+        output.say(f"welcome to {entry.room.name}")
+        return
+    from fedtui.entering import own_name
+    from fedtui.founding import RoomChoices, found_room
+    from fedtui.trust import TrustBook
+    from p2p.identity import Identity
+
+    output.say("making the room …")
+    identity = Identity.load_or_create(profile.identity)
+    me = own_name(chosen, name)
+    room = running.run(found_room(profile, identity, me, RoomChoices(name=text)))
+    TrustBook(profile.trust).note("created", identity.peer_id, me, room=room.id)
+
+
+def _tell(step: str, words: tuple[str, ...]) -> None:
+    """What happens at the door; the words are compared with those on the admin's screen."""
+    if words:
+        output.say(f"{step}: the admin sees these words too: {' '.join(words)}")
+    else:
+        output.say(step)

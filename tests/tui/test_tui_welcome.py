@@ -1,0 +1,80 @@
+"""The first run: a name, a look at the machine, three ways on."""
+
+from __future__ import annotations
+
+import asyncio
+
+from textual.pilot import Pilot
+from textual.widgets import Input
+from tui_driver import WAIT_S
+
+from fedtui.doctor import Check
+from fedtui.tui.welcome import Choice, WelcomeApp
+
+
+def seen(app: WelcomeApp) -> str:
+    rows = app.screen._compositor.render_strips(app.screen.size)
+    return "\n".join(strip.text for strip in rows)
+
+
+async def healthy() -> Check:
+    return Check("trainer", "ok", "cpu, ready after 7.1 s")
+
+
+async def wait_for(pilot: Pilot[Choice], words: str) -> None:
+    app = pilot.app
+    assert isinstance(app, WelcomeApp)
+    for _ in range(int(WAIT_S / 0.05)):
+        if words in seen(app):
+            return
+        await pilot.pause(0.05)
+    raise AssertionError(seen(app))
+
+
+async def test_joining_takes_a_name_and_a_code() -> None:
+    app = WelcomeApp("lena", healthy)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await wait_for(pilot, "✓ cpu, ready after 7.1 s")
+        assert "Their pictures never leave their machines." in seen(app)
+        await pilot.press("enter", *"7-river", "enter")
+        await pilot.pause()
+    assert app.return_value == Choice("join", "lena", "7-river")
+
+
+async def test_making_a_room_and_changing_the_name() -> None:
+    app = WelcomeApp("", healthy)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await pilot.press("down", "enter", *"sunflower", "enter")
+        await wait_for(pilot, "The others need a name")
+        await pilot.press(*"amir", "enter")
+        await pilot.pause()
+        field = app.query_one("#text", Input)
+        field.focus()
+        await pilot.press("enter")
+        await pilot.pause()
+    assert app.return_value == Choice("create", "amir", "sunflower")
+
+
+async def test_looking_around_needs_nothing() -> None:
+    app = WelcomeApp("lena", healthy)
+    async with app.run_test(size=(60, 20)) as pilot:
+        await pilot.press("down", "down", "enter")
+        await pilot.pause()
+    assert app.return_value == Choice("demo", "lena")
+
+
+async def test_what_went_wrong_is_told_and_escape_goes_back() -> None:
+    async def forever() -> Check:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    app = WelcomeApp("lena", forever, "this is no invite [b]")
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        assert "this is no invite [b]" in seen(app)
+        await pilot.press("enter", "x", "escape")
+        await pilot.pause()
+        assert not app.query_one("#text").display
+        await wait_for(pilot, "looking at this machine… 0:0")
+        await pilot.press("f10")
+        await pilot.pause()
+    assert app.return_value is None
