@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -23,7 +24,7 @@ from p2p.addresses import Address, AddressBook
 from p2p.blobs.chunks import DIGEST_BYTES, BlobRef
 from p2p.blobs.swarm import from_mask, to_mask
 from p2p.blobs.transfer import Holdings, Received
-from p2p.dialing import DIRECT, RELAYED, SERVER_NAME, MemberConnector
+from p2p.dialing import DIRECT, RELAYED, SERVER_NAME, MemberConnector, first_success
 from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, TrustError
 from p2p.limits import (
     CLIENT_KEEPALIVE,
@@ -230,12 +231,7 @@ class PeerClient:
         """
         try:
             async with asyncio.timeout(self._limits.connect):
-                _, writer = await asyncio.open_connection(
-                    host,
-                    port,
-                    ssl=self._tls.any_member_context(),
-                    server_hostname=SERVER_NAME,
-                )
+                peer_id, address = await self._who_is_at(host, port)
         except ssl.SSLError as error:
             raise NetworkError(
                 f"who answers at {host} port {port} is no member of this room",
@@ -246,14 +242,20 @@ class PeerClient:
                 f"nobody answers at {host} port {port} ({error or type(error).__name__})",
                 remedy="Check the address, that fedtui runs there, and its firewall.",
             ) from error
+        self._addresses.worked(peer_id, address)
+        return peer_id, address
+
+    async def _who_is_at(self, host: str, port: int) -> tuple[str, Address]:
+        """The member at the other end and its address. Raises OSError."""
+        _, writer = await asyncio.open_connection(
+            host, port, ssl=self._tls.any_member_context(), server_hostname=SERVER_NAME
+        )
         peer_id = self._tls.peer_of(writer.get_extra_info("ssl_object"))
         remote = writer.get_extra_info("peername")
         writer.transport.abort()
         if peer_id is None:
-            raise NetworkError(f"who answers at {host} port {port} is no member any more")
-        address = Address(remote[0], remote[1])
-        self._addresses.worked(peer_id, address)
-        return peer_id, address
+            raise ssl.SSLError("it has just been removed from the room")
+        return peer_id, Address(remote[0], remote[1])
 
     # --- relays -----------------------------------------------------------------------------
     def relay_through(self, peer_id: str, helper: str) -> None:
@@ -267,13 +269,22 @@ class PeerClient:
         return self._relays.get(peer_id)
 
     async def try_directly(self, peer_id: str) -> None:
-        """Gives a relayed member up to its own address again if it can be reached there."""
-        for address in self._addresses.of(peer_id):
-            with suppress(NetworkError):
-                found, _ = await self.identify(address.host, address.port)
-                if found == peer_id:
-                    self._relays.pop(peer_id, None)
-                    return
+        """Ends the relaying of a member that can be reached at an address of its own."""
+
+        async def attempt(address: Address) -> Address:
+            found, reached = await self._who_is_at(address.host, address.port)
+            if found != peer_id:
+                raise ConnectionRefusedError(f"{address} belongs to another member")
+            return reached
+
+        known = self._addresses.of(peer_id)
+        with suppress(OSError):
+            async with asyncio.timeout(self._limits.connect):
+                reached = await first_success(
+                    [partial(attempt, address) for address in known], lambda _: None
+                )
+            self._addresses.worked(peer_id, reached)
+            self._relays.pop(peer_id, None)
 
     async def _open_pipe(self, peer_id: str) -> socket.socket:
         helper = self._relays.get(peer_id)

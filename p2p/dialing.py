@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -96,7 +97,7 @@ class MemberConnector(aiohttp.BaseConnector):
         peer_id = host.removesuffix(DIRECT)
         known = self._addresses.of(peer_id)
         transport, protocol = await first_success(
-            [lambda a=a: self._connect(context, host=a.host, port=a.port) for a in known],  # type: ignore[misc]
+            [partial(self._connect, context, host=a.host, port=a.port) for a in known],
             lambda connection: connection[0].abort(),
         )
         remote = transport.get_extra_info("peername")

@@ -59,6 +59,17 @@ MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
 MAX_LEDGER_REPLY_ENTRIES: Final = 256
 SHUTDOWN_TIMEOUT: Final = 1.0
 
+# --- misbehaviour -----------------------------------------------------------------------------
+SCORE_HALF_LIFE: Final = 60.0
+GRAYLIST_PENALTY: Final = 90.0
+"""Reached by ten invalid messages, or by 195 requests above a budget, within seconds."""
+FLOOD_ALLOWANCE: Final = 100
+FLOOD_WEIGHT: Final = 0.01
+GRAYLIST_SECONDS: Final = 600.0
+GRAYLIST_RATE: Final = 1.0
+GRAYLIST_BURST: Final = 3
+"""Probes that a graylisted member may still send: that it is there stays known."""
+
 # --- requests of ours -------------------------------------------------------------------------
 CONNECT_TIMEOUT: Final = 4.0
 REQUEST_TIMEOUT: Final = 10.0

@@ -135,6 +135,11 @@ class Paths:
         """``helper`` reaches a member that does not answer us."""
         self._client.relay_through(peer_id, helper)
 
+    def on_located(self, peer_id: str) -> None:
+        """There is a new address of a member: perhaps it needs no relay any more."""
+        if self._client.relay_of(peer_id) is not None:
+            self._tasks.spawn(self._client.try_directly(peer_id), "direct way")
+
     # --- inside -----------------------------------------------------------------------------
     def _every(self, seconds: float, work: Callable[[], object]) -> None:
         self._tasks.spawn(self._repeat(seconds, work), work.__name__.strip("_"))

@@ -46,6 +46,7 @@ from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.rounds.state import OwnContribution, Timing
+from p2p.scores import Scores
 from p2p.server import MemberServer
 from p2p.status import Observer, PeerSnapshot, changes, display_name
 from p2p.store import DirectoryLock
@@ -104,6 +105,7 @@ class Peer:
         self._book = AddressBook()
         for peer_id, known in (addresses or {}).items():
             self._book.hint(peer_id, known)
+        self._scores = Scores(lambda peer: emit("peer.graylisted", peer=peer))
         self._tasks = TaskOwner("peer")
         self._found: set[str] = set()
         self._started_at = 0.0
@@ -153,7 +155,9 @@ class Peer:
             moved=self._moved,
             members_changed=self._on_members,
         )
-        self._server = MemberServer(tls, self, self.blobs, relay=Relay(self._book))
+        self._server = MemberServer(
+            tls, self, self.blobs, relay=Relay(self._book), scores=self._scores
+        )
         await self._server.start((self._host,), self._port)
         stack.push_async_callback(self._server.stop)
         self._gossip = self._new_gossip(starts)
@@ -198,7 +202,9 @@ class Peer:
                 peer_head=lambda peer, round_, *_: self._driver.on_peer_head(peer, round_),
                 peer_state=self._on_peer_state,
                 witnessed=lambda peer, helper: self._paths.on_witnessed(peer, helper),
+                located=lambda peer: self._paths.on_located(peer),
                 woke=self._on_woke,
+                misbehaved=self._scores.invalid,
             ),
         )
 

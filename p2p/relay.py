@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import ClientError, ClientResponse, web
@@ -90,7 +91,7 @@ class Relay:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await first_success(
-                    [lambda a=a: asyncio.open_connection(a.host, a.port) for a in known],  # type: ignore[misc]
+                    [partial(asyncio.open_connection, a.host, a.port) for a in known],
                     lambda streams: streams[1].transport.abort(),
                 )
         except OSError as error:  # TimeoutError is one.

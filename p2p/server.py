@@ -36,10 +36,19 @@ from p2p.blobs.store import Offer
 from p2p.blobs.swarm import from_mask
 from p2p.blobs.uploads import Uploads
 from p2p.client import HOLDINGS_HEADER
-from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
+from p2p.errors import (
+    BlobUnavailable,
+    LimitError,
+    NetworkError,
+    P2PError,
+    ProtocolError,
+    StorageError,
+)
 from p2p.limits import (
     CHUNK_BYTES,
     FIRST_REQUEST_TIMEOUT,
+    GRAYLIST_BURST,
+    GRAYLIST_RATE,
     KEEPALIVE_TIMEOUT,
     LINGERING_TIME,
     MAX_CONNECTIONS_PER_PEER,
@@ -61,12 +70,14 @@ from p2p.limits import (
 )
 from p2p.pacing import TokenBucket, TransferPace
 from p2p.relay import Relay
+from p2p.scores import Scores
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
 
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
 _ROUND = re.compile(r"[0-9]{1,15}")
 _LENGTH: Final = struct.Struct(">I")
+_HELLO_PATH: Final = "/v1/hello"
 _BYTES: Final = "application/octet-stream"
 T = TypeVar("T")
 _SENDER: Final = web.RequestKey("sender", str)
@@ -141,6 +152,7 @@ class MemberServer:
         blobs: BlobSource,
         *,
         relay: Relay | None = None,
+        scores: Scores | None = None,
         limits: ServerLimits | None = None,
     ) -> None:
         _require_safe_parser()
@@ -150,7 +162,9 @@ class MemberServer:
         self._blobs = blobs
         self._limits = limits or ServerLimits()
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
+        self._scores = scores or Scores()
         self._buckets: dict[str, TokenBucket] = {}
+        self._slow_buckets: dict[str, TokenBucket] = {}
         self._uploads = Uploads(per_peer=self._limits.transfers_per_peer)
         self._tasks = TaskOwner("member server")
         self._runner: web.AppRunner | None = None
@@ -215,8 +229,10 @@ class MemberServer:
         for transport, connection in list(self._connections.items()):
             if connection.peer_id not in certificates:
                 self._drop(transport)
-        for peer_id in self._buckets.keys() - certificates.keys():
-            del self._buckets[peer_id]
+        for buckets in (self._buckets, self._slow_buckets):
+            for peer_id in buckets.keys() - certificates.keys():
+                del buckets[peer_id]
+        self._scores.keep_only(certificates)
 
     def connected_peers(self) -> frozenset[str]:
         """Members with an open connection to us."""
@@ -269,7 +285,7 @@ class MemberServer:
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_MESSAGE_BYTES)
         app.router.add_post("/v1/messages", self._post_message)
-        app.router.add_post("/v1/hello", self._post_hello)
+        app.router.add_post(_HELLO_PATH, self._post_hello)
         app.router.add_post("/v1/probe/{peer:[a-z2-7]{52}}", self._post_probe)
         app.router.add_post("/v1/via/{peer:[a-z2-7]{52}}", self._post_via)
         app.router.add_get("/v1/blobs/{sha256:[0-9a-f]{64}}", self._get_blob, allow_head=False)
@@ -288,23 +304,35 @@ class MemberServer:
         if connection is None:
             raise ConnectionResetError("the connection is not a member's")
         connection.requests += 1
-        if not self._bucket(connection.peer_id).take(asyncio.get_running_loop().time()):
+        sender, now = connection.peer_id, asyncio.get_running_loop().time()
+        graylisted = self._scores.is_graylisted(sender)
+        if graylisted and request.path != _HELLO_PATH:
+            return _refusal(403, "too many faults: nothing is taken from this member for a while")
+        if not self._bucket(sender, graylisted=graylisted).take(now):
+            self._scores.flood(sender)
             return _refusal(429, "too many requests")
         if "Content-Encoding" in request.headers:
             return _refusal(415, "compressed bodies are not accepted")
-        request[_SENDER] = connection.peer_id
+        request[_SENDER] = sender
         try:
             return await handler(request)
         except P2PError as error:
+            if isinstance(error, LimitError):
+                self._scores.flood(sender)
+            elif isinstance(error, ProtocolError):
+                self._scores.invalid(sender)
             return _refusal(_status_of(error), error.cause)
 
-    def _bucket(self, peer_id: str) -> TokenBucket:
-        bucket = self._buckets.get(peer_id)
+    def _bucket(self, peer_id: str, *, graylisted: bool = False) -> TokenBucket:
+        buckets = self._slow_buckets if graylisted else self._buckets
+        bucket = buckets.get(peer_id)
         if bucket is None:
             limits = self._limits
-            now = asyncio.get_running_loop().time()
-            bucket = TokenBucket(limits.request_rate, limits.request_burst, now)
-            self._buckets[peer_id] = bucket
+            rate, burst = limits.request_rate, limits.request_burst
+            if graylisted:
+                rate, burst = GRAYLIST_RATE, GRAYLIST_BURST
+            bucket = TokenBucket(rate, burst, asyncio.get_running_loop().time())
+            buckets[peer_id] = bucket
         return bucket
 
     async def _post_message(self, request: web.Request) -> web.StreamResponse:

@@ -75,13 +75,16 @@ class GossipListener:
 
     ``peer_head(peer_id, round, head, attempt)`` for every newer Hello, ``peer_state(peer_id,
     before, after)`` on changes, ``witnessed(peer_id, helper)`` when a helper reached a peer that
-    we did not, ``woke(seconds)`` after this machine slept.
+    we did not, ``located(peer_id)`` for a new address, ``woke(seconds)`` after this machine slept,
+    ``misbehaved(peer_id)`` when a peer's answer is no gossip.
     """
 
     peer_head: Callable[[str, int, str, int], None] = lambda *_: None
     peer_state: Callable[[str, Liveness, Liveness], None] = lambda *_: None
     witnessed: Callable[[str, str], None] = lambda *_: None
+    located: Callable[[str], None] = lambda _: None
     woke: Callable[[float], None] = lambda _: None
+    misbehaved: Callable[[str], None] = lambda _: None
 
 
 class Gossip:
@@ -170,7 +173,7 @@ class Gossip:
 
     def on_hint(self, peer_id: str, addresses: Sequence[Address]) -> None:
         """A member may be found there; if we miss it, it is probed at once."""
-        self._addresses.hint(peer_id, addresses)
+        self._note_addresses(peer_id, addresses)
         self._act(self._core.on_hint(peer_id, self._clock()))
 
     def local_head(self, round_number: int, head: str, attempt: int) -> None:
@@ -199,7 +202,7 @@ class Gossip:
         directly = host in hello.hosts or not hello.hosts
         if directly:
             with suppress(ProtocolError):  # The remote address may be hidden from us.
-                self._addresses.hint(sender, [Address.checked(host, hello.port)])
+                self._note_addresses(sender, [Address.checked(host, hello.port)])
         self._client.wake(sender)
         effects, reply = self._core.answer(sender, packet, self._clock(), directly=directly)
         self._act(effects)
@@ -227,6 +230,12 @@ class Gossip:
         while True:
             self._act(self._core.on_timer(self._clock()))
             await asyncio.sleep(self._tick)
+
+    def _note_addresses(self, peer_id: str, addresses: Sequence[Address]) -> None:
+        before = set(self._addresses.of(peer_id))
+        self._addresses.hint(peer_id, addresses)
+        if not before.issuperset(addresses):
+            self._listener.located(peer_id)
 
     def _act(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -267,7 +276,11 @@ class Gossip:
         if data is None:
             data = to_bytes(self._core.packet(peer_id, started))
         answer = await self._client.hello(peer_id, data, timeout, directly=directly)
-        packet = self._codec.open_packet(peer_id, answer, self._core.is_news)
+        try:
+            packet = self._codec.open_packet(peer_id, answer, self._core.is_news)
+        except ProtocolError:
+            self._listener.misbehaved(peer_id)
+            raise
         now = self._clock()
         self._client.wake(peer_id)
         self._act(self._core.on_packet(peer_id, packet, now, rtt=now - started))

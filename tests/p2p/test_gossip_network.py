@@ -35,7 +35,7 @@ class Watcher:
             lambda *seen: self.heads.append(seen),
             lambda *seen: self.states.append(seen),
             lambda *seen: self.witnesses.append(seen),
-            self.wakes.append,
+            woke=self.wakes.append,
         )
 
 

@@ -88,10 +88,14 @@ def toy_genesis(
 
 
 class ToyNode:
-    """A peer that trains at once: in round ``r`` node ``i`` contributes ``10 r + i``."""
+    """A peer that trains for ``training`` seconds: in round ``r`` node ``i`` contributes
+    ``10 r + i``."""
 
-    def __init__(self, root: Path, index: int, genesis: Envelope, **options: Any) -> None:
+    def __init__(
+        self, root: Path, index: int, genesis: Envelope, *, training: float = 0.0, **options: Any
+    ) -> None:
         self.index = index
+        self.training = training
         self.directory = root / f"node{index}"
         self.events: list[dict[str, Any]] = []
         self.workload = ToyWorkload(self.directory / "scratch")
@@ -102,9 +106,8 @@ class ToyNode:
             identity(index),
             genesis,
             self.workload,
-            host="127.0.0.1",
             emit=self._emit,
-            **{"timing": FAST, "interfaces": ["127.0.0.1"], **options},
+            **{"timing": FAST, "host": "127.0.0.1", "interfaces": ["127.0.0.1"], **options},
         )
         self._training: asyncio.Task[None] | None = None
 
@@ -133,6 +136,7 @@ class ToyNode:
             number = self.peer.round
             if not self.peer.contributed(number) and await self._has_previous():
                 self.trained.append(number)
+                await asyncio.sleep(self.training)
                 path = self.directory / "trained"
                 path.write_text(self.text(number))
                 await self.peer.contribute(
