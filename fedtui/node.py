@@ -31,6 +31,7 @@ from fedtui.limits import (
 )
 from fedtui.material import Material
 from fedtui.paths import Profile
+from fedtui.reaching import Reaching, checked_place
 from fedtui.reception import Reception
 from fedtui.rooms import Room, read_addresses, read_operations
 from fedtui.settings import Settings
@@ -102,6 +103,8 @@ class Node:
             on_applied=self._keep_adapter,
             on_combined=self._statistics.computed,
         )
+        for seed in settings.seeds:
+            checked_place(seed)
         self._peer = Peer(
             room.paths.root,
             self._identity,
@@ -112,6 +115,7 @@ class Node:
             interfaces=settings.interfaces or None,
             operations=read_operations(room.joining),
             addresses=read_addresses(room.joining),
+            seeds=settings.seeds,
             emit=self.emit,
         )
         self._trust = TrustBook(profile.trust)
@@ -119,6 +123,7 @@ class Node:
             self._peer, self._identity, room, settings, self._trust, self.emit
         )
         self._reception.offer(self.operations)
+        Reaching(self._peer).offer(self.operations)
         self.operations.add("switch", Switch, self._switch)
         self.operations.add("recover", Recovery, self._recover)
         self._learner = Learner(

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     interfaces: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Addresses of the interfaces to announce on; all of them when empty."
     )
+    seeds: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="HOST:PORT of members that are usually there, where mDNS finds nobody."
+    )
     threads: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="Processor threads the trainer may use; 0 leaves the choice to it."
     )
@@ -59,7 +62,7 @@ class Settings(BaseSettings):
     )
     log_json: bool = Field(False, description="Whether the log is JSON lines instead of text.")
 
-    @field_validator("interfaces", mode="before")
+    @field_validator("interfaces", "seeds", mode="before")
     @classmethod
     def _addresses(cls, value: object) -> object:
         """The environment's form: addresses with commas between them."""

@@ -25,6 +25,7 @@ from fedtui.cli import (
     model,
     node,
     output,
+    peer,
     room,
     tapes,
 )
@@ -109,6 +110,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("export")(adapters.export)
 app.command("status")(look.status)
 app.command("peers")(look.peers)
+app.add_typer(peer.app, name="peer", help="Name the address of a member by hand.")
 app.command("rounds")(look.rounds)
 app.command("events")(look.events)
 app.command("watch")(look.watch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -13,7 +13,7 @@ from fedtui.cli import output
 
 if TYPE_CHECKING:
     from fedtui.control.client import ControlClient
-    from fedtui.view import NodeView, RoundView
+    from fedtui.view import NodeView, PeerView, RoundView
 
 T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -52,6 +52,7 @@ def peers(json: Json = False) -> None:
 
         output.data_json([asdict(peer) for peer in view.peers])
         return
+    names = {peer.id: peer.name for peer in view.peers}
     rows = [
         (
             peer.name + (" (this node)" if peer.me else ""),
@@ -61,12 +62,20 @@ def peers(json: Json = False) -> None:
             f"{peer.step}/{peer.steps}" if peer.steps else "-",
             "-" if peer.samples is None else str(peer.samples),
             peer.address or "-",
+            _way(peer, names),
             "-" if peer.rtt_ms is None else f"{peer.rtt_ms:.0f} ms",
         )
         for peer in view.peers
     ]
-    header = ("name", "id", "role", "state", "step", "pictures", "address", "rtt")
+    header = ("name", "id", "role", "state", "step", "pictures", "address", "way", "rtt")
     output.data(output.table(header, rows))
+
+
+def _way(peer: PeerView, names: Mapping[str, str]) -> str:
+    """How the two reach one another, in a word or two."""
+    if peer.via:
+        return f"via {names.get(peer.via, peer.via[:8])}"
+    return peer.reach.replace("_", "-") or "-"
 
 
 def rounds(json: Json = False) -> None:
@@ -106,7 +115,7 @@ def events(
 ) -> None:
     """The node's events, one JSON object per line."""
     del json
-    _with_node(lambda client: _print_events(client, since, follow=follow))
+    with_node(lambda client: _print_events(client, since, follow=follow))
 
 
 def watch(
@@ -116,7 +125,7 @@ def watch(
 ) -> None:
     """Looks on: the interface, or with --plain a line per event."""
     if plain:
-        _with_node(_print_sentences)
+        with_node(_print_sentences)
         return
     from fedtui.cli.node import attach
 
@@ -150,10 +159,10 @@ def locate(json: Json = False) -> None:
 
 
 def _view() -> NodeView:
-    return _with_node(lambda client: client.view())
+    return with_node(lambda client: client.view())
 
 
-def _with_node(work: Callable[[ControlClient], Awaitable[T]]) -> T:
+def with_node(work: Callable[[ControlClient], Awaitable[T]]) -> T:
     """Runs ``work`` with a client of this profile's node."""
     from fedtui import paths
     from fedtui.cli import running
