@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, tuning_options
 from fedtui.errors import UsageError
 
 EMBEDDED_MODEL = "tiny-landscapes"
@@ -19,6 +19,9 @@ STAGES = {
     "cache": "preparing the pictures",
 }
 FORMATS = ("kohya", "diffusers", "factors")
+METHODS = ("lora", "full")
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "proj_in", "proj_out")
 
 
 def train(
@@ -26,23 +29,64 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The adapter file to write.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = EMBEDDED_MODEL,
     steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimiser steps.")] = 200,
+    method: Annotated[
+        str, typer.Option(help="lora for an adapter, full for every weight of the denoiser.")
+    ] = "lora",
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
-    batch: Annotated[int, typer.Option(min=1, max=512, help="Pictures in one step.")] = 8,
+    alpha: Annotated[
+        int, typer.Option(min=0, help="Its strength is alpha / rank; 0 for the rank.")
+    ] = 0,
+    convolutions: Annotated[
+        bool, typer.Option("--convolutions", help="Adapt convolutions beside attention.")
+    ] = False,
+    batch: Annotated[
+        int, typer.Option(min=0, max=512, help="Pictures in one step; 0 takes what fits.")
+    ] = 8,
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=0.0)] = 1e-3,
     resolution: Annotated[int, typer.Option(min=0, help="Pixels; 0 takes the model's.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same adapter.")] = 0,
-    format: Annotated[str, typer.Option(help="kohya, diffusers or factors.")] = "kohya",
+    optimizer: tuning_options.Optimizer = "adamw",
+    schedule: tuning_options.Schedule = "constant",
+    warmup: tuning_options.Warmup = 0,
+    accumulate: tuning_options.Accumulate = 1,
+    weight_decay: tuning_options.WeightDecay = 0.01,
+    clip: tuning_options.Clip = 1.0,
+    min_snr: tuning_options.MinSnr = 0.0,
+    noise_offset: tuning_options.NoiseOffset = 0.0,
+    dropout: tuning_options.Dropout = 0.0,
+    rslora: tuning_options.RsLora = False,
+    ema: tuning_options.Ema = None,
+    prior: tuning_options.Prior = None,
+    prior_weight: tuning_options.PriorWeight = 1.0,
+    held_out: tuning_options.HeldOut = None,
+    validate_every: tuning_options.ValidateEvery = 0,
+    checkpointing: tuning_options.Checkpointing = "auto",
+    compile: tuning_options.Compile = False,
+    format: Annotated[
+        str, typer.Option(help="kohya, diffusers or factors; full writes a diffusers folder.")
+    ] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Trains an adapter on this machine alone. Ctrl+C stops it."""
+    """Trains an adapter, or a whole model, on this machine alone. Ctrl+C stops it."""
     from fedtui.cli.trainer import ask
     from trainer.protocol import AdapterSpec, Train
 
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}", remedy=f"one of {', '.join(METHODS)}")
+    format = format or ("kohya" if method == "lora" else "diffusers")
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
+    tuning = tuning_options.chosen(
+        method=method, ema=ema, prior=prior, held_out=held_out, optimizer=optimizer,
+        schedule=schedule, warmup=warmup, accumulate=accumulate, weight_decay=weight_decay,
+        clip=clip, noise_offset=noise_offset, dropout=dropout, rank_stabilised=rslora,
+        prior_weight=prior_weight, validate_every=validate_every, checkpointing=checkpointing,
+        compile=compile,
+    )  # fmt: skip
+    targets = ATTENTION + (CONVOLUTIONS if convolutions else ())
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if not resume:
         _discard(checkpoint)
@@ -50,13 +94,16 @@ def train(
         model=model,
         folder=str(folder.absolute()),
         out=str(writable(out)),
-        spec=AdapterSpec(rank, rank),
+        spec=AdapterSpec(rank, alpha or rank, targets),
         steps=steps,
         batch=batch,
         learning_rate=learning_rate,
         resolution=resolution,
         seed=seed,
         checkpoint=str(checkpoint),
+        min_snr=min_snr,
+        mode="dense" if method == "full" else "fedex",
+        tuning=tuning,
         export=format,  # type: ignore[arg-type]
     )
     line = output.ProgressLine()
@@ -72,9 +119,11 @@ def train(
         return
     for problem in result.get("problems") or ():
         output.say(f"left out {problem.get('file')}: {problem.get('problem')}")
+    for step, loss in result.get("held_out") or ():
+        output.say(f"loss on held-out pictures after step {step}: {loss:.4f}")
     output.data(
-        f"{result['path']}  {result['steps']} steps on {result['samples']} pictures in "
-        f"{result['seconds']:.0f} s, loss {result['loss']:.4f}"
+        f"{result['path']}  {result['steps']} steps of {result['batch']} on {result['samples']} "
+        f"pictures in {result['seconds']:.0f} s, loss {result['loss']:.4f}, {result['precision']}"
     )
 
 
@@ -84,6 +133,10 @@ def progress_text(data: dict[str, Any]) -> str:
     if stage in STAGES:
         known = int(data.get("steps", 0)) > 1
         return f"{STAGES[stage]} {data['step']} of {data['steps']}" if known else STAGES[stage]
+    if stage not in ("train", "validate"):
+        return str(stage)
+    if stage == "validate":
+        return f"step {data['step']} of {data['steps']}, held out {data['loss']:.4f}"
     parts = [f"step {data.get('step', 0)} of {data.get('steps', 0)}"]
     if isinstance(data.get("loss"), float):
         parts.append(f"loss {data['loss']:.4f}")

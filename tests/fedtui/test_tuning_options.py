@@ -1,0 +1,79 @@
+"""The options of ``fedtui train`` reach the trainer as they were meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fedtui.cli import app as command
+from fedtui.cli import trainer
+from fedtui.cli.tuning_options import WHOLE_EMA
+from trainer.protocol import Train, Tuning
+
+RESULT = {
+    "path": "x", "steps": 1, "batch": 1, "samples": 1, "seconds": 1.0, "loss": 1.0,
+    "precision": "float32", "held_out": [[1, 0.5]],
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Train]:
+    """Requests instead of their execution."""
+    requests: list[Train] = []
+
+    def ask(request: Train, **_: Any) -> dict[str, Any]:
+        requests.append(request)
+        return RESULT
+
+    monkeypatch.setattr(trainer, "ask", ask)
+    return requests
+
+
+def train(tmp_path: Path, *options: str) -> int:
+    out = str(tmp_path / "out")
+    return CliRunner().invoke(command.app, ["train", str(tmp_path), "-o", out, *options]).exit_code
+
+
+def test_without_options_it_is_what_a_room_trains(asked: list[Train], tmp_path: Path) -> None:
+    assert train(tmp_path) == 0
+    assert (asked[0].tuning, asked[0].mode, asked[0].export) == (Tuning(), "fedex", "kohya")
+    assert asked[0].spec.alpha == asked[0].spec.rank == 8
+
+
+def test_a_whole_model_is_averaged_and_written_as_a_folder(
+    asked: list[Train], tmp_path: Path
+) -> None:
+    assert train(tmp_path, "--method", "full") == 0
+    assert (asked[0].mode, asked[0].export, asked[0].tuning.ema) == (
+        "dense",
+        "diffusers",
+        WHOLE_EMA,
+    )
+    assert train(tmp_path, "--method", "full", "--ema", "0") == 0
+    assert asked[1].tuning.ema == 0.0
+
+
+def test_every_option_arrives(asked: list[Train], tmp_path: Path) -> None:
+    options = (
+        "--optimizer prodigy --schedule cosine --warmup 5 --accumulate 2 --weight-decay 0 "
+        "--clip 0.5 --min-snr 5 --noise-offset 0.05 --dropout 0.1 --rslora --prior-weight 0.5 "
+        "--validate-every 10 --checkpointing on --compile --alpha 4 --convolutions --batch 0"
+    )
+    assert train(tmp_path, *options.split(), "--prior", ".", "--held-out", ".") == 0
+    request, here = asked[0], str(Path.cwd())
+    assert request.tuning == Tuning(
+        "prodigy", "cosine", 5, 2, 0.0, 0.5, 0.05, 0.1, True, 0.0, here, 0.5, here, 10, "on", True
+    )
+    assert (request.min_snr, request.spec.alpha, request.batch) == (5.0, 4, 0)
+    assert "conv1" in request.spec.targets
+
+
+@pytest.mark.parametrize(
+    "option", ["--method=half", "--optimizer=sgd", "--schedule=up", "--checkpointing=never"]
+)
+def test_a_misspelt_word_is_refused(asked: list[Train], tmp_path: Path, option: str) -> None:
+    assert train(tmp_path, option) != 0
+    assert asked == []
