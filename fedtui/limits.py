@@ -31,6 +31,8 @@ VIEW_EVENTS: Final = 200
 VIEW_LOSSES: Final = 1_000
 VIEW_PREVIEWS: Final = 400
 VIEW_COMMITS: Final = 200
+PROVENANCE_BYTES: Final = 256 << 20
+"""The record beside an exported adapter: a few kilobytes for each round."""
 STATISTICS_KEPT: Final = 200
 """Rounds whose statistics a node remembers."""
 

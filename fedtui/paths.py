@@ -60,6 +60,10 @@ class RoomPaths:
         """What a person asked to be written: grids of pictures, adapters for other programs."""
         return self.root / "exports"
 
+    def blob(self, sha256: str) -> Path:
+        """Where the bytes with this name lie, if they are here."""
+        return self.root / "blobs" / sha256[:2] / sha256[2:]
+
     @property
     def personal(self) -> Path:
         """The layers that this member trains for itself."""

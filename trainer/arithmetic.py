@@ -14,6 +14,7 @@ from typing import Any
 
 from trainer import (
     adapter,
+    combining,
     contact_sheet,
     dataset,
     embedded,
@@ -42,12 +43,14 @@ from trainer.protocol import (
     CheckBlob,
     CheckData,
     Combine,
+    CombineAdapters,
     ContactSheet,
     Describe,
     ExportAdapter,
     InitAdapter,
     InspectAdapter,
     Request,
+    RestoreAdapter,
     SampleData,
     SplitData,
 )
@@ -197,6 +200,25 @@ def combine(request: Combine, job: Job) -> Result:
     return written(done.written) | {"statistics": statistics(done)}
 
 
+def combine_adapters(request: CombineAdapters, job: Job) -> Result:
+    done = combining.combine_files(request, job)
+    return written(done.written) | {
+        "modules": done.adapter.modules,
+        "rank": done.adapter.rank,
+        "statistics": statistics(done.combination),
+    }
+
+
+def restore_adapter(request: RestoreAdapter, job: Job) -> Result:
+    job.check()
+    model = models.resolve(request.model)
+    read = lora_file.read(Path(request.path), model)
+    layers = read.components.get(model.family.adapted, {})
+    rounds = read.metadata.get(room_adapter.EXPORTED_ROUNDS, "0")
+    room = room_adapter.restored(layers, request.rank, int(rounds) if rounds.isdigit() else 0)
+    return written(room_adapter.write(Path(request.out), room))
+
+
 def statistics(done: combination.Combination) -> Result:
     """A combination as it is told in messages."""
     told = asdict(done)
@@ -216,7 +238,8 @@ def export_adapter(request: ExportAdapter, job: Job) -> Result:
     if room_adapter.is_room_adapter(path):
         room = room_adapter.read(path)
         layers, error = room.truncated(request.rank) if request.rank else (room.exact(), 0.0)
-        read = LoraAdapter({base.adapted: layers}, "factors", {})
+        rounds = {room_adapter.EXPORTED_ROUNDS: str(room.rounds)}
+        read = LoraAdapter({base.adapted: layers}, "factors", rounds)
     else:
         read = lora_file.read(path, base)
     notes = _own_notes(read.metadata) | request.metadata
@@ -260,6 +283,8 @@ HANDLERS: Mapping[type[Request], Handler] = {
     InitAdapter: init_adapter,
     CheckBlob: check_blob,
     Combine: combine,
+    CombineAdapters: combine_adapters,
+    RestoreAdapter: restore_adapter,
     ExportAdapter: export_adapter,
     InspectAdapter: inspect_adapter,
     ContactSheet: draw_contact_sheet,

@@ -534,6 +534,41 @@ class ExportAdapter(Request):
 
 
 @dataclass(frozen=True)
+class RestoreAdapter(Request):
+    """Turns an exact export back into the room's own file, byte for byte. Arithmetic.
+
+    ``rank`` is that of the room's factors; what is beyond it was the frozen branch. Result:
+    ``{"path", "sha256", "bytes"}``.
+    """
+
+    kind: ClassVar[str] = "restore_adapter"
+    path: str
+    model: str
+    rank: int
+    out: str
+
+
+@dataclass(frozen=True)
+class CombineAdapters(Request):
+    """Combines LoRA files of any dialect into one exact LoRA file. Arithmetic.
+
+    Mixed ranks and alphas are possible, the adapted layers must be the same. ``base`` is the
+    adapter that all began with, for rules that look at updates; empty: none. ``id`` of an input
+    is its name in the statistics. Result: that of :class:`ExportAdapter`, and ``statistics`` as
+    :class:`Combine` gives them.
+    """
+
+    kind: ClassVar[str] = "combine_adapters"
+    inputs: tuple[WeightedFile, ...]
+    model: str
+    mode: str
+    out: str
+    rule: RuleSpec = RuleSpec()
+    base: str = ""
+    format: Literal["kohya", "diffusers"] = "kohya"
+
+
+@dataclass(frozen=True)
 class InspectAdapter(Request):
     """Says what a LoRA file of any dialect is, without loading it. Arithmetic.
 
@@ -649,6 +684,8 @@ ARITHMETIC: frozenset[type[Request]] = frozenset(
         InitAdapter,
         CheckBlob,
         Combine,
+        CombineAdapters,
+        RestoreAdapter,
         ExportAdapter,
         InspectAdapter,
         ContactSheet,

@@ -30,6 +30,8 @@ from trainer.lora_file import Factors
 from trainer.models.base import Shape
 from trainer.tensor_file import FormatError
 
+EXPORTED_ROUNDS = "fedtui.combinations"
+"""Metadata of an export: what :data:`ROUNDS_KEY` said in the room's file."""
 BRANCH_SUFFIXES = (RESIDUAL_A_SUFFIX, RESIDUAL_B_SUFFIX, DENSE_SUFFIX)
 
 
@@ -148,6 +150,52 @@ def read(path: Path) -> RoomAdapter:
     branches = {n: branch for n in layers if (branch := _branch(arrays, n)) is not None}
     rounds = header.metadata.get(ROUNDS_KEY, "0")
     return RoomAdapter(factors, branches, int(rounds) if rounds.isdigit() else 0)
+
+
+def restored(layers: Mapping[str, Factors], rank: int, rounds: int) -> RoomAdapter:
+    """The adapter whose :meth:`RoomAdapter.exact` these factors are.
+
+    A branch of low rank has fewer numbers than a matrix, so one of full rank was a matrix. Raises
+    :class:`TrainerError` when no room's adapter of this rank gives these factors.
+    """
+    own: dict[str, Factors] = {}
+    branches: dict[str, Branch] = {}
+    for name, factors in layers.items():
+        if factors.rank < rank:
+            raise TrainerError("This is no exact export", f"{name} has rank {factors.rank}.")
+        own[name] = Factors(factors.A[:rank], np.ascontiguousarray(factors.B[:, :rank]))
+        rest = Factors(factors.A[rank:], np.ascontiguousarray(factors.B[:, rank:]))
+        if rest.rank:
+            branches[name] = _restored_branch(rest)
+    return RoomAdapter(own, branches, rounds)
+
+
+def _restored_branch(rest: Factors) -> Branch:
+    shape = _weight_shape(rest)
+    out, into = shape[0], math.prod(shape[1:])
+    if rest.rank != min(out, into):
+        return Branch(rest)
+    whole = rest.A if out <= into else rest.B
+    branch = Branch(whole=np.ascontiguousarray(whole.reshape(shape)))
+    again = branch.as_factors()
+    if again.A.tobytes() != rest.A.tobytes() or again.B.tobytes() != rest.B.tobytes():
+        raise TrainerError("This is no exact export", "A branch of full rank is no matrix.")
+    return branch
+
+
+def write(path: Path, room: RoomAdapter) -> tensor_file.Written:
+    """Writes a room's adapter as aggregation writes it."""
+    arrays: dict[str, FloatArray] = {}
+    for name, factors in room.factors.items():
+        arrays[name + A_SUFFIX], arrays[name + B_SUFFIX] = factors.A, factors.B
+        branch = room.branches.get(name)
+        if branch is not None and branch.factors is not None:
+            arrays[name + RESIDUAL_A_SUFFIX] = branch.factors.A
+            arrays[name + RESIDUAL_B_SUFFIX] = branch.factors.B
+        elif branch is not None and branch.whole is not None:
+            arrays[name + DENSE_SUFFIX] = branch.whole
+    notes = {ROUNDS_KEY: str(room.rounds)} if room.rounds else None
+    return tensor_file.write(path, arrays, notes)
 
 
 def joined(one: Factors, other: Factors) -> Factors:

@@ -19,16 +19,21 @@ def export(
         int | None, typer.Option("--round", min=1, help="A committed round; the last one if unset.")
     ] = None,
     format: Annotated[str, typer.Option(help="kohya (ComfyUI, A1111) or diffusers.")] = "kohya",
+    rank: Annotated[
+        int, typer.Option(min=0, max=4096, help="Cut to this rank; 0 writes it exactly.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Writes the room's adapter for ComfyUI, A1111 or diffusers."""
-    from fedtui import paths, rooms
+    """Writes the room's adapter for ComfyUI, A1111 or diffusers, and the record that proves it."""
+    from fedtui import paths, provenance, rooms
     from fedtui.cli.trainer import ask
+    from p2p.identity import Identity
     from trainer.protocol import ExportAdapter
 
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
-    room = rooms.current(paths.default_profile())
+    profile = paths.default_profile()
+    room = rooms.current(profile)
     committed = rooms.committed_adapters(room.paths)
     if not committed:
         raise FedtuiError("there is no adapter yet", "no round of the room has been committed")
@@ -44,9 +49,18 @@ def export(
         model=room.task.model,
         format=format,  # type: ignore[arg-type]
         metadata=rooms.export_metadata(room, number),
+        rank=rank,
     )
-    result = ask(request)
+    result = ask(request, role="arithmetic")
+    error = float(result["error"])
+    identity = Identity.load_or_create(profile.identity)
+    record = provenance.write(room, identity, number, Path(result["path"]), rank, error)
     if json:
-        output.data_json({"round": number, **result})
-    else:
-        output.data(f"{result['path']}  round {number}, {result['modules']} modules")
+        output.data_json({"round": number, **result, "record": str(record)})
+        return
+    output.data(
+        f"{result['path']}  round {number}, {result['modules']} modules of rank {result['rank']}"
+    )
+    if rank:
+        output.data(f"cut to rank {rank}: {error:.2%} of the adapter is lost")
+    output.data(f"{record}  its proof, for `fedtui verify {out}`")

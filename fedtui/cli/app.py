@@ -14,6 +14,7 @@ from fedtui import __version__
 from fedtui.cli import (
     adapter,
     adapters,
+    combine,
     data,
     demo,
     doctor,
@@ -28,6 +29,7 @@ from fedtui.cli import (
     peer,
     room,
     tapes,
+    verify,
 )
 from fedtui.errors import ExitCode, FedtuiError
 
@@ -108,6 +110,8 @@ app.command("train")(learn.train)
 app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(adapters.export)
+app.command("combine")(combine.combine)
+app.command("verify")(verify.verify)
 app.command("status")(look.status)
 app.command("peers")(look.peers)
 app.add_typer(peer.app, name="peer", help="Name the address of a member by hand.")

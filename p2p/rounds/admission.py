@@ -17,13 +17,13 @@ from p2p.messages import MAX_OFFERED, MAX_OPERATIONS, Result
 from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation
 from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
-from p2p.rounds.signing import Signer
+from p2p.rounds.signing import Signer, Verifier
 
 MAX_UNDER_WAY: Final = 512
 """A newcomer may have to take the room's whole past in before its first commit."""
 
 
-def verify_operation(operation: Operation, signer: Signer) -> None:
+def verify_operation(operation: Operation, signer: Verifier) -> None:
     """Whether its signatures and the certificate it brings are real.
 
     Raises:

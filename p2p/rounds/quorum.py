@@ -14,7 +14,7 @@ from p2p.envelope import decode_base64, encode_base64
 from p2p.errors import ProtocolError
 from p2p.messages import QC, Phase, Vote, vote_bytes
 from p2p.room import Genesis, Member, Policy, Signature
-from p2p.rounds.signing import Signer
+from p2p.rounds.signing import Verifier
 
 Rule = Literal["majority", "two_thirds"]
 
@@ -71,7 +71,13 @@ def make_qc(vote: Vote, signatures: Mapping[str, bytes]) -> QC:
 
 
 def verify_qc(
-    qc: QC, *, round_number: int, phase: Phase, voters: Collection[str], quorum: int, signer: Signer
+    qc: QC,
+    *,
+    round_number: int,
+    phase: Phase,
+    voters: Collection[str],
+    quorum: int,
+    signer: Verifier,
 ) -> None:
     """Checks that a quorum of ``voters`` signed ``qc``'s vote.
 

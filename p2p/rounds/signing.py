@@ -10,17 +10,8 @@ from p2p.limits import MAX_LARGE_MESSAGE_BYTES
 from p2p.room import Member, Message
 
 
-class Signer(Protocol):
-    """Signs in one room in the name of one member, and verifies what others signed there."""
-
-    @property
-    def peer_id(self) -> str: ...
-
-    def seal(self, message: Message) -> Envelope: ...
-
-    def open(self, text: str) -> Envelope:
-        """Verifies a quoted envelope; raises :class:`p2p.errors.ProtocolError`."""
-        ...
+class Verifier(Protocol):
+    """Verifies what members of one room signed there."""
 
     def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
         """Whether ``peer`` said so in this room."""
@@ -32,12 +23,38 @@ class Signer(Protocol):
         ...
 
 
-class EnvelopeSigner:
+class Signer(Verifier, Protocol):
+    """Signs in one room in the name of one member, too."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    def seal(self, message: Message) -> Envelope: ...
+
+    def open(self, text: str) -> Envelope:
+        """Verifies a quoted envelope; raises :class:`p2p.errors.ProtocolError`."""
+        ...
+
+
+class EnvelopeVerifier:
+    """Ed25519 through :mod:`p2p.envelope`, for whoever checks and has no key of its own."""
+
+    def __init__(self, room_id: str) -> None:
+        self._room_id = room_id
+
+    def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
+        return verify(peer, signature, signed_bytes(self._room_id, kind, payload))
+
+    def check_member(self, member: Member) -> None:
+        check_certificate(member.certificate_der, member.peer_id)
+
+
+class EnvelopeSigner(EnvelopeVerifier):
     """Ed25519 through :mod:`p2p.envelope`: what every real node uses."""
 
     def __init__(self, identity: Identity, room_id: str) -> None:
+        super().__init__(room_id)
         self._identity = identity
-        self._room_id = room_id
 
     @property
     def peer_id(self) -> str:
@@ -48,9 +65,3 @@ class EnvelopeSigner:
 
     def open(self, text: str) -> Envelope:
         return open_envelope(text.encode(), self._room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
-
-    def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
-        return verify(peer, signature, signed_bytes(self._room_id, kind, payload))
-
-    def check_member(self, member: Member) -> None:
-        check_certificate(member.certificate_der, member.peer_id)
