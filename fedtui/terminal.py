@@ -44,8 +44,8 @@ class Size:
 
 
 def interactive() -> bool:
-    """Whether a person sits at both ends."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    """Whether a person sits at both ends. The interface draws on standard error."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def require_terminal() -> None:
@@ -53,7 +53,7 @@ def require_terminal() -> None:
     if not interactive():
         raise UsageError(
             "the interface needs a terminal",
-            "standard input or output is not one",
+            "standard input, output or error is not one",
             "run `fedtui --daemon` for a node without a screen, `fedtui watch --plain` to look on",
         )
 

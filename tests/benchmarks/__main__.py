@@ -14,8 +14,7 @@ from tests.benchmarks.measure import HEADER
 
 NAMES = (
     "startup", "pictures", "combination", "transfer", "noop",
-    "joining", "simulation",
-)  # fmt: skip
+    "joining", "simulation", "interface")  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -22,7 +22,7 @@ from fedtui.tui.widgets.peertable import COLUMNS
 from fedtui.tui.widgets.picturerow import arrangement, chosen, recipes
 from fedtui.tui.widgets.statusline import status
 from fedtui.tui.widgets.stepper import people_line, steps, steps_line
-from fedtui.tui.widgets.table import fitted, needed
+from fedtui.tui.widgets.table import difference, fitted, needed
 from fedtui.tui.wording import PEER_SIGNS, PHASE_SIGNS, ago, clock, loss, rtt
 from fedtui.view import CommitView, InputView, LossPoint, PeerState, Phase, PreviewView
 
@@ -245,3 +245,19 @@ def test_the_interface_starts_without_learning_libraries() -> None:
 
 def test_names_of_the_scenarios_are_distinct() -> None:
     assert len(set(NAMES)) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cells"),
+    [
+        ((("ab", "text"), ("cd", "ok")), (("ab", "text"), ("cx", "ok")), (2, 4)),
+        ((("ab", "text"), ("cd", "ok")), (("xb", "text"), ("cd", "ok")), (0, 2)),
+        ((("漢", "text"), ("c", "ok")), (("漢", "text"), ("x", "ok")), (2, 3)),
+        ((), (("abc", "text"),), (0, 3)),
+        ((("abcd", "text"),), (("ab", "text"), ("cd", "ok")), (0, 4)),
+    ],
+)
+def test_only_the_cells_that_differ_are_repainted(
+    old: Line, new: Line, cells: tuple[int, int]
+) -> None:
+    assert difference(old, new) == cells

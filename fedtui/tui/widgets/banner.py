@@ -49,6 +49,14 @@ def banner(feed: Feed, width: int) -> Line:
         if view.adapter:
             done += f" Adapter {cut_path(view.adapter, max(16, width - len(done) - 30))}"
         return told("ok", "✓", done, width, "y copy  q leave")
+    if view.requests:
+        who = plain(view.requests[0].name)
+        more = f" and {len(view.requests) - 1} more" if len(view.requests) > 1 else ""
+        return told("warning", "!", f"{who}{more} asks to be let in.", width, "8 answers")
+    if view.room_id and not view.dataset and view.role in ("participant", "admin"):
+        return told(
+            "warning", "!", "This machine trains on no pictures yet.", width, "5 chooses a folder"
+        )
     return ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region, Size
@@ -12,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from fedtui.tui.keymap import LIST_KEYS
-from fedtui.tui.lines import Ink, Line, Span, left, right
+from fedtui.tui.lines import Ink, Line, Span, left, right, width_of
 from fedtui.tui.widgets.drawn import DrawnList, inked, notice, under
 from fedtui.tui.wording import NOTHING
 
@@ -74,6 +75,25 @@ def header(columns: Iterable[tuple[Column[Row], int]]) -> Line:
         pad = " " * (width - len(text))
         spans.append((pad + text if column.flush_right else text + pad, "faint"))
     return tuple(spans)
+
+
+def difference(old: Line, new: Line) -> tuple[int, int]:
+    """The first cell in which two lines differ, and the one behind the last; by whole spans."""
+    width = max(width_of(old), width_of(new))
+    start = same(old, new)
+    if len(old) != len(new) or width_of(old) != width:
+        return start, width
+    return start, width - same(old[::-1], new[::-1])
+
+
+def same(old: Line, new: Line) -> int:
+    """Cells of the spans that both lines begin with."""
+    cells = 0
+    for left_span, right_span in zip(old, new, strict=False):
+        if left_span != right_span:
+            break
+        cells += cell_len(left_span[0])
+    return cells
 
 
 class Table(DrawnList, Generic[Row]):
@@ -179,10 +199,14 @@ class Table(DrawnList, Generic[Row]):
         return range(first, min(len(self._rows), first + max(0, self.room.height - 1)))
 
     def _refresh_changed(self) -> None:
-        changed = [row for row in self._visible() if self._drawn.get(row) != self._line(row)]
-        top = 1 - self.scroll_offset.y
-        if changed:
-            self.refresh(*(Region(0, row + top, self.room.width, 1) for row in changed))
+        top, regions = 1 - self.scroll_offset.y, []
+        for row in self._visible():
+            old, new = self._drawn.get(row, ()), self._line(row)
+            if old != new:
+                start, end = difference(old, new)
+                regions.append(Region(start, row + top, end - start, 1))
+        if regions:
+            self.refresh(*regions)
 
     def _line(self, row: int) -> Line:
         spans: list[Span] = []
