@@ -109,7 +109,7 @@ async def enter(
             on_step=on_step,
         )
         if isinstance(invite, InviteLink):
-            joined = await joiner.by_link(invite)
+            joined = await joiner.by_link(invite, interfaces=settings.interfaces or None)
         else:
             joined = await joiner.by_code(
                 invite, addresses=at, interfaces=settings.interfaces or None

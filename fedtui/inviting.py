@@ -138,9 +138,15 @@ def lobby_addresses(settings: Settings, port: int) -> tuple[Address, ...]:
         hosts: Sequence[str] = own_addresses(settings.interfaces or None)
     else:
         hosts = [settings.host]
-    # A link-local address means something on one wire only; a link travels.
-    hosts = [host for host in hosts if not ipaddress.ip_address(host).is_link_local]
-    return tuple(Address.checked(host, port) for host in hosts)
+    family = ipaddress.ip_address(settings.host).version
+    return tuple(Address.checked(host, port) for host in hosts if _travels(host, family))
+
+
+def _travels(host: str, family: int) -> bool:
+    """Whether an address makes sense elsewhere: a link-local one does on one wire only, and of
+    the other family than the lobby's nobody listens."""
+    ip = ipaddress.ip_address(host)
+    return ip.version == family and not ip.is_link_local
 
 
 def reserved_port(book: InviteBook, host: str) -> int:

@@ -180,6 +180,7 @@ class Node:
             raise TrustError(error.title, error.cause, error.remedy) from error
         if self._room.paths.initial.is_file():
             await self._peer.provide(self._room.paths.initial)
+        self._check_vouched_head()
         await self._reception.start()
         self._tasks.spawn(self._learner.run(), "learner")
         self._tasks.spawn(self._steer(), "steering")
@@ -303,17 +304,10 @@ class Node:
                       level="error")  # fmt: skip
 
     def _check_vouched_head(self) -> None:
-        """The inviter named a commit; a history without it is another one, whoever signed it."""
-        vouched = self._room.joining
-        for commit in self._peer.snapshot().commits if vouched.head_round else ():
-            if commit.round == vouched.head_round and commit.commit_hash != vouched.head:
-                self.failure = TrustError(
-                    "this is not the history that the inviter vouched for",
-                    f"round {commit.round} is {commit.commit_hash[:12]}…, the invite named"
-                    f" {vouched.head[:12]}…",
-                    "leave the room and speak with whoever invited you",
-                )
-                self.request_stop()
+        commits = {c.round: c.commit_hash for c in self._peer.snapshot().commits}
+        self.failure = rooms.contradiction(self._room.joining, commits)
+        if self.failure is not None:
+            self.request_stop()
 
     async def contribute(self, path: Path, trained: Trained) -> None:
         """Hands in what the learner trained. Raises :class:`FedtuiError` when the disk refuses."""

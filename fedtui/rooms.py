@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fedtui.errors import FedtuiError, UsageError
+from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.paths import Profile, RoomPaths
 from fedtui.task import Task, read_task
 from p2p.addresses import Address
@@ -175,6 +175,19 @@ def read_operations(joining: Joining) -> tuple[Operation, ...]:
 def read_addresses(joining: Joining) -> dict[str, tuple[Address, ...]]:
     """Where members may be. Raises :class:`ProtocolError` when an address is malformed."""
     return {peer: tuple(map(Address.parse, texts)) for peer, texts in joining.addresses.items()}
+
+
+def contradiction(joining: Joining, commits: Mapping[int, str]) -> TrustError | None:
+    """The error of a history (commit hashes by round) that is not the one the inviter vouched
+    for, whoever has signed it. A history that is not that far yet contradicts nothing."""
+    seen = commits.get(joining.head_round, joining.head)
+    if not joining.head_round or seen == joining.head:
+        return None
+    return TrustError(
+        "this is not the history that the inviter vouched for",
+        f"round {joining.head_round} is {seen[:12]}…, the invite named {joining.head[:12]}…",
+        "leave the room and speak with whoever invited you",
+    )
 
 
 def write_state(profile: Profile, **changes: Any) -> None:

@@ -199,6 +199,8 @@ LOBBY_ADMIT_TIMEOUT: Final = 30.0
 LOBBY_REPLY_TIMEOUT: Final = 30.0
 LOBBY_FIND_TIMEOUT: Final = 6.0
 """For the mDNS record of a code's lobby; on a clean network it takes 0.1 to 1.2 s."""
+LINK_FIND_TIMEOUT: Final = 3.0
+"""For an inviter who is not where his link says."""
 MAX_LOBBIES_TRIED: Final = 4
 CODE_GUESSES: Final = 3
 CODE_LIFETIME: Final = 10 * 60.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -24,6 +23,7 @@ from p2p.joining.reach import Door, connect
 from p2p.joining.refusals import InviteRefused, Unreachable, refused
 from p2p.limits import (
     CLOCK_TOLERANCE,
+    LINK_FIND_TIMEOUT,
     LOBBY_ADMIT_TIMEOUT,
     LOBBY_APPROVAL_TIMEOUT,
     LOBBY_FIND_TIMEOUT,
@@ -74,8 +74,9 @@ class Joiner:
         self._on_step = on_step
         self._clock = wall_clock
 
-    async def by_link(self, link: InviteLink) -> Joined:
-        """Joins with a link: the machine that answers must have the key the link names.
+    async def by_link(self, link: InviteLink, *, interfaces: Sequence[str] | None = None) -> Joined:
+        """Joins with a link: the machine that answers must have the key the link names. Where it
+        has moved since the link was made, it is looked for by mDNS.
 
         Raises:
             Unreachable, InviteRefused, NotNow: see :mod:`p2p.joining.refusals`.
@@ -84,7 +85,17 @@ class Joiner:
         self._on_step("looking", ())
         context = visitor_context(lambda peer: peer == link.inviter)
         hello = self._hello(invite=invite_id(link.secret), room=link.room)
-        async with _open(link.addresses, context) as door:
+        try:
+            door = await connect(link.addresses, context)
+        except Unreachable as error:
+            moved = await _moved(link, interfaces)
+            if not moved:
+                raise
+            try:
+                door = await connect(moved, context)
+            except Unreachable:
+                raise error from None
+        async with _open(door):
             joined = await self._join(door, hello, lambda *_: link.secret)
         if joined.room != link.room:
             raise TrustError("the lobby belongs to another room than the invite")
@@ -132,7 +143,8 @@ class Joiner:
 
     async def _try_code(self, code: SpokenCode, addresses: Sequence[Address]) -> Joined:
         context = visitor_context(lambda _: True)
-        async with _open(addresses, context) as door:
+        door = await connect(addresses, context)
+        async with _open(door):
             inviter = certificate_owner(door.certificate)
             me = self._identity.peer_id
             side = joiner_side(code.password, me, inviter, door.certificate)
@@ -232,11 +244,19 @@ def _checked(admitted: wire.Admitted, room: str, inviter: str, words: tuple[str,
     )
 
 
+async def _moved(link: InviteLink, interfaces: Sequence[str] | None) -> tuple[Address, ...]:
+    """Where the inviter is now, as far as that differs from the link: the lobby keeps its port."""
+    if not link.addresses:
+        return ()
+    hosts = await nearby.whereabouts(link.room, link.inviter, interfaces, LINK_FIND_TIMEOUT)
+    now = (Address(host, link.addresses[0].port) for host in hosts)
+    return tuple(address for address in now if address not in link.addresses)
+
+
 @asynccontextmanager
-async def _open(addresses: Sequence[Address], context: ssl.SSLContext) -> AsyncIterator[Door]:
-    door = await connect(addresses, context)
+async def _open(door: Door) -> AsyncIterator[None]:
     try:
-        yield door
+        yield
     except (EOFError, OSError) as error:
         raise NetworkError(
             f"{door.address} ended the conversation",

@@ -131,7 +131,8 @@ class Lobby:
         self._tls = lobby_context(identity)
         self._acceptor: Acceptor | None = None
         self._sessions: Counter[str] = Counter()
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, str] = {}
+        self._turn = asyncio.Lock()
         self._owner = TaskOwner("lobby")
         self._looked = asyncio.Event()
         self._told: tuple[frozenset[int], int] = (frozenset(), 0)
@@ -170,6 +171,10 @@ class Lobby:
                 _log.warning("%s", error)
 
     async def _follow_book(self) -> None:
+        async with self._turn:
+            await self._follow_book_now()
+
+    async def _follow_book_now(self) -> None:
         wanted = await asyncio.to_thread(self._book.open_invites)
         now = asyncio.get_running_loop().time()
         if wanted:
@@ -343,14 +348,16 @@ class Lobby:
         invite, member = applicant.invite, applicant.member
         if self._doorkeeper.is_full():
             raise _Refuse("room_full")
-        if member.peer_id in self._waiting:
+        # One question about each machine, and no more of them than the invite has uses left.
+        rivals = sum(id_ == invite.id for id_ in self._waiting.values())
+        if member.peer_id in self._waiting or rivals >= invite.uses - invite.used:
             raise _Refuse("busy")
-        self._waiting.add(member.peer_id)
+        self._waiting[member.peer_id] = invite.id
         try:
             if not invite.auto_approve:
                 await self._await_approval(visitor, applicant)
         finally:
-            self._waiting.discard(member.peer_id)
+            del self._waiting[member.peer_id]
         try:
             await asyncio.to_thread(self._book.take_use, invite.id, member.peer_id, member.name)
         except NotUsable as unusable:

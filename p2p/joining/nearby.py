@@ -18,7 +18,13 @@ from zeroconf import Error, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from p2p.addresses import Address
-from p2p.discovery import announced_addresses, only_loopback, open_mdns, own_addresses
+from p2p.discovery import (
+    Discovery,
+    announced_addresses,
+    only_loopback,
+    open_mdns,
+    own_addresses,
+)
 from p2p.errors import NetworkError, ProtocolError
 from p2p.limits import DISCOVERY_CLOSE_TIMEOUT, MAX_LOBBIES_TRIED, RESOLVE_TIMEOUT
 from p2p.tasks import TaskOwner
@@ -115,6 +121,30 @@ async def lobbies(
     finally:
         await owner.cancel()
         await _close(browser, zeroconf)
+
+
+async def whereabouts(
+    room_id: str, peer_id: str, interfaces: Sequence[str] | None, seconds: float
+) -> tuple[str, ...]:
+    """The hosts at which a member of a room announces itself now; none when nothing is heard.
+
+    Only who knows the room's id recognises its records.
+    """
+    found: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
+
+    def hint(peer: str, addresses: tuple[Address, ...]) -> None:
+        if peer == peer_id and not found.done():
+            found.set_result(tuple(address.host for address in addresses))
+
+    looking = Discovery("", room_id, 0, on_hint=hint, interfaces=interfaces, announce=False)
+    await looking.start()
+    try:
+        async with asyncio.timeout(seconds):
+            return await found
+    except TimeoutError:
+        return ()
+    finally:
+        await looking.stop()
 
 
 def _read(info: AsyncServiceInfo, nameplate: int, on_loopback: bool) -> tuple[Address, ...]:

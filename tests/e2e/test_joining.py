@@ -114,8 +114,11 @@ def test_an_admin_can_fork_the_room_and_let_others_into_the_fork(homes: list[Hom
     assert ada.view()["room_id"] == fork["room"] != made["room"]
     assert (fork["members"], fork["left_out"]) == (["Ada"], ["Grace"])
     assert any("fork" in event["text"] for event in ada.view()["events"])
-    asking = grace.start("room", "join", fork["invite"]["text"], "--as", "Grace", "--json")
-    ada.eventually(lambda: bool(ada.json("room", "requests")))
-    ada.run("room", "approve", ada.json("room", "requests")[0]["request"])
+    hosting = ada.start("room", "invite", "--wait")
+    assert hosting.stdout is not None
+    asking = grace.start("room", "join", hosting.stdout.readline(), "--as", "Grace", "--json")
+    _, said = hosting.communicate("y\n", timeout=PATIENCE)
+    assert "let Grace in? y/N" in said
     joined, _ = asking.communicate(timeout=PATIENCE)
     assert json.loads(joined)["room"] == fork["room"]
+    assert " ".join(json.loads(joined)["words"]) in said

@@ -116,3 +116,13 @@ def test_the_state_of_a_profile_is_whole_at_every_moment(profile: Profile) -> No
     room = rooms.enter(profile, genesis("Attic"))
     rooms.write_state(profile, other=1)
     assert json.loads(profile.state.read_text()) == {"room": room.id, "other": 1}
+
+
+def test_another_history_than_the_inviter_vouched_for_is_a_matter_of_trust() -> None:
+    vouched = rooms.Joining(head_round=2, head="ab" * 32)
+    assert rooms.contradiction(vouched, {}) is None
+    assert rooms.contradiction(vouched, {1: "cd" * 32, 2: "ab" * 32, 3: "ef" * 32}) is None
+    assert rooms.contradiction(rooms.Joining(), {1: "cd" * 32}) is None
+    error = rooms.contradiction(vouched, {1: "ab" * 32, 2: "cd" * 32})
+    assert error is not None
+    assert error.code == 4

@@ -14,6 +14,7 @@ from lobby_rig import QUICK, Open, genesis_of, joiner, open_lobby, relay
 from member_rig import LOOPBACK, eventually, identity
 
 from p2p.addresses import Address
+from p2p.discovery import Discovery
 from p2p.errors import NetworkError
 from p2p.joining import joiner as joiner_module
 from p2p.joining.code import SpokenCode
@@ -273,6 +274,36 @@ async def test_a_lobby_that_stops_says_so(tmp_path: Path) -> None:
         joining = asyncio.create_task(joiner(2).by_link(await open_.link()))
         await eventually(lambda: bool(open_.room.asked))
     assert await refusal(joining) == "closing"
+
+
+async def test_a_link_puts_no_more_questions_than_it_has_uses(open_: Open) -> None:
+    open_.room.answer = lambda _: asyncio.get_running_loop().create_future()
+    link = await open_.link(uses=2)
+    waiting = [asyncio.create_task(joiner(number).by_link(link)) for number in (2, 3)]
+    await eventually(lambda: len(open_.room.asked) == 2)
+    for number in (2, 4):
+        assert await refusal(joiner(number).by_link(link)) == "busy"
+    assert len(open_.room.asked) == 2
+    for task in waiting:
+        task.cancel()
+
+
+async def test_an_inviter_who_has_moved_is_found_by_his_room(
+    open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His member record tells where he is, to those who know the room; the lobby kept its port."""
+    link = await open_.link()
+    elsewhere = Address("127.0.0.2", link.addresses[0].port)
+    record = Discovery(
+        open_.inviter.peer_id, link.room, 4711, on_hint=lambda *_: None, interfaces=[LOOPBACK]
+    )
+    await record.start()
+    try:
+        moved = replace(link, addresses=(elsewhere,))
+        joined = await joiner(2).by_link(moved, interfaces=[LOOPBACK])
+        assert joined.room == open_.room.genesis.id
+    finally:
+        await record.stop()
 
 
 # --- in between -------------------------------------------------------------------------------
