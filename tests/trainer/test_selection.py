@@ -317,7 +317,8 @@ def test_the_entries_longest_unused_make_room(
     encoded(make_pictures("two", 3, first=10), PLAIN)
     entries = set(encoded.place.rglob("*.safetensors"))
     size = sum(path.stat().st_size for path in entries - old)
-    used = {path for path in old if path.stat().st_mtime > 1}  # captions that both folders have
+    used = {path for path in old if path.stat().st_mtime > 1}
+    assert len(used) == 3  # the captions that both folders have
     size += sum(path.stat().st_size for path in used)
     Cache(encoded.place, limit=size).trim()
     assert set(encoded.place.rglob("*.safetensors")) == (entries - old) | used
