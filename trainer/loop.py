@@ -31,6 +31,7 @@ from trainer.job import Job
 from trainer.models.base import LoadedModel
 from trainer.protocol import Tuning
 from trainer.seeds import derived, generator
+from trainer.supply import Supply
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Recipe:
 class Material:
     """What to train on, what to keep in mind beside it, and what only to measure."""
 
-    examples: Examples
-    prior: Examples | None = None
+    examples: Supply
+    prior: Supply | None = None
     held_out: Examples | None = None
 
 
@@ -100,24 +101,6 @@ class Losses:
         return self._read
 
 
-def picked(count: int, recipe: Recipe, step: int, kind: str = "order") -> torch.Tensor:
-    """Which of ``count`` examples the step trains on, (batch,) int64.
-
-    Every pass over the data has its own order and uses each example once; a batch may reach into
-    the next pass. ``kind`` keeps the orders of different data sets apart.
-    """
-    first = step * recipe.batch
-    passes: dict[int, torch.Tensor] = {}
-    chosen = []
-    for position in range(first, first + recipe.batch):
-        number, place = divmod(position, count)
-        if number not in passes:
-            order = generator(kind, recipe.seed, recipe.round, recipe.node, number)
-            passes[number] = torch.randperm(count, generator=order)
-        chosen.append(passes[number][place])
-    return torch.stack(chosen)
-
-
 def step_loss(model: LoadedModel, material: Material, recipe: Recipe, step: int) -> torch.Tensor:
     """The loss of one batch: a pure function of weights, pictures, recipe and the batch's number.
 
@@ -132,12 +115,12 @@ def step_loss(model: LoadedModel, material: Material, recipe: Recipe, step: int)
 
 
 def _batch_loss(
-    model: LoadedModel, examples: Examples, recipe: Recipe, step: int, order: str, noises: str
+    model: LoadedModel, supply: Supply, recipe: Recipe, step: int, order: str, noises: str
 ) -> torch.Tensor:
-    indices = picked(len(examples), recipe, step, order)
-    draw = generator(noises, recipe.seed, recipe.round, recipe.node, step)
-    moments = examples.moments[indices].to(model.device)
-    states = examples.states[examples.captions[indices]].to(model.device)
+    place = (recipe.seed, recipe.round, recipe.node)
+    batch = supply.batch(recipe.batch, step, *place, order)
+    draw = generator(noises, *place, step)
+    moments, states = batch.moments.to(model.device), batch.states.to(model.device)
     shape = model.latent_shape(moments)
     posterior, noise = torch.randn((2, *shape), generator=draw).to(model.device)
     timesteps = objective.levels(model.schedule, shape[0], draw).to(model.device)
@@ -151,7 +134,8 @@ def _batch_loss(
     weights = None
     if recipe.min_snr > 0:
         weights = objective.min_snr_weights(model.schedule, timesteps, recipe.min_snr)
-    return objective.loss(prediction, wanted, weights)
+    masks = None if batch.masks is None else batch.masks.to(model.device)
+    return objective.loss(prediction, wanted, weights, masks)
 
 
 def pull_back(

@@ -68,13 +68,26 @@ def min_snr_weights(schedule: Any, timesteps: torch.Tensor, gamma: float) -> tor
 
 
 def loss(
-    prediction: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor | None = None
+    prediction: torch.Tensor,
+    wanted: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    masks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean squared error per example (B,) in float32, then the weighted mean over examples."""
-    each = per_example(prediction, wanted)
+    each = per_example(prediction, wanted, masks)
     return (each if weights is None else each * weights).mean()
 
 
-def per_example(prediction: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean squared error (B,) of (B, C, h, w) tensors in float32."""
-    return (prediction.float() - wanted.float()).square().mean(dim=(1, 2, 3))
+def per_example(
+    prediction: torch.Tensor, wanted: torch.Tensor, masks: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean squared error (B,) of (B, C, h, w) tensors in float32.
+
+    ``masks`` (B, 1, h, w) are weights of places; the mean is over what they let through, so that
+    a small mask does not mean a small step.
+    """
+    errors = (prediction.float() - wanted.float()).square()
+    if masks is None:
+        return errors.mean(dim=(1, 2, 3))
+    shares = masks / masks.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
+    return (errors.mean(dim=1, keepdim=True) * shares).sum(dim=(1, 2, 3))

@@ -302,7 +302,8 @@ class Train(Request):
     "batch", "precision", "checkpointing", "held_out": [[step, loss]...]}``.
     A ``batch`` of 0 takes what fits into memory.
     Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
-    the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. With a
+    the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. ``data`` says what
+    is made of the folder; the prior's pictures and those held out are taken as they lie. With a
     ``checkpoint`` file, the same request resumes where a killed or cancelled one stopped.
     """
 
@@ -326,6 +327,7 @@ class Train(Request):
     proximal: float = 0.0
     personal: str = ""
     tuning: Tuning = Tuning()
+    data: DataOptions = DataOptions()
     export: Literal["factors", "kohya", "diffusers"] = "factors"
 
 

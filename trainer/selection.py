@@ -142,7 +142,7 @@ class Selection:
             groups.setdefault(entry.size, []).extend([index] * entry.repeats)
         if len(groups) == 1:
             (group,) = groups.values()
-            picked = [group[n] for n in _stream(len(group), size, number, place)]
+            picked = [group[n] for n in stream(len(group), size, number, place)]
         else:
             picked = _from_buckets(list(groups.values()), size, number, place)
         varied = self.options.dropout > 0 or any(
@@ -215,7 +215,7 @@ def _folder_repeats(picture: Picture) -> int:
 Place = tuple[str, int, int, str]
 
 
-def _stream(count: int, size: int, number: int, place: Place) -> Iterator[int]:
+def stream(count: int, size: int, number: int, place: Place) -> Iterator[int]:
     """Positions of an endless stream of passes, each in an order of its own."""
     orders: dict[int, list[int]] = {}
     for position in range(number * size, (number + 1) * size):

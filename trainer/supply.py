@@ -50,6 +50,10 @@ class Supply:
         masks = [self.masks[c.entry][c.view] for c in choices]
         return Batch(moments, self.states[rows], _stacked(masks, moments))
 
+    def shapes(self) -> list[torch.Tensor]:
+        """One example (1, C or 2C, h, w) of each size."""
+        return list({views[0].shape: views[0][None] for views in self.moments}.values())
+
     def sha256(self) -> str:
         """Names everything that decides what batches hold, for checkpoints."""
         digest = hashlib.sha256()

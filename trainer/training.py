@@ -7,9 +7,19 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from trainer import cache, dataset, loop, memory, objective, precision, trainee
+from trainer import (
+    cache,
+    dataset,
+    loop,
+    lora_file,
+    memory,
+    objective,
+    precision,
+    selection,
+    trainee,
+)
 from trainer.arithmetic import Result, listed_problems
-from trainer.cache import Cache, Examples
+from trainer.cache import Cache
 from trainer.config import MAX_BATCH, MAX_PROXIMAL, MAX_RESOLUTION, MAX_STEPS
 from trainer.dataset import Contents
 from trainer.errors import MISUSE, TrainerError
@@ -17,7 +27,9 @@ from trainer.job import Job
 from trainer.loop import Material, Recipe
 from trainer.memory import Plan
 from trainer.models.base import BaseModel, Digests, LoadedModel
-from trainer.protocol import Train, Tuning
+from trainer.protocol import DataOptions, Train, Tuning
+from trainer.selection import Selection
+from trainer.supply import Supply
 from trainer.trainee import Trainee
 
 TRAINED_BYTES = 16
@@ -65,25 +77,31 @@ class Found:
 
     what: Trainee
     contents: Contents
-    prior: Contents | None
+    selection: Selection
+    prior: Selection | None
     held_out: Contents | None
 
 
 def found(request: Train, base: BaseModel, job: Job) -> Found:
     """Raises :class:`TrainerError` for folders and files that cannot be trained with."""
     resolution = request.resolution or base.resolution
+    selection.check(request.data, resolution)
+    if request.export == "kohya":
+        lora_file.check_format(base, "kohya")
     what = trainee.of(request, base)
 
-    def scanned(folder: str) -> Contents:
-        contents = dataset.scan(Path(folder), job, resolution)
+    def scanned(folder: str, options: DataOptions = dataset.PLAIN) -> Contents:
+        contents = dataset.scan(Path(folder), job, resolution, options)
         contents.require_pictures()
         return contents
 
-    tuning = request.tuning
+    tuning, contents = request.tuning, scanned(request.folder, request.data)
+    prior = scanned(tuning.prior) if tuning.prior else None
     return Found(
         what,
-        scanned(request.folder),
-        scanned(tuning.prior) if tuning.prior else None,
+        contents,
+        Selection.of(contents, request.data, resolution),
+        Selection.of(prior, dataset.PLAIN, resolution) if prior else None,
         scanned(tuning.held_out) if tuning.held_out else None,
     )
 
@@ -94,7 +112,7 @@ def run(request: Train, given: Found, model: LoadedModel, digests: Digests, job:
     what, base = given.what, given.what.base
     material = _encoded(request, given, model, digests, job)
     network = model.components[base.family.adapted]
-    side = max(model.latent_shape(material.examples.moments[:1])[2:])
+    side = max(max(model.latent_shape(moments)[2:]) for moments in material.examples.shapes())
     saved = Path(request.checkpoint) if request.checkpoint else None
     with what.parameters(model) as parameters, precision.lowered(model, network, side, what.whole):
         plan = _planned(request, model, material, sum(p.numel() for p in parameters.values()))
@@ -130,14 +148,16 @@ def _encoded(
     resolution = request.resolution or given.what.base.resolution
     kept = Cache(Path(request.cache) if request.cache else None)
 
-    def encoded(contents: Contents | None) -> Examples | None:
-        if contents is None:
-            return None
-        return cache.encode(contents, resolution, model, digests, kept, job)
+    def supply(selection: Selection) -> Supply:
+        return cache.supply(selection, model, digests, kept, job)
 
-    examples = encoded(given.contents)
-    assert examples is not None
-    return Material(examples, encoded(given.prior), encoded(given.held_out))
+    return Material(
+        supply(given.selection),
+        supply(given.prior) if given.prior else None,
+        cache.encode(given.held_out, resolution, model, digests, kept, job)
+        if given.held_out
+        else None,
+    )
 
 
 def _planned(request: Train, model: LoadedModel, material: Material, trained: int) -> Plan:
@@ -198,9 +218,7 @@ def _run_name(
     digest.update(digests.model.encode())
     for examples in (material.examples, material.prior):
         if examples is not None:
-            digest.update("\0".join(examples.names).encode())
-            digest.update(examples.captions.numpy().tobytes())
-            digest.update(examples.states.numpy().tobytes())
+            digest.update(examples.sha256().encode())
     for array in what.decisive():
         digest.update(array.tobytes())
     return digest.hexdigest()

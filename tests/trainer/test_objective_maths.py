@@ -83,3 +83,16 @@ def test_loss_is_a_mean_over_examples() -> None:
     assert objective.per_example(prediction, zero).tolist() == [1.0, 9.0]
     assert float(objective.loss(prediction, zero)) == 5.0
     assert float(objective.loss(prediction, zero, torch.tensor([1.0, 0.0]))) == 0.5
+
+
+def test_a_mask_counts_places_and_not_their_number() -> None:
+    prediction, wanted = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[:, :, :, :2] = 1.0
+    errors = (prediction - wanted).square()
+    half = objective.per_example(prediction, wanted, masks)
+    assert torch.allclose(half, errors[..., :2].mean(dim=(1, 2, 3)))
+    even = objective.per_example(prediction, wanted, torch.full_like(masks, 0.3))
+    assert torch.allclose(even, objective.per_example(prediction, wanted))
+    assert objective.loss(prediction, wanted, None, masks) == half.mean()
+    assert objective.loss(prediction, wanted, None, torch.zeros_like(masks)) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from trainer_rig import MakePictures
 
-from trainer import checkpoint, loop, models
+from trainer import checkpoint, loop, models, selection
 from trainer.checkpoint import Place
 from trainer.config import CHECKPOINT_STEPS
 from trainer.errors import Cancelled, TrainerError
@@ -89,8 +90,11 @@ def test_seed_round_and_node_decide_noise_and_order_alike(
     single = replace(request_to_train, folder=folder, batch=1, steps=1)
     noises = [studio.train(r, Job())["loss"] for r in (single, replace(single, **change))]  # type: ignore[arg-type]
     assert noises[0] != noises[1]
-    recipe = loop.Recipe(0, 20, 0, 0, single.seed, single.round, single.node, "")
-    orders = [loop.picked(20, r, 0).tolist() for r in (recipe, replace(recipe, **change))]  # type: ignore[arg-type]
+    place = {"seed": single.seed, "round": single.round, "node": single.node}
+    orders = [
+        list(selection.stream(20, 20, 0, ("order", p["seed"], p["round"], p["node"])))  # type: ignore[arg-type]
+        for p in (place, place | change)
+    ]
     assert orders[0] != orders[1]
 
 
@@ -262,12 +266,13 @@ def test_an_initial_adapter_of_another_rank_is_refused(
 
 
 def test_every_pass_uses_each_example_once() -> None:
-    recipe = loop.Recipe(0, 3, 0, 0, 1, 1, "n", "")
-    chosen = torch.cat([loop.picked(7, recipe, step) for step in range(14)]).view(6, 7)
-    assert all(sorted(row.tolist()) == list(range(7)) for row in chosen)
-    assert len({tuple(row.tolist()) for row in chosen}) > 1
-    big = loop.Recipe(0, 20, 0, 0, 1, 1, "n", "")
-    assert loop.picked(7, big, 0).bincount().tolist().count(3) == 6
+    place = ("order", 1, 1, "n")
+    flat = [n for step in range(14) for n in selection.stream(7, 3, step, place)]
+    passes = [flat[first : first + 7] for first in range(0, 42, 7)]
+    assert all(sorted(chosen) == list(range(7)) for chosen in passes)
+    assert len(set(map(tuple, passes))) > 1
+    counts = Counter(selection.stream(7, 20, 0, place))
+    assert list(counts.values()).count(3) == 6
 
 
 def test_a_changed_model_is_read_again(studio: Studio, tiny_model: Path, tmp_path: Path) -> None:
