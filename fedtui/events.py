@@ -186,6 +186,7 @@ def _statistics(e: Mapping[str, Any]) -> tuple[str, Level]:
 
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.failed": lambda e: (f"this node takes no part any more: {e.get('reason')}", "error"),
+    "blob.refused": lambda e: (f"{e.get('who')} sent wrong bytes: refused", "warning"),
     "message.refused": lambda e: (f"message of {e.get('who')} refused: {e.get('reason')}", "info"),
     "aggregation.failed": lambda e: (f"combining failed: {e.get('reason')}", "error"),
     "node.ready": lambda e: ("node ready", "info"),

@@ -99,3 +99,6 @@ SUPPORT_EVENTS = 2_000
 """Newest events in a support bundle."""
 SUPPORT_LOG_BYTES = 1 << 20
 """Of each log's end in a support bundle."""
+
+MIN_BANDWIDTH_KIB: Final = 64
+"""Per second: what a user may not limit transfers below, because others would give up on us."""

@@ -44,6 +44,8 @@ from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
 from p2p.errors import TrustError as P2PTrustError
 from p2p.identity import Identity
+from p2p.limits import GIB, KIB
+from p2p.pacing import Bandwidth
 from p2p.peer import Peer
 from p2p.room import Continuation, Member
 from p2p.status import display_name
@@ -116,6 +118,9 @@ class Node:
             operations=read_operations(room.joining),
             addresses=read_addresses(room.joining),
             seeds=settings.seeds,
+            bandwidth=Bandwidth(settings.upload_limit * KIB, settings.download_limit * KIB),
+            quota=settings.disk_limit * GIB,
+            kept_rounds=settings.keep_rounds,
             emit=self.emit,
         )
         self._trust = TrustBook(profile.trust)

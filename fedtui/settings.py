@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from fedtui.errors import UsageError
+from fedtui.limits import MIN_BANDWIDTH_KIB
 from fedtui.paths import HOME_VARIABLE, Profile
 
 PREFIX = "FEDTUI_"
@@ -47,6 +48,18 @@ class Settings(BaseSettings):
     seeds: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="HOST:PORT of members that are usually there, where mDNS finds nobody."
     )
+    upload_limit: Annotated[int, Field(ge=0)] = Field(
+        0, description="What others may fetch from here, in KiB per second; 0 is no limit."
+    )
+    download_limit: Annotated[int, Field(ge=0)] = Field(
+        0, description="What is fetched from others, in KiB per second; 0 is no limit."
+    )
+    disk_limit: Annotated[int, Field(ge=1)] = Field(
+        20, description="Disk for one room's adapters and contributions, in GiB."
+    )
+    keep_rounds: Annotated[int, Field(ge=2)] = Field(
+        50, description="Rounds whose contributions are kept, so that they can be recomputed."
+    )
     threads: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="Processor threads the trainer may use; 0 leaves the choice to it."
     )
@@ -61,6 +74,13 @@ class Settings(BaseSettings):
         0, description="Where Prometheus finds metrics on 127.0.0.1; 0 serves none."
     )
     log_json: bool = Field(False, description="Whether the log is JSON lines instead of text.")
+
+    @field_validator("upload_limit", "download_limit")
+    @classmethod
+    def _usable(cls, value: int) -> int:
+        if 0 < value < MIN_BANDWIDTH_KIB:
+            raise ValueError(f"others give up below {MIN_BANDWIDTH_KIB} KiB per second")
+        return value
 
     @field_validator("interfaces", "seeds", mode="before")
     @classmethod

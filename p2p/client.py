@@ -45,7 +45,7 @@ from p2p.limits import (
     SEND_BACKOFF_MAX,
     SEND_BACKOFF_MIN,
 )
-from p2p.pacing import TransferPace
+from p2p.pacing import Line, TransferPace
 from p2p.relay import Pipes
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
@@ -83,7 +83,7 @@ class PeerRefused(NetworkError):
 
 
 class PeerClient:
-    """Talks to the members of one room.
+    """Talks to the members of one room. ``download_rate`` limits blobs, in bytes per second.
 
     :meth:`send` queues and returns at once; a peer that is down loses its oldest messages and
     delays nobody. Everything else raises NetworkError when the peer is unreachable, slow, removed
@@ -91,11 +91,17 @@ class PeerClient:
     """
 
     def __init__(
-        self, tls: MemberTLS, addresses: AddressBook, *, limits: ClientLimits | None = None
+        self,
+        tls: MemberTLS,
+        addresses: AddressBook,
+        *,
+        limits: ClientLimits | None = None,
+        download_rate: int = 0,
     ) -> None:
         self._tls = tls
         self._addresses = addresses
         self._limits = limits or ClientLimits()
+        self._downlink = Line(download_rate)
         self._session: aiohttp.ClientSession | None = None
         self._outboxes: dict[str, _Outbox] = {}
         self._transfers: dict[str, asyncio.Semaphore] = {}
@@ -350,10 +356,17 @@ class PeerClient:
             ):
                 if response.content_length != len(span):
                     raise BlobUnavailable(f"{peer_id} has another size of {ref.sha256}")
-                await _receive(response, _into(data), len(span))
+                await _receive(response, self._throttled(data), len(span))
         if len(data) != len(span):
             raise NetworkError(f"{peer_id} stopped in the middle of {ref.sha256}")
         return Received(data, _holdings_header(response))
+
+    def _throttled(self, buffer: bytearray) -> Sink:
+        async def collect(part: bytes) -> None:
+            buffer.extend(part)
+            await self._downlink.admit(len(part))
+
+        return collect
 
     async def _post(
         self,

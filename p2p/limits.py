@@ -55,6 +55,8 @@ MIN_TRANSFER_RATE: Final = 16 * KIB
 """Bytes per second of a body, in both directions; each chunk has ``TRANSFER_GRACE`` on top."""
 STREAM_CHUNK_BYTES: Final = 256 * KIB
 """One write to a response: 721 MB/s under TLS, where the sendfile fallback reached 93-127."""
+TRANSFER_SLICE: Final = 0.05
+"""Seconds of a limited line that one transfer takes at a time."""
 MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
 MAX_LEDGER_REPLY_ENTRIES: Final = 256
 SHUTDOWN_TIMEOUT: Final = 1.0
@@ -117,6 +119,8 @@ CHUNK_BYTES: Final = 1 * MIB
 long as to one, with 1 MiB 1.6 times (``python -m tests.benchmarks handout``)."""
 BLOB_WRITE_BYTES: Final = 1 * MIB
 ROOM_QUOTA_BYTES: Final = 20 * GIB
+QUOTA_FOR_OLD_PERCENT: Final = 80
+"""Share of the quota that past rounds may use; the rest is for the one under way."""
 FREE_SPACE_RESERVE_BYTES: Final = 2 * GIB
 FREE_SPACE_RESERVE_PERCENT: Final = 5
 """The smaller of the two reserves is kept free."""

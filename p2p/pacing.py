@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from p2p.limits import MIN_TRANSFER_RATE, STREAM_CHUNK_BYTES, TRANSFER_GRACE
+import asyncio
+from dataclasses import dataclass
+
+from p2p.limits import MIN_TRANSFER_RATE, STREAM_CHUNK_BYTES, TRANSFER_GRACE, TRANSFER_SLICE
 
 
 class TokenBucket:
@@ -39,6 +42,38 @@ class Throttle:
         """Seconds to wait before ``moved`` bytes may go at ``now``."""
         self._free_at = max(self._free_at, now - 1.0) + moved / self._rate
         return max(0.0, self._free_at - now)
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """What blobs may use of the network, in bytes per second; 0 is no limit."""
+
+    upload: int = 0
+    download: int = 0
+
+
+class Line:
+    """One direction of this node's network, limited to ``rate`` bytes per second; 0 is no limit.
+
+    All transfers share it in the order of asking. ``slice`` is how many bytes one should move at
+    a time: few when the line is slow, so that they take turns.
+    """
+
+    def __init__(self, rate: int = 0) -> None:
+        self._rate = rate
+        self._throttle: Throttle | None = None
+        self.slice = STREAM_CHUNK_BYTES
+        if rate:
+            self.slice = min(STREAM_CHUNK_BYTES, max(1024, int(rate * TRANSFER_SLICE)))
+
+    async def admit(self, size: int) -> None:
+        """Returns when ``size`` more bytes may move."""
+        if not self._rate:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._throttle is None:
+            self._throttle = Throttle(self._rate, now)
+        await asyncio.sleep(self._throttle.delay(size, now))
 
 
 class TransferPace:

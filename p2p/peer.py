@@ -25,7 +25,7 @@ from p2p.gossip.core import Liveness
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.hello import Status
 from p2p.identity import Identity
-from p2p.limits import PROBE_INTERVAL
+from p2p.limits import PROBE_INTERVAL, ROOM_QUOTA_BYTES
 from p2p.membership import Membership
 from p2p.operations import (
     MAX_REASON,
@@ -35,6 +35,7 @@ from p2p.operations import (
     MemberRemove,
     Operation,
 )
+from p2p.pacing import Bandwidth
 from p2p.paths import Paths
 from p2p.relay import Relay
 from p2p.room import Genesis, Member, Plan
@@ -43,7 +44,7 @@ from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import Emit, RoundDriver, read_commit
 from p2p.rounds.effects import Journal, OperationHeard
 from p2p.rounds.ledger import Ledger
-from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE
+from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE, KEPT_INPUT_ROUNDS
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.scores import Scores
@@ -62,7 +63,9 @@ class Peer:
     ``directory`` belongs to this peer in this room. ``host`` and ``port`` are where the member
     port listens (0: any free one), ``interfaces`` the addresses of ours to announce and look on
     (None: all). ``addresses`` are further hints, by peer id; ``seeds`` are ``HOST:PORT`` of members
-    that are usually there, for networks without multicast.
+    that are usually there, for networks without multicast. ``bandwidth`` limits what blobs take of
+    the network, ``quota`` (bytes) what they take of the disk; the inputs of the last
+    ``kept_rounds`` rounds are kept within it.
 
     A node that has just been admitted also needs ``operations``, what :meth:`operations` of any
     member gives: they are checked against the genesis, kept, and not needed at later starts. The
@@ -85,6 +88,9 @@ class Peer:
         timing: Timing | None = None,
         discovery_grace: float = DISCOVERY_GRACE,
         probe_interval: float = PROBE_INTERVAL,
+        bandwidth: Bandwidth | None = None,
+        kept_rounds: int = KEPT_INPUT_ROUNDS,
+        quota: int = ROOM_QUOTA_BYTES,
         emit: Emit,
     ) -> None:
         self.identity: Final = identity
@@ -100,6 +106,9 @@ class Peer:
         self._timing = timing or Timing()
         self._grace = discovery_grace
         self._probe_interval = probe_interval
+        self._bandwidth = bandwidth or Bandwidth()
+        self._kept_rounds = kept_rounds
+        self._quota = quota
         self._emit = emit
         self._seeds = seeds
         self._book = AddressBook()
@@ -133,7 +142,10 @@ class Peer:
         stack.push_async_callback(asyncio.to_thread, self._ledger.close)
         journal = await asyncio.to_thread(self._ledger.journal)
         starts = await asyncio.to_thread(self._ledger.next_incarnation)
-        self.blobs = BlobStore(self._directory / "blobs", max_blob=self.genesis.policy.max_blob)
+        self.blobs = BlobStore(
+            self._directory / "blobs", max_blob=self.genesis.policy.max_blob, quota=self._quota
+        )
+        self.blobs.accuse = self._on_wrong_bytes
         signer = EnvelopeSigner(self.identity, self.room_id)
         await asyncio.to_thread(self._remember_operations, journal, signer)
         self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
@@ -141,7 +153,7 @@ class Peer:
         if self.identity.peer_id not in self.members:
             raise TrustError("this machine's identity is not a member of the room")
         tls = MemberTLS(self.identity, self._certificates())
-        self._client = PeerClient(tls, self._book)
+        self._client = PeerClient(tls, self._book, download_rate=self._bandwidth.download)
         await self._client.start()
         stack.push_async_callback(self._client.stop)
         self._driver = RoundDriver(
@@ -154,9 +166,15 @@ class Peer:
             reachable=lambda: self._gossip.alive(),
             moved=self._moved,
             members_changed=self._on_members,
+            kept_rounds=self._kept_rounds,
         )
         self._server = MemberServer(
-            tls, self, self.blobs, relay=Relay(self._book), scores=self._scores
+            tls,
+            self,
+            self.blobs,
+            relay=Relay(self._book),
+            scores=self._scores,
+            upload_rate=self._bandwidth.upload,
         )
         await self._server.start((self._host,), self._port)
         stack.push_async_callback(self._server.stop)
@@ -342,6 +360,11 @@ class Peer:
         told = (operation.change for operation in reversed(self.operations()))
         said = (c.reason for c in told if isinstance(c, MemberRemove) and c.peer == peer)
         return next(said, None) or ""
+
+    def _on_wrong_bytes(self, peer: str, sha256: str) -> None:
+        """A member sent bytes that are not what was signed: it is not asked for that blob again."""
+        self._scores.invalid(peer)
+        self._emit("blob.refused", peer=peer, sha256=sha256)
 
     # --- taking part -----------------------------------------------------------------------------
     @property

@@ -68,7 +68,7 @@ from p2p.limits import (
     TRANSFER_GRACE,
     WATCHDOG_INTERVAL,
 )
-from p2p.pacing import TokenBucket, TransferPace
+from p2p.pacing import Line, TokenBucket, TransferPace
 from p2p.relay import Relay
 from p2p.scores import Scores
 from p2p.tasks import TaskOwner
@@ -139,7 +139,7 @@ class _Connection:
 
 
 class MemberServer:
-    """Serves one room's members.
+    """Serves one room's members. ``upload_rate`` limits blobs, in bytes per second (0: not).
 
     ``set_members`` is the one place that changes who may connect: it swaps the TLS contexts and
     closes the connections of everybody who is no longer a member.
@@ -154,6 +154,7 @@ class MemberServer:
         relay: Relay | None = None,
         scores: Scores | None = None,
         limits: ServerLimits | None = None,
+        upload_rate: int = 0,
     ) -> None:
         _require_safe_parser()
         self._relay = relay
@@ -165,6 +166,7 @@ class MemberServer:
         self._scores = scores or Scores()
         self._buckets: dict[str, TokenBucket] = {}
         self._slow_buckets: dict[str, TokenBucket] = {}
+        self._uplink = Line(upload_rate)
         self._uploads = Uploads(per_peer=self._limits.transfers_per_peer)
         self._tasks = TaskOwner("member server")
         self._runner: web.AppRunner | None = None
@@ -396,7 +398,8 @@ class MemberServer:
         if upload is None:
             return _refusal(503, "too much is being sent already")
         try:
-            await self._stream(request, response, _file_slices(offer.path, wanted))
+            parts = _file_slices(offer.path, wanted, self._uplink)
+            await self._stream(request, response, parts)
             # The limit on requests is about small ones; these are limited by the bytes under way.
             self._bucket(sender).give_back(min(1.0, len(wanted) / CHUNK_BYTES))
         finally:
@@ -492,20 +495,24 @@ def _byte_range(header: str | None, size: int) -> range | None:
     return range(first, last + 1) if first <= last else None
 
 
-async def _slices(data: bytes) -> AsyncIterator[memoryview]:
+async def _slices(data: bytes, size: int = STREAM_CHUNK_BYTES) -> AsyncIterator[memoryview]:
     view = memoryview(data)
-    for at in range(0, len(data), STREAM_CHUNK_BYTES):
-        yield view[at : at + STREAM_CHUNK_BYTES]
+    for at in range(0, len(data), size):
+        yield view[at : at + size]
 
 
-async def _file_slices(path: Path, wanted: range) -> AsyncIterator[memoryview]:
-    """A part of a file, read a whole chunk at a time: each turn of a thread costs more than it."""
+async def _file_slices(path: Path, wanted: range, line: Line) -> AsyncIterator[memoryview]:
+    """A part of a file when the line is free for it.
+
+    It is read a whole chunk at a time: a turn of a thread costs more than the reading.
+    """
     for at in range(wanted.start, wanted.stop, CHUNK_BYTES):
         size = min(CHUNK_BYTES, wanted.stop - at)
         data = await asyncio.to_thread(_read, path, at, size)
         if len(data) != size:
             raise BlobUnavailable(f"{path.name} became shorter while it was sent")
-        async for part in _slices(data):
+        async for part in _slices(data, line.slice):
+            await line.admit(len(part))
             yield part
 
 

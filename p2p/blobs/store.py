@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from p2p.limits import (
     FREE_SPACE_RESERVE_BYTES,
     FREE_SPACE_RESERVE_PERCENT,
     MAX_BLOB_BYTES,
+    QUOTA_FOR_OLD_PERCENT,
     ROOM_QUOTA_BYTES,
 )
 
@@ -99,9 +100,24 @@ class BlobStore:
                 draft.unlink()
         except OSError as error:
             raise StorageError(f"{directory} cannot be used: {error}") from error
-        self._stored = sum(path.stat().st_size for path in self._files())
+        self._sizes = {path.parent.name + path.name: path.stat().st_size for path in self._files()}
+        self._stored = sum(self._sizes.values())
+        self._touched: set[str] = set()
 
     # --- looking ----------------------------------------------------------------------------
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The complete blobs: name -> bytes."""
+        return self._sizes
+
+    @property
+    def budget(self) -> int:
+        """Bytes that old rounds may use: the rest of the quota, or of the free space, is for
+        the next ones."""
+        _, free = self._usage(self._directory)
+        spare = max(0, free - 2 * FREE_SPACE_RESERVE_BYTES)
+        return min(self._quota * QUOTA_FOR_OLD_PERCENT // 100, self._stored + spare)
+
     def has(self, sha256: str) -> bool:
         """Whether the blob is here and complete."""
         return self._location(sha256).is_file()
@@ -195,6 +211,7 @@ class BlobStore:
                 refused later.
         """
         location = self._location(ref.sha256)
+        self._touched.add(ref.sha256)
         async with self._fetching.setdefault(ref.sha256, asyncio.Lock()):
             try:
                 if location.is_file():
@@ -208,26 +225,29 @@ class BlobStore:
     # --- removing ---------------------------------------------------------------------------
     def remove(self, sha256: str) -> None:
         """Forgets a blob; unknown ones are no error."""
-        location = self._location(sha256)
         with suppress(FileNotFoundError):
-            size = location.stat().st_size
-            location.unlink()
-            self._stored -= size
+            self._location(sha256).unlink()
+        self._stored -= self._sizes.pop(sha256, 0)
         self._verified.pop(sha256, None)
         self._volatile.discard(sha256)
 
-    def prune(self, keep: Collection[str]) -> int:
-        """Removes every blob and every partial download not named in ``keep``.
+    async def prune(self, doomed: Iterable[str]) -> int:
+        """Removes blobs, and downloads that nobody has gone on with; returns the bytes freed.
 
-        Returns the bytes freed.
+        Whatever was added or fetched since the call before stays, named or not: a round under way
+        may be about to need what no commit speaks of yet.
         """
+        touched, self._touched = self._touched, set()
+        touched.update(self._fetching.keys())
         before = self._stored
-        for path in list(self._files()):
-            if path.parent.name + path.name not in keep:
-                self.remove(path.parent.name + path.name)
-        for part in self._partial.glob("*.part"):
-            if part.stem not in keep:
-                part.unlink(missing_ok=True)
+        for name in doomed:
+            if name not in touched and name in self._sizes:
+                # One at a time: unlinking a large file takes as long as some disks like.
+                await asyncio.to_thread(self._location(name).unlink, missing_ok=True)
+                self.remove(name)
+        for part in list(self._partial.glob("*.part")):
+            if part.stem not in touched | self._touched:
+                await asyncio.to_thread(part.unlink, missing_ok=True)
         return before - self._stored
 
     # --- inside -----------------------------------------------------------------------------
@@ -278,14 +298,16 @@ class BlobStore:
         """Gives a complete, checked, flushed file its name."""
         location = self._location(sha256)
         with self._publishing:
-            added = 0 if location.exists() else draft.stat().st_size
+            size = draft.stat().st_size
             if not location.parent.exists():
                 location.parent.mkdir(mode=0o700)
                 sync_directory(self._directory)
             draft.replace(location)
             if durable:
                 sync_directory(location.parent)
-            self._stored += added
+            self._stored += size - self._sizes.get(sha256, 0)
+            self._sizes[sha256] = size
+            self._touched.add(sha256)
 
     async def _fetch_missing(
         self, client: BlobClient, ref: BlobRef, sources: Sources, durable: bool

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from p2p import clock
 from p2p.blobs.chunks import BlobRef
+from p2p.blobs.retention import Retention, RoundBlobs, doomed
 from p2p.blobs.store import BlobStore
 from p2p.blobs.transfer import BlobClient
 from p2p.envelope import Envelope, open_envelope
@@ -72,6 +73,7 @@ from p2p.rounds.limits import (
     MAX_PARALLEL_CHECKS,
     MAX_QUEUED_EVENTS,
     MAX_QUEUED_EVENTS_PER_PEER,
+    RETENTION_PAUSE,
 )
 from p2p.rounds.state import OwnContribution
 from p2p.tasks import TaskOwner
@@ -138,7 +140,7 @@ class RoundDriver:
 
     ``reachable`` lists the members worth asking for bytes, best first. ``moved`` is called
     whenever round, head or attempt may have changed, ``members_changed`` when there are others to
-    connect to.
+    connect to. The inputs of the last ``kept_rounds`` rounds stay on disk.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class RoundDriver:
         reachable: Callable[[], Iterable[str]],
         moved: Callable[[], None],
         members_changed: Callable[[Membership], None],
+        kept_rounds: int = KEPT_INPUT_ROUNDS,
     ) -> None:
         self.core = core
         self.progress = Progress()
@@ -164,6 +167,9 @@ class RoundDriver:
         self._reachable = reachable
         self._moved = moved
         self._members_changed = members_changed
+        self._kept_rounds = kept_rounds
+        self._history: list[RoundBlobs] = []
+        self._forgetful = asyncio.Event()
         self._plan = core.genesis.plan
         self._events: asyncio.Queue[_Queued] = asyncio.Queue()
         self._waiting: Counter[str] = Counter()
@@ -180,12 +186,15 @@ class RoundDriver:
     async def start(self) -> None:
         """Goes on where the journal ends."""
         applied = await asyncio.to_thread(self._ledger.applied)
-        for record in self.core.journal.commits[applied:]:
+        for record in self.core.journal.commits:
             commit = read_commit(record.payload)
-            self._to_apply.put_nowait((record.round, *commit))
+            self._history.append(self._blobs_of(commit[0]))
+            if record.round > applied:
+                self._to_apply.put_nowait((record.round, *commit))
         self._post(self.core.start)
         self._running = self._tasks.spawn(self._run(), "events")
         self._tasks.spawn(self._apply_forever(), "results")
+        self._tasks.spawn(self._forget_forever(), "retention")
 
     async def stop(self) -> None:
         """Ends everything; what was not persisted was not said."""
@@ -509,16 +518,34 @@ class RoundDriver:
             seconds_after_last_contribution=waited,
         )
         self._to_apply.put_nowait((record.round, result, effect.qc))
-        self._forget_inputs(record.round - KEPT_INPUT_ROUNDS)
+        self._history.append(self._blobs_of(result))
+        self._forgetful.set()
 
-    def _forget_inputs(self, round_number: int) -> None:
-        """Frees the disk of an old round's inputs; results stay."""
-        if round_number < 1:
-            return
-        result, _ = read_commit(self.core.journal.commits[round_number - 1].payload)
-        for item in result.inputs:
-            if item.blob != result.result_blob:
-                self._blobs.remove(item.blob)
+    def _blobs_of(self, result: Result) -> RoundBlobs:
+        own = next((item.blob for item in result.inputs if item.peer == self.core.me), None)
+        inputs = tuple(item.blob for item in result.inputs)
+        return RoundBlobs(result.round, result.result_blob, inputs, own)
+
+    async def _forget_forever(self) -> None:
+        """After commits, with a pause that gives what was just stored time to be spoken of."""
+        while True:
+            await self._forgetful.wait()
+            self._forgetful.clear()
+            try:
+                await self._forget_old()
+            except OSError as error:
+                _log.warning("old rounds cannot be removed: %s", error)
+            await asyncio.sleep(RETENTION_PAUSE)
+
+    async def _forget_old(self) -> None:
+        """Frees the disk of what no round needs any more."""
+        core, blobs = self.core, self._blobs
+        needed = {core.genesis.initial_blob, core.facts.previous.sha256}
+        needed.update(contribution.blob for contribution in core.contributions.values())
+        retention = Retention(self._kept_rounds, blobs.budget)
+        freed = await blobs.prune(doomed(self._history, blobs.sizes, needed, retention))
+        if freed:
+            _log.info("%d bytes of old rounds freed", freed)
 
     async def _apply_forever(self) -> None:
         while True:

@@ -10,7 +10,9 @@ MAX_PARALLEL_CHECKS: Final = 4
 BLOB_CHECK_TRIES: Final = 3
 BLOB_CHECK_RETRY_DELAY: Final = 1.0
 KEPT_INPUT_ROUNDS: Final = 50
-"""Contributions older than this are deleted: their rounds can no longer be recomputed here."""
+"""Contributions older than this are deleted unless the user says otherwise: their rounds can no
+longer be recomputed here."""
+RETENTION_PAUSE: Final = 20.0
 MAX_COMPUTING_PATIENCE: Final = 120.0
 """How long an attempt may last because this node is still computing the result itself."""
 APPLY_RETRY_DELAY: Final = 1.0

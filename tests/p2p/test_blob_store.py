@@ -129,13 +129,6 @@ async def test_free_space_is_kept(tmp_path: Path) -> None:
 
 
 # --- removing -------------------------------------------------------------------------------
-async def test_pruning_keeps_what_is_named(store: BlobStore, tmp_path: Path) -> None:
-    kept, gone = await store.put(b"kept"), await store.put(b"gone")
-    (tmp_path / "blobs" / "partial" / f"{NAME}.part").write_bytes(b"half")
-    assert store.prune({kept.sha256}) == gone.size
-    assert files_of(tmp_path) == [store.path(kept.sha256)]
-
-
 async def test_drafts_of_a_killed_process_are_swept(tmp_path: Path) -> None:
     BlobStore(tmp_path)
     (tmp_path / "partial" / "0123.draft").write_bytes(b"half")

@@ -17,6 +17,7 @@ from p2p.blobs.store import BlobStore
 from p2p.blobs.transfer import Holdings, Received
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, PeerBusy, StorageError
 from p2p.limits import CHUNK_BYTES, GIB
+from p2p.pacing import Line
 
 COUNT = 6
 CONTENT = os.urandom(COUNT * CHUNK_BYTES - 1000)
@@ -383,3 +384,21 @@ async def test_a_slow_member_does_not_hold_up_the_others(
     ada.client.fetch_chunk = slow_from_eve  # type: ignore[method-assign]
     path = await ada.store.fetch(ada.client, ref, lambda: [eve.id, bob.id])
     assert path.read_bytes() == CONTENT
+
+
+async def test_the_bandwidth_limit_holds_for_all_transfers_together() -> None:
+    line = Line(rate=100_000)
+    assert line.slice == 5_000
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*(line.admit(5_000) for _ in range(25)))
+    assert asyncio.get_running_loop().time() - began >= 0.24, "a second's worth, then never sooner"
+    await Line().admit(1 << 40)
+
+
+async def test_limited_members_still_deliver(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    ref = await ada.store.put(os.urandom(300_000))
+    ada.server._uplink = Line(rate=2_000_000)
+    bob.client._downlink = Line(rate=2_000_000)
+    path = await bob.store.fetch(bob.client, ref, lambda: [ada.id])
+    assert describe(path.read_bytes()) == ref
