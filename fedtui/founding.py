@@ -13,7 +13,7 @@ from typing import Literal
 from fedtui import rooms
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile
-from fedtui.task import AdapterTask, PreviewTask, Task
+from fedtui.task import AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -38,7 +38,9 @@ class RoomChoices:
 
     name: str
     model: str = BUILT_IN
-    algorithm: str = "fedavg"
+    algorithm: str = "fedex"
+    rule: str = "n_k"
+    byzantine: int = 1
     rounds: int = 3
     min_contributions: int = 2
     deadline_s: int = 900
@@ -74,11 +76,8 @@ async def _found(
     arithmetic: TrainerProcess,
 ) -> rooms.Room:
     model = await arithmetic.request(Describe(choices.model))
-    if choices.algorithm not in model["algorithms"]:
-        raise UsageError(
-            f"there is no algorithm {choices.algorithm!r}",
-            remedy=f"one of {', '.join(model['algorithms'])}",
-        )
+    rule = RuleTask(name=choices.rule, byzantine=choices.byzantine)
+    chosen_rule(model, choices.algorithm, rule, choices.min_contributions)
     prompts = list(choices.prompts or model["prompts"][:PREVIEW_PROMPTS])
     if not prompts:
         raise UsageError(
@@ -174,6 +173,7 @@ def _checked_task(
             model=choices.model,
             model_sha256=model_sha256,
             adapter=adapter,
+            rule=RuleTask(name=choices.rule, byzantine=choices.byzantine),
             steps=choices.steps,
             batch=choices.batch,
             learning_rate_micro=round(choices.learning_rate * 1_000_000),

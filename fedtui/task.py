@@ -7,11 +7,12 @@ in thousandths.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from fedtui.errors import FedtuiError, TrustError
+from fedtui.errors import FedtuiError, TrustError, UsageError
 from trainer.protocol import AdapterSpec, RuleSpec
 
 MICRO = 1_000_000
@@ -130,6 +131,28 @@ def read_task(task: dict[str, Any]) -> Task:
             f"{where}: {first['msg']}",
             "update fedtui, or ask the room's admin which version they use",
         ) from error
+
+
+def chosen_rule(
+    known: Mapping[str, Any], algorithm: str, rule: RuleTask, contributions: int
+) -> RuleTask:
+    """The rule, once it is sure that the trainer knows both names and enough members take part.
+
+    ``known`` is what :class:`trainer.protocol.Describe` gives. Raises :class:`UsageError`.
+    """
+    for kind, name, names in (
+        ("algorithm", algorithm, known["algorithms"]),
+        ("rule", rule.name, known["rules"]),
+    ):
+        if name not in names:
+            raise UsageError(f"there is no {kind} {name!r}", remedy=f"one of {', '.join(names)}")
+    if rule.fewest > contributions:
+        raise UsageError(
+            f"{contributions} participants are too few for the rule {rule.name}",
+            f"it needs {rule.fewest} to tolerate {rule.byzantine}",
+            f"let {rule.fewest} take part, or use a smaller `--byzantine`",
+        )
+    return rule
 
 
 def check_model(task: Task, sha256: str) -> None:

@@ -34,7 +34,11 @@ QR_ERROR_CORRECTION = "l"
 def create(
     name: Annotated[str, typer.Argument(help="What the room is called.")],
     model: Annotated[str, typer.Option(help="Base model: a name or a folder.")] = "tiny-landscapes",
-    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedavg",
+    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
+    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
+    byzantine: Annotated[
+        int, typer.Option(min=0, max=63, help="Liars that --rule multi_krum tolerates.")
+    ] = 1,
     rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
@@ -69,6 +73,8 @@ def create(
         name=name,
         model=model,
         algorithm=algorithm,
+        rule=rule,
+        byzantine=byzantine,
         rounds=rounds,
         min_contributions=min_contributions,
         deadline_s=deadline,

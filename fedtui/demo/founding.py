@@ -17,9 +17,9 @@ from typing import Any
 
 from fedtui import rooms
 from fedtui.demo.options import MODEL, DemoOptions, DemoPaths
-from fedtui.errors import ExitCode, FedtuiError, UsageError
+from fedtui.errors import ExitCode, FedtuiError
 from fedtui.paths import Profile, make_private
-from fedtui.task import AdapterTask, PreviewTask, RuleTask, Task
+from fedtui.task import AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import Envelope, seal_genesis
@@ -83,7 +83,8 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         for i in range(options.nodes)
     )
     model = await arithmetic.request(Describe(MODEL))
-    rule = _chosen_rule(options, model)
+    rule = RuleTask(name=options.rule, byzantine=options.byzantine)
+    chosen_rule(model, options.algorithm, rule, options.nodes)
     prompts = await _split(options, paths, arithmetic) if options.data else []
     task = Task(
         model=MODEL,
@@ -104,24 +105,6 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
     envelope = _genesis(options, participants, task, await to_thread(describe, paths.initial))
     entered = [_write_profile(each, envelope) for each in participants]
     return Founded(paths, entered[0], participants)
-
-
-def _chosen_rule(options: DemoOptions, known: dict[str, Any]) -> RuleTask:
-    """Raises :class:`UsageError` for names nobody knows and rules that need more participants."""
-    for kind, name, names in (
-        ("algorithm", options.algorithm, known["algorithms"]),
-        ("rule", options.rule, known["rules"]),
-    ):
-        if name not in names:
-            raise UsageError(f"there is no {kind} {name!r}", remedy=f"one of {', '.join(names)}")
-    rule = RuleTask(name=options.rule, byzantine=options.byzantine)
-    if rule.fewest > options.nodes:
-        raise UsageError(
-            f"{options.nodes} participants are too few for the rule {rule.name}",
-            f"it needs {rule.fewest} to tolerate {rule.byzantine}",
-            f"use `--nodes {rule.fewest}`, or a smaller `--byzantine`",
-        )
-    return rule
 
 
 async def draw_share(

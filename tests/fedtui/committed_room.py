@@ -1,0 +1,102 @@
+"""A room whose rounds were committed for real, without any network: genesis, blobs, ledger."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from fedtui import rooms
+from fedtui.demo.founding import Founded, found
+from fedtui.demo.options import DemoOptions, open_directory
+from fedtui.training import TrainerProcess
+from fedtui.workload import AdapterWorkload
+from p2p.blobs.chunks import BlobRef, describe
+from p2p.messages import Commit, ResultInput, Vote, chain_hash, value_of
+from p2p.rounds.effects import Committed
+from p2p.rounds.ledger import Ledger
+from p2p.rounds.quorum import make_qc
+from p2p.rounds.rules import Facts, make_result
+from p2p.rounds.signing import EnvelopeSigner
+from p2p.workload import Input
+from trainer.tensor_file import read_all, write
+
+SAMPLES = (20, 40)
+
+
+async def committed_room(
+    folder: Path, arithmetic: TrainerProcess, rounds: int = 2, *, lie: bool = False
+) -> tuple[Founded, rooms.Room]:
+    """The room of the first of two members after so many rounds of random contributions.
+
+    With ``lie`` both members sign that the first one's contribution is the result.
+    """
+    options = DemoOptions(nodes=2, rounds=rounds, directory=folder)
+    founded = await found(options, open_directory(options), arithmetic)
+    room = rooms.current(founded.participants[0].profile)
+    genesis, plan = room.genesis, room.genesis.plan
+
+    async def ignore(path: Path, round_number: int) -> None:
+        del path, round_number
+
+    workload = AdapterWorkload(arithmetic, folder / "work", max_blob=1 << 28, on_applied=ignore)
+    facts = Facts.first(genesis, room.id)
+    ledger = Ledger(room.paths.root, room.id)
+    previous = founded.paths.initial
+    _keep(room, previous)
+    for number in range(1, rounds + 1):
+        inputs, items = [], []
+        for index, each in enumerate(founded.participants):
+            path = _random_contribution(folder / "contribution", previous, 10 * number + index)
+            blob = _keep(room, path)
+            peer = each.identity.peer_id
+            inputs.append(Input(peer, room.paths.blob(blob.sha256), SAMPLES[index]))
+            items.append(
+                ResultInput(
+                    contribution=f"{index:x}" * 64, peer=peer, blob=blob.sha256,
+                    weight=SAMPLES[index],
+                )
+            )  # fmt: skip
+        inputs.sort(key=lambda item: item.id)
+        combined = await workload.combine(inputs, plan, previous)
+        if lie:
+            combined = inputs[0].path
+        ref = _keep(room, combined)
+        result = make_result(facts, 0, tuple(items), (), facts.voters, (), ref)
+        body = result.to_bytes().decode()
+        vote = Vote(attempt=0, phase="commit", round=number, value=value_of(body))
+        signatures = {
+            p.identity.peer_id: EnvelopeSigner(p.identity, room.id).seal(vote).signature
+            for p in founded.participants
+        }
+        payload = Commit(body=body, qc=make_qc(vote, signatures)).to_bytes()
+        head = chain_hash(facts.parent, vote.value)
+        record = Committed(number, vote.value, head, payload)
+        ledger.write(record)
+        facts = facts.next(record)
+        adapter = room.paths.adapter(number)
+        adapter.parent.mkdir(exist_ok=True)
+        shutil.copyfile(combined, adapter)
+        previous = adapter
+    ledger.close()
+    return founded, room
+
+
+def _keep(room: rooms.Room, path: Path) -> BlobRef:
+    ref = describe(path)
+    place = room.paths.blob(ref.sha256)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, place)
+    return ref
+
+
+def _random_contribution(path: Path, previous: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    arrays = {
+        name: (array + 0.05 * rng.standard_normal(array.shape)).astype(np.float32)
+        for name, array in read_all(previous)[0].items()
+        if ".lora_" in name
+    }
+    write(path, arrays)
+    return path
