@@ -87,7 +87,8 @@ def _keep(room: rooms.Room, path: Path) -> BlobRef:
     ref = describe(path)
     place = room.paths.blob(ref.sha256)
     place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, place)
+    if not place.exists():
+        shutil.copyfile(path, place)
     return ref
 
 
