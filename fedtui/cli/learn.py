@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli import output, tuning_options
+from fedtui.cli import data_options, output, tuning_options
 from fedtui.errors import UsageError
 
 EMBEDDED_MODEL = "tiny-landscapes"
@@ -16,6 +16,7 @@ STAGES = {
     "download": "downloading the model, MiB",
     "unpack": "unpacking the model",
     "load": "loading the model",
+    "scan": "looking at the pictures",
     "cache": "preparing the pictures",
 }
 FORMATS = ("kohya", "diffusers", "factors")
@@ -62,6 +63,20 @@ def train(
     validate_every: tuning_options.ValidateEvery = 0,
     checkpointing: tuning_options.Checkpointing = "auto",
     compile: tuning_options.Compile = False,
+    name_captions: data_options.NameCaptions = False,
+    caption_lines: data_options.CaptionLines = False,
+    trigger: data_options.Trigger = "",
+    caption_dropout: data_options.CaptionDropout = 0.0,
+    shuffle_tags: data_options.ShuffleTags = False,
+    keep_tags: data_options.KeepTags = 0,
+    repeats: data_options.Repeats = 1,
+    folder_repeats: data_options.FolderRepeats = False,
+    buckets: data_options.Buckets = False,
+    bucket_step: data_options.BucketStep = 0,
+    crops: data_options.Crops = 1,
+    flip: data_options.Flip = False,
+    masks: data_options.Masks = "off",
+    unmasked: data_options.Unmasked = 0.1,
     format: Annotated[
         str, typer.Option(help="kohya, diffusers or factors; full writes a diffusers folder.")
     ] = "",
@@ -86,6 +101,12 @@ def train(
         prior_weight=prior_weight, validate_every=validate_every, checkpointing=checkpointing,
         compile=compile,
     )  # fmt: skip
+    data = data_options.chosen(
+        masks=masks, name_captions=name_captions, caption_lines=caption_lines, trigger=trigger,
+        dropout=caption_dropout, shuffle=shuffle_tags, keep=keep_tags, repeats=repeats,
+        folder_repeats=folder_repeats, buckets=buckets, bucket_step=bucket_step, crops=crops,
+        flip=flip, unmasked=unmasked,
+    )  # fmt: skip
     targets = ATTENTION + (CONVOLUTIONS if convolutions else ())
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if not resume:
@@ -104,6 +125,8 @@ def train(
         min_snr=min_snr,
         mode="dense" if method == "full" else "fedex",
         tuning=tuning,
+        data=data,
+        cache=_cache(folder),
         export=format,  # type: ignore[arg-type]
     )
     line = output.ProgressLine()
@@ -118,13 +141,23 @@ def train(
         output.data_json(result)
         return
     for problem in result.get("problems") or ():
-        output.say(f"left out {problem.get('file')}: {problem.get('problem')}")
+        if problem["fatal"]:
+            output.say(f"left out {problem['file']}: {problem['problem']}")
     for step, loss in result.get("held_out") or ():
         output.say(f"loss on held-out pictures after step {step}: {loss:.4f}")
     output.data(
         f"{result['path']}  {result['steps']} steps of {result['batch']} on {result['samples']} "
         f"pictures in {result['seconds']:.0f} s, loss {result['loss']:.4f}, {result['precision']}"
     )
+
+
+def _cache(folder: Path) -> str:
+    """Where what was computed from a folder is kept between runs."""
+    from fedtui import paths
+
+    profile = paths.default_profile()
+    paths.make_private(profile.root)
+    return str(profile.cache(str(folder.absolute())))
 
 
 def progress_text(data: dict[str, Any]) -> str:

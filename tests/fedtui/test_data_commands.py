@@ -39,3 +39,18 @@ def test_options_that_make_no_sense_end_in_2(
 
 def test_a_folder_without_pictures_ends_in_5(tmp_path: Path) -> None:
     assert run(["data", "check", str(tmp_path)]) == 5
+
+
+@pytest.mark.slow
+def test_training_takes_the_same_options_and_keeps_what_it_encoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = str(tmp_path / "pictures"), str(tmp_path / "a.safetensors")
+    assert run(["data", "sample", folder, "--count", "2"]) == 0
+    options = ["--buckets", "--flip", "--trigger", "t", "--shuffle-tags", "--keep-tags", "1"]
+    arguments = ["train", folder, "--steps", "1", "--batch", "1", "--rank", "2", "--out", out]
+    capsys.readouterr()
+    assert run([*arguments, *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == 2
+    assert list((tmp_path / "home" / "cache").rglob("*.safetensors"))
+    assert run([*arguments, "--masks", "red"]) == 2
