@@ -238,6 +238,8 @@ def test_hearing_from_a_suspect_itself_clears_it() -> None:
     assert states(c)[ADA] == "alive"
     run(c, 3.25, 30)
     assert states(c)[ADA] == "alive"
+    for _ in range(50):
+        c.packet(BOB, 31.0)
     told = [s.said for s in c.packet(ADA, 31.0)]
     assert Accusation(peer=ADA, incarnation=1) in told, "so that it contradicts for the others"
 
@@ -264,6 +266,8 @@ def test_confirmations_shorten_a_suspicion() -> None:
     assert seconds("a") > seconds("a", "b") > seconds("a", "b", "c") > seconds("a", "b", "c", "d")
     assert seconds("a", "a", "a") == seconds("a"), "one voice counts once"
     assert seconds("a", "b", "c", "d") == 4.0
+    suspicion = Suspicion.begin(0.0, 10, 1.0)
+    assert [suspicion.confirm(a) for a in "aabcde"] == [True, False, True, True, True, False]
     assert Suspicion.begin(0.0, 3, 1.0).deadline == 4.0, "nobody could confirm"
     assert Suspicion.begin(0.0, 100, 1.0).shortest == 8.0
 

@@ -209,6 +209,19 @@ async def test_addresses_travel_with_the_records(nodes: Nodes) -> None:
     assert eve.id in ada.gossip.alive()
 
 
+async def test_a_relay_is_not_taken_for_the_one_who_calls_through_it(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    await bob.gossip._tasks.cancel()
+    bob.gossip.set_hosts(["10.0.0.7"])
+    packet = to_bytes(bob.gossip._core.packet(ada.id, 0.0))
+    before = ada.gossip.peers()[bob.id].called
+    ada.gossip.answer(bob.id, packet, "10.0.0.9")
+    hosts = {address.host for address in ada.member.addresses.of(bob.id)}
+    assert "10.0.0.7" in hosts
+    assert "10.0.0.9" not in hosts
+    assert ada.gossip.peers()[bob.id].called == before, "it does not reach us by itself"
+
+
 async def test_one_member_gets_only_so_many_indirect_probes(nodes: Nodes) -> None:
     ada, bob, eve = [await nodes.add() for _ in range(3)]
     await eve.member.server.stop()
