@@ -43,6 +43,9 @@ ACCEPT_RETRY_DELAY: Final = 0.5
 # --- requests ---------------------------------------------------------------------------------
 REQUEST_RATE: Final = 50.0
 REQUEST_BURST: Final = 200
+GOSSIP_RATE: Final = 10.0
+GOSSIP_BURST: Final = 30
+"""A member probes another about once a second; each packet may cost a few signature checks."""
 FIRST_REQUEST_TIMEOUT: Final = 10.0
 KEEPALIVE_TIMEOUT: Final = 75.0
 WATCHDOG_INTERVAL: Final = 1.0
@@ -175,8 +178,10 @@ SYNC_INTERVAL: Final = 30.0
 SYNC_SAMPLE: Final = 16
 MAX_RUMOUR_BYTES: Final = 2 * KIB
 """Per packet, beside the sender's own Hello."""
-MAX_RUMOURS: Final = 128
-"""Per packet; an answer to a digest may hold a Hello of every member."""
+MAX_RUMOURS: Final = 16
+"""Statements of others in one probe."""
+MAX_ANSWERED_RUMOURS: Final = 144
+"""In an answer, which holds a Hello of every member when it answers a digest."""
 STALL_SECONDS: Final = 5.0
 """A timer this late means that we slept or were starved: connections are dead."""
 LATE_SECONDS: Final = 0.5

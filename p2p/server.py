@@ -26,7 +26,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Literal, Protocol, TypeVar, cast
 
 from aiohttp import http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -47,6 +47,8 @@ from p2p.errors import (
 from p2p.limits import (
     CHUNK_BYTES,
     FIRST_REQUEST_TIMEOUT,
+    GOSSIP_BURST,
+    GOSSIP_RATE,
     GRAYLIST_BURST,
     GRAYLIST_RATE,
     KEEPALIVE_TIMEOUT,
@@ -77,9 +79,10 @@ from p2p.tls import MemberTLS
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
 _ROUND = re.compile(r"[0-9]{1,15}")
 _LENGTH: Final = struct.Struct(">I")
-_HELLO_PATH: Final = "/v1/hello"
+_GOSSIP_PATHS: Final = ("/v1/hello", "/v1/probe/")
 _BYTES: Final = "application/octet-stream"
 T = TypeVar("T")
+_Kind = Literal["request", "gossip", "graylisted"]
 _SENDER: Final = web.RequestKey("sender", str)
 
 
@@ -128,6 +131,8 @@ class ServerLimits:
     transfers_per_peer: int = MAX_TRANSFERS_PER_PEER
     request_rate: float = REQUEST_RATE
     request_burst: float = REQUEST_BURST
+    gossip_rate: float = GOSSIP_RATE
+    gossip_burst: float = GOSSIP_BURST
 
 
 @dataclass(eq=False)
@@ -164,8 +169,7 @@ class MemberServer:
         self._limits = limits or ServerLimits()
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
         self._scores = scores or Scores()
-        self._buckets: dict[str, TokenBucket] = {}
-        self._slow_buckets: dict[str, TokenBucket] = {}
+        self._buckets: dict[tuple[str, _Kind], TokenBucket] = {}
         self._uplink = Line(upload_rate)
         self._uploads = Uploads(per_peer=self._limits.transfers_per_peer)
         self._tasks = TaskOwner("member server")
@@ -231,9 +235,7 @@ class MemberServer:
         for transport, connection in list(self._connections.items()):
             if connection.peer_id not in certificates:
                 self._drop(transport)
-        for buckets in (self._buckets, self._slow_buckets):
-            for peer_id in buckets.keys() - certificates.keys():
-                del buckets[peer_id]
+        self._buckets = {key: b for key, b in self._buckets.items() if key[0] in certificates}
         self._scores.keep_only(certificates)
 
     def connected_peers(self) -> frozenset[str]:
@@ -287,7 +289,7 @@ class MemberServer:
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_MESSAGE_BYTES)
         app.router.add_post("/v1/messages", self._post_message)
-        app.router.add_post(_HELLO_PATH, self._post_hello)
+        app.router.add_post("/v1/hello", self._post_hello)
         app.router.add_post("/v1/probe/{peer:[a-z2-7]{52}}", self._post_probe)
         app.router.add_post("/v1/via/{peer:[a-z2-7]{52}}", self._post_via)
         app.router.add_get("/v1/blobs/{sha256:[0-9a-f]{64}}", self._get_blob, allow_head=False)
@@ -307,10 +309,12 @@ class MemberServer:
             raise ConnectionResetError("the connection is not a member's")
         connection.requests += 1
         sender, now = connection.peer_id, asyncio.get_running_loop().time()
+        is_gossip = request.path.startswith(_GOSSIP_PATHS)
         graylisted = self._scores.is_graylisted(sender)
-        if graylisted and request.path != _HELLO_PATH:
+        if graylisted and not is_gossip:
             return _refusal(403, "too many faults: nothing is taken from this member for a while")
-        if not self._bucket(sender, graylisted=graylisted).take(now):
+        kind: _Kind = "graylisted" if graylisted else "gossip" if is_gossip else "request"
+        if not self._bucket(sender, kind).take(now):
             self._scores.flood(sender)
             return _refusal(429, "too many requests")
         if "Content-Encoding" in request.headers:
@@ -325,16 +329,17 @@ class MemberServer:
                 self._scores.invalid(sender)
             return _refusal(_status_of(error), error.cause)
 
-    def _bucket(self, peer_id: str, *, graylisted: bool = False) -> TokenBucket:
-        buckets = self._slow_buckets if graylisted else self._buckets
-        bucket = buckets.get(peer_id)
+    def _bucket(self, peer_id: str, kind: _Kind = "request") -> TokenBucket:
+        bucket = self._buckets.get((peer_id, kind))
         if bucket is None:
             limits = self._limits
-            rate, burst = limits.request_rate, limits.request_burst
-            if graylisted:
-                rate, burst = GRAYLIST_RATE, GRAYLIST_BURST
+            rate, burst = {
+                "request": (limits.request_rate, limits.request_burst),
+                "gossip": (limits.gossip_rate, limits.gossip_burst),
+                "graylisted": (GRAYLIST_RATE, GRAYLIST_BURST),
+            }[kind]
             bucket = TokenBucket(rate, burst, asyncio.get_running_loop().time())
-            buckets[peer_id] = bucket
+            self._buckets[peer_id, kind] = bucket
         return bucket
 
     async def _post_message(self, request: web.Request) -> web.StreamResponse:

@@ -35,6 +35,7 @@ from p2p.identity import Identity
 from p2p.limits import (
     LEAVE_FANOUT,
     LEAVE_TIMEOUT,
+    MAX_ANSWERED_RUMOURS,
     MAX_INDIRECT_PER_PEER,
     PROBE_INTERVAL,
     PROBE_TIMEOUT,
@@ -277,7 +278,9 @@ class Gossip:
             data = to_bytes(self._core.packet(peer_id, started))
         answer = await self._client.hello(peer_id, data, timeout, directly=directly)
         try:
-            packet = self._codec.open_packet(peer_id, answer, self._core.is_news)
+            packet = self._codec.open_packet(
+                peer_id, answer, self._core.is_news, MAX_ANSWERED_RUMOURS
+            )
         except ProtocolError:
             self._listener.misbehaved(peer_id)
             raise

@@ -45,9 +45,13 @@ class Codec:
         return Statement(signer, parse_said(HELLO_TYPE, envelope.payload), data)
 
     def open_packet(
-        self, sender: str, data: bytes, is_news: Callable[[str, Said], bool]
+        self,
+        sender: str,
+        data: bytes,
+        is_news: Callable[[str, Said], bool],
+        most: int = MAX_RUMOURS,
     ) -> list[Statement]:
-        """The Hello of ``sender`` and whatever else in its packet is news.
+        """The Hello of ``sender`` and whatever else in its packet is news, ``most`` statements.
 
         Raises:
             ProtocolError: the packet is malformed, too long, or something in it is forged.
@@ -55,8 +59,8 @@ class Codec:
         if len(data) > MAX_MESSAGE_BYTES:
             raise LimitError(f"a gossip packet has more than {MAX_MESSAGE_BYTES} bytes")
         first, *others = data.split(_SEPARATOR)
-        if len(others) > MAX_RUMOURS:
-            raise LimitError(f"a gossip packet has more than {MAX_RUMOURS} rumours")
+        if len(others) > most:
+            raise LimitError(f"a gossip packet has more than {most} rumours")
         packet = [self.open_hello(sender, first)]
         for part in others:
             sealed = read_envelope(part, self._room_id)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2p.gossip.hello import Accusation, Said
-from p2p.limits import MAX_RUMOUR_BYTES
+from p2p.limits import MAX_RUMOUR_BYTES, MAX_RUMOURS
 
 Key = tuple[str, ...]
 
 _SEPARATOR: Final = 1
 """Bytes between two statements of a packet."""
+_MOST: Final = MAX_RUMOURS - 2
+"""A packet may hold an accusation of its receiver and a digest besides."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Rumours:
         ]
         for rumour in sorted(waiting, key=lambda r: (not r.urgent, r.sent, -r.added)):
             size = len(rumour.statement.data) + _SEPARATOR
+            if len(taken) == _MOST:
+                break
             if size > budget:
                 continue
             budget -= size

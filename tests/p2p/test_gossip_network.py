@@ -18,9 +18,12 @@ from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.hello import HELLO_TYPE
 from p2p.gossip.packets import to_bytes
 from p2p.limits import MAX_INDIRECT_PER_PEER
+from p2p.server import ServerLimits
 
 ROOM_ID = "ab" * 32
 INTERVAL = 0.05
+EAGER = ServerLimits(gossip_rate=1000.0)
+"""These nodes probe twenty times as often as real ones."""
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Nodes:
         self.all: list[Node] = []
 
     async def add(self, *, starts: int = 1, clock: Callable[[], float] | None = None) -> Node:
-        member, watcher = await self.room.add(), Watcher()
+        member, watcher = await self.room.add(server=EAGER), Watcher()
         extra = {} if clock is None else {"clock": clock}
         gossip = Gossip(
             member.identity,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from member_rig import Member, RawConnection, Room, request
 
-from p2p.limits import GRAYLIST_PENALTY, GRAYLIST_SECONDS, SCORE_HALF_LIFE
+from p2p.limits import GOSSIP_BURST, GRAYLIST_PENALTY, GRAYLIST_SECONDS, SCORE_HALF_LIFE
 from p2p.scores import Scores
 
 
@@ -98,3 +98,17 @@ async def test_a_member_that_sends_nonsense_is_not_listened_to(room: Room) -> No
     assert probes[0] == 200, "that it is there stays known"
     assert 429 in probes, "but not at any rate"
     assert await ada.client.hello(mallory.id, b"x") == b"answer to x"
+
+
+async def test_gossip_has_a_budget_of_its_own(room: Room) -> None:
+    ada, bob, mallory = [await room.add() for _ in range(3)]
+    raw = await RawConnection.open(ada.address, mallory.tls.client_context(ada.id))
+    for _ in range(GOSSIP_BURST + 20):
+        await raw.send(request("POST", "/v1/hello", b"x"))
+    await raw.send(request("POST", "/v1/messages", b"m", Connection="close"))
+    answers = await raw.read_all()
+    await raw.close()
+    refused = answers.count(b"HTTP/1.1 429")
+    assert 10 <= refused <= 20
+    assert b"HTTP/1.1 204" in answers, "messages are counted apart"
+    assert await ada.client.hello(bob.id, b"x") == b"answer to x"
