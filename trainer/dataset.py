@@ -23,6 +23,7 @@ from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.job import Job
 from trainer.pictures import Unusable
 from trainer.protocol import DataOptions
+from trainer.scan_index import ScanIndex
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OTHER_SUFFIXES = (
@@ -94,6 +95,7 @@ class _Scan:
 
     folder: Path
     options: DataOptions
+    index: ScanIndex
     pictures: list[Picture] = field(default_factory=list)
     masks: int = 0
     duplicates: int = 0
@@ -106,21 +108,21 @@ class _Scan:
     def add(self, path: Path, metadata: dict[str, Caption]) -> None:
         name = path.relative_to(self.folder).as_posix()
         try:
-            image, notes = pictures.decoded(path, self.folder)
-            digest = pictures.pixels_sha256(image)
+            found = pictures.seen(path, self.folder, self.index)
+            digest = found.sha256
             if digest in self.seen:
                 self.duplicates += 1
                 raise Unusable(f"The same picture as {self.seen[digest]}", "Remove one of the two.")
-            _mask(path, self.folder, image.size, self.options)
+            _mask(path, self.folder, (found.width, found.height), self.options)
         except Unusable as unusable:
             self.note(name, unusable.problem, unusable.remedy, fatal=True)
             return
-        for problem, remedy in notes:
+        for problem, remedy in found.notes:
             self.note(name, problem, remedy, fatal=False)
         caption, problems = caption_of(path, name, metadata, self.options)
         self.problems += problems
         self.seen[digest] = name
-        self.pictures.append(Picture(path, name, caption, image.width, image.height, digest))
+        self.pictures.append(Picture(path, name, caption, found.width, found.height, digest))
 
 
 def scan(
@@ -128,10 +130,12 @@ def scan(
     job: Job | None = None,
     resolution: int = 0,
     options: DataOptions = PLAIN,
+    index: ScanIndex | None = None,
 ) -> Contents:
     """Looks at every file below ``folder``; links that lead out of it are not followed.
 
-    A picture with a side below ``resolution`` is noted, because it has to be enlarged. Reports
+    A picture with a side below ``resolution`` is noted, because it has to be enlarged. ``index``
+    spares decoding what was decoded before. Reports
     ``{"stage": "scan", "step"}``. Raises :class:`TrainerError` when there is no such folder.
     """
     folder = folder.expanduser()
@@ -143,7 +147,7 @@ def scan(
             NO_USABLE,
         )
     folder = folder.resolve()
-    look = _Scan(folder, options)
+    look = _Scan(folder, options, index or ScanIndex(None))
     metadata, problems = read_metadata(folder)
     look.problems += problems
     for number, path in enumerate(_files(folder)):
@@ -163,6 +167,7 @@ def scan(
         elif suffix in OTHER_SUFFIXES:
             name = path.relative_to(folder).as_posix()
             look.note(name, f"{suffix} files are not read", "Convert it to PNG.", fatal=True)
+    look.index.save()
     for picture in look.pictures:
         sides = (picture.width, picture.height)
         # In a bucket of its own shape a picture needs the pixels of the square, not its side.

@@ -6,6 +6,7 @@ Needs Pillow only. Bad files raise :class:`Unusable` with a remedy; nothing else
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainer.buckets import Placement
 from trainer.config import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE
+from trainer.scan_index import ScanIndex, Seen
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 BACKGROUND = (255, 255, 255)
@@ -34,8 +36,21 @@ class Unusable(Exception):
 
 def decoded(path: Path, folder: Path) -> tuple[Image.Image, list[Note]]:
     """The picture as RGB and as displayed, with notes. Raises :class:`Unusable`."""
-    image, notes = _opened(path, folder)
+    image, notes = _opened(_content(path, folder))
     return _rgb(image), notes
+
+
+def seen(path: Path, folder: Path, index: ScanIndex) -> Seen:
+    """What a picture shows, decoded unless its bytes are known. Raises :class:`Unusable`."""
+    content = _content(path, folder)
+    known = index.find(content)
+    if known is not None:
+        return known
+    image, notes = _opened(content)
+    rgb = _rgb(image)
+    found = Seen(rgb.width, rgb.height, pixels_sha256(rgb), tuple(notes))
+    index.add(content, found)
+    return found
 
 
 def pixels_sha256(image: Image.Image) -> str:
@@ -58,7 +73,7 @@ def mask_from_file(picture: Path, folder: Path, size: tuple[int, int]) -> Image.
     path = mask_file(picture)
     if not path.is_file():
         return None
-    mask = _rgb(_opened(path, folder)[0]).convert("L")
+    mask = _rgb(_opened(_content(path, folder))[0]).convert("L")
     if mask.size != size:
         raise Unusable(
             f"The mask has {mask.width} x {mask.height} pixels, the picture {size[0]} x {size[1]}",
@@ -69,7 +84,7 @@ def mask_from_file(picture: Path, folder: Path, size: tuple[int, int]) -> Image.
 
 def mask_from_alpha(picture: Path, folder: Path) -> Image.Image | None:
     """A picture's own transparency as a mask, or None without any. Raises :class:`Unusable`."""
-    image, _ = _opened(picture, folder)
+    image, _ = _opened(_content(picture, folder))
     if not image.has_transparency_data:
         return None
     return image.convert("RGBA").getchannel("A")
@@ -90,27 +105,36 @@ def cut_out(image: Image.Image, placement: Placement) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _opened(path: Path, folder: Path) -> tuple[Image.Image, list[Note]]:
-    """The picture as displayed, with its own channels."""
+def _content(path: Path, folder: Path) -> bytes:
+    """A file's bytes, read once, so that hash and picture cannot be of different versions."""
     if not path.resolve().is_relative_to(folder):
         raise Unusable("A link that leads out of the folder", "Copy the picture here.")
     try:
         if not path.is_file():
             raise Unusable("Not an ordinary file", "Copy the picture here.")
-        size = path.stat().st_size
-        if size == 0:
-            raise Unusable("The file is empty", "Copy or download it again.")
-        if size > MAX_FILE_BYTES:
-            remedy = f"Make it smaller than {MAX_FILE_BYTES >> 20} MB."
-            raise Unusable("The file is too large", remedy)
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except PermissionError as error:
+        raise Unusable("The file may not be read", "Give yourself the right to read it.") from error
+    except OSError as error:
+        raise Unusable(f"The file cannot be read: {error.strerror}", "Copy it anew.") from error
+    if not content:
+        raise Unusable("The file is empty", "Copy or download it again.")
+    if len(content) > MAX_FILE_BYTES:
+        remedy = f"Make it smaller than {MAX_FILE_BYTES >> 20} MB."
+        raise Unusable("The file is too large", remedy)
+    return content
+
+
+def _opened(content: bytes) -> tuple[Image.Image, list[Note]]:
+    """The picture as displayed, with its own channels."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return _checked(image)
     except (Image.DecompressionBombError, MemoryError) as error:
         raise Unusable("The picture is huge", _SHRINK) from error
-    except PermissionError as error:
-        raise Unusable("The file may not be read", "Give yourself the right to read it.") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         remedy = "Open it in an image editor and save it again as PNG."
         raise Unusable("The file cannot be read as a picture", remedy) from error

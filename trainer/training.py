@@ -28,6 +28,7 @@ from trainer.loop import Material, Recipe
 from trainer.memory import Plan
 from trainer.models.base import BaseModel, Digests, LoadedModel
 from trainer.protocol import DataOptions, Train, Tuning
+from trainer.scan_index import ScanIndex
 from trainer.selection import Selection
 from trainer.supply import Supply
 from trainer.trainee import Trainee
@@ -90,8 +91,10 @@ def found(request: Train, base: BaseModel, job: Job) -> Found:
         lora_file.check_format(base, "kohya")
     what = trainee.of(request, base)
 
+    index = ScanIndex(Path(request.cache) if request.cache else None)
+
     def scanned(folder: str, options: DataOptions = dataset.PLAIN) -> Contents:
-        contents = dataset.scan(Path(folder), job, resolution, options)
+        contents = dataset.scan(Path(folder), job, resolution, options, index)
         contents.require_pictures()
         return contents
 
