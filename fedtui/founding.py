@@ -91,7 +91,9 @@ async def _found(
     task = _checked_task(choices, adapter, prompts, model["sha256"])
     draft = profile.root / f"initial-{secrets.token_hex(4)}.safetensors"
     try:
-        await arithmetic.request(InitAdapter(task.model, adapter.spec, task.seed, str(draft)))
+        await arithmetic.request(
+            InitAdapter(task.model, adapter.spec, task.seed, str(draft), choices.algorithm)
+        )
         initial = await asyncio.to_thread(describe, draft)
         genesis = Genesis(
             room_name=_cleaned(choices.name, "room"),

@@ -393,7 +393,9 @@ class Node:
         out = paths.work / "initial.safetensors"
         try:
             made = await self._arithmetic.request(
-                InitAdapter(task.model, task.adapter.spec, task.seed, str(out))
+                InitAdapter(
+                    task.model, task.adapter.spec, task.seed, str(out), genesis.plan.algorithm
+                )
             )
         except FedtuiError as error:
             log.error("%s", error.render())

@@ -38,7 +38,8 @@ class RoundVerdict:
 
 @dataclass(frozen=True)
 class FileVerdict:
-    """What was found about an exported adapter. ``exact``: the committed bytes are in it."""
+    """What was found about an exported adapter. ``exact``: the committed bytes are in it; else
+    it was cut, or holds a moving average, and only the exporter says where it came from."""
 
     room: str
     round: int
@@ -145,11 +146,15 @@ async def verify_file(adapter: Path, arithmetic: TrainerProcess) -> FileVerdict:
     """
     record = await asyncio.to_thread(provenance.read, adapter)
     statement = record.statement
-    task = read_task(record.history.genesis.plan.task)
-    if not statement.rank:
+    plan = record.history.genesis.plan
+    task = read_task(plan.task)
+    whole = plan.algorithm == "dense"
+    exact = not statement.rank and not (whole and task.rule.ema_milli)
+    if exact:
         with tempfile.TemporaryDirectory(prefix="fedtui-verify-") as folder:
             out = str(Path(folder) / "restored")
-            request = RestoreAdapter(str(adapter), task.model, task.adapter.rank, out)
+            rank = 0 if whole else task.adapter.rank
+            request = RestoreAdapter(str(adapter), task.model, rank, out)
             restored = await arithmetic.request(request)
         if restored["sha256"] != statement.committed:
             raise TrustError(
@@ -162,7 +167,7 @@ async def verify_file(adapter: Path, arithmetic: TrainerProcess) -> FileVerdict:
         statement.round,
         statement.committed,
         record.signer,
-        not statement.rank,
+        exact,
         statement.rank,
         statement.error,
     )

@@ -22,9 +22,10 @@ from trainer import (
     models,
     room_adapter,
     safefile,
+    whole_file,
 )
 from trainer.aggregate import combination
-from trainer.aggregate.modes import LOW_RANK, MODES
+from trainer.aggregate.modes import DENSE, LOW_RANK, MODES
 from trainer.aggregate.rules import RULES
 from trainer.config import (
     LISTED_PICTURES,
@@ -166,8 +167,10 @@ def split_data(request: SplitData, job: Job) -> Result:
 
 def init_adapter(request: InitAdapter, job: Job) -> Result:
     job.check()
-    layers = adapter.target_layers(models.resolve(request.model), request.spec)
-    shared = adapter.shared_layers(layers, request.spec)
+    base = models.resolve(request.model)
+    if request.mode == DENSE:
+        return written(whole_file.write_initial(Path(request.out), base))
+    shared = adapter.shared_layers(adapter.target_layers(base, request.spec), request.spec)
     return written(
         adapter.write_initial(Path(request.out), shared, request.spec.rank, request.seed)
     )
@@ -175,8 +178,11 @@ def init_adapter(request: InitAdapter, job: Job) -> Result:
 
 def check_blob(request: CheckBlob, job: Job) -> Result:
     job.check()
-    layers = adapter.target_layers(models.resolve(request.model), request.spec)
-    shared = adapter.shared_layers(layers, request.spec)
+    base = models.resolve(request.model)
+    if request.mode == DENSE:
+        whole = safefile.check(Path(request.path), whole_file.shapes(base), request.max_bytes)
+        return {"ok": whole.ok, "reason": whole.reason}
+    shared = adapter.shared_layers(adapter.target_layers(base, request.spec), request.spec)
     # What a mode trains may depend on the round, which a plan does not know.
     trained = [LOW_RANK[request.mode].trained(rounds) for rounds in (0, 1)]
     for parts in dict.fromkeys(trained):
@@ -211,11 +217,12 @@ def combine_adapters(request: CombineAdapters, job: Job) -> Result:
 
 def restore_adapter(request: RestoreAdapter, job: Job) -> Result:
     job.check()
+    if not request.rank:
+        return written(whole_file.restore(Path(request.path), Path(request.out)))
     model = models.resolve(request.model)
     read = lora_file.read(Path(request.path), model)
     layers = read.components.get(model.family.adapted, {})
-    rounds = read.metadata.get(room_adapter.EXPORTED_ROUNDS, "0")
-    room = room_adapter.restored(layers, request.rank, int(rounds) if rounds.isdigit() else 0)
+    room = room_adapter.restored(layers, request.rank, read.metadata)
     return written(room_adapter.write(Path(request.out), room))
 
 
@@ -229,6 +236,9 @@ def statistics(done: combination.Combination) -> Result:
 def export_adapter(request: ExportAdapter, job: Job) -> Result:
     job.check()
     path, error = Path(request.path), 0.0
+    if whole_file.is_whole(path):
+        made = whole_file.export(path, Path(request.out), request.metadata)
+        return written(made.written) | {"modules": made.tensors, "rank": 0, "error": 0.0}
     base = (
         lora_file.Architecture.of(models.resolve(request.model))
         if request.model
@@ -238,8 +248,8 @@ def export_adapter(request: ExportAdapter, job: Job) -> Result:
     if room_adapter.is_room_adapter(path):
         room = room_adapter.read(path)
         layers, error = room.truncated(request.rank) if request.rank else (room.exact(), 0.0)
-        rounds = {room_adapter.EXPORTED_ROUNDS: str(room.rounds)}
-        read = LoraAdapter({base.adapted: layers}, "factors", rounds)
+        about = {} if request.rank else room_adapter.export_notes(room)
+        read = LoraAdapter({base.adapted: layers}, "factors", about)
     else:
         read = lora_file.read(path, base)
     notes = _own_notes(read.metadata) | request.metadata

@@ -277,7 +277,8 @@ class SplitData(Request):
 class InitAdapter(Request):
     """Writes the adapter every member starts from: A from ``seed``, B zero. Arithmetic.
 
-    Needs the model's configuration only, not its weights. Result: ``{"path", "sha256", "bytes"}``.
+    Needs the model's configuration only, not its weights; mode ``dense`` starts from these.
+    Result: ``{"path", "sha256", "bytes"}``.
     """
 
     kind: ClassVar[str] = "init_adapter"
@@ -285,6 +286,7 @@ class InitAdapter(Request):
     spec: AdapterSpec
     seed: int
     out: str
+    mode: str = "fedex"
 
 
 @dataclass(frozen=True)
@@ -539,8 +541,8 @@ class ExportAdapter(Request):
 class RestoreAdapter(Request):
     """Turns an exact export back into the room's own file, byte for byte. Arithmetic.
 
-    ``rank`` is that of the room's factors; what is beyond it was the frozen branch. Result:
-    ``{"path", "sha256", "bytes"}``.
+    ``rank`` is that of the room's factors, 0 for a room of whole weights; what is beyond it was
+    the frozen branch. Result: ``{"path", "sha256", "bytes"}``.
     """
 
     kind: ClassVar[str] = "restore_adapter"

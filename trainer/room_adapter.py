@@ -32,6 +32,9 @@ from trainer.tensor_file import FormatError
 
 EXPORTED_ROUNDS = "fedtui.combinations"
 """Metadata of an export: what :data:`ROUNDS_KEY` said in the room's file."""
+EXPORTED_RANKS = "fedtui.ranks"
+"""Metadata of an exact export: the rank of every layer in the order of their names, which formats
+may pad."""
 BRANCH_SUFFIXES = (RESIDUAL_A_SUFFIX, RESIDUAL_B_SUFFIX, DENSE_SUFFIX)
 
 
@@ -152,22 +155,33 @@ def read(path: Path) -> RoomAdapter:
     return RoomAdapter(factors, branches, int(rounds) if rounds.isdigit() else 0)
 
 
-def restored(layers: Mapping[str, Factors], rank: int, rounds: int) -> RoomAdapter:
-    """The adapter whose :meth:`RoomAdapter.exact` these factors are.
+def export_notes(room: RoomAdapter) -> dict[str, str]:
+    """What an exact export must say so that :func:`restored` can undo it."""
+    ranks = [factors.rank for _, factors in sorted(room.exact().items())]
+    return {EXPORTED_ROUNDS: str(room.rounds), EXPORTED_RANKS: ",".join(map(str, ranks))}
 
-    A branch of low rank has fewer numbers than a matrix, so one of full rank was a matrix. Raises
+
+def restored(layers: Mapping[str, Factors], rank: int, notes: Mapping[str, str]) -> RoomAdapter:
+    """The adapter whose :meth:`RoomAdapter.exact` these factors are, up to padding with zeros.
+
+    ``rank`` is that of the factors, ``notes`` are those of :func:`export_notes`. A branch of low
+    rank has fewer numbers than a matrix, so one of full rank was a matrix. Raises
     :class:`TrainerError` when no room's adapter of this rank gives these factors.
     """
     own: dict[str, Factors] = {}
     branches: dict[str, Branch] = {}
-    for name, factors in layers.items():
-        if factors.rank < rank:
-            raise TrainerError("This is no exact export", f"{name} has rank {factors.rank}.")
+    rounds, listed = notes.get(EXPORTED_ROUNDS, ""), notes.get(EXPORTED_RANKS, "").split(",")
+    if not rounds.isdecimal() or len(listed) != len(layers) or not all(map(str.isdecimal, listed)):
+        raise TrainerError("This is no exact export", "It does not say how it was made.")
+    for (name, padded), count in zip(sorted(layers.items()), map(int, listed), strict=True):
+        if not rank <= count <= padded.rank:
+            raise TrainerError("This is no exact export", f"{name} has rank {padded.rank}.")
+        factors = Factors(padded.A[:count], padded.B[:, :count])
         own[name] = Factors(factors.A[:rank], np.ascontiguousarray(factors.B[:, :rank]))
         rest = Factors(factors.A[rank:], np.ascontiguousarray(factors.B[:, rank:]))
         if rest.rank:
             branches[name] = _restored_branch(rest)
-    return RoomAdapter(own, branches, rounds)
+    return RoomAdapter(own, branches, int(rounds))
 
 
 def _restored_branch(rest: Factors) -> Branch:

@@ -123,10 +123,7 @@ class Studio:
             injection.reweigh(loaded.model, mixed(adapters, weights).factors)
 
         first = mixed(adapters, exposures[0].weights)
-        with (
-            injection.attached(loaded.model, first.factors, branches=first.branches),
-            _room_on(request),
-        ):
+        with first.on(loaded.model), _room_on(request):
             pictures = generate.draw_all(loaded.model, exposures, request, provenance, weigh, job)
         return {"pictures": pictures}
 
@@ -149,7 +146,7 @@ class Studio:
         by_picture = {}
         for number, (path, mix) in enumerate(adapters.items()):
             job.report({"stage": "evaluate", "step": number, "steps": len(adapters)})
-            with injection.attached(loaded.model, mix.factors, branches=mix.branches):
+            with mix.on(loaded.model):
                 by_picture[path] = evaluate.denoising_losses(
                     loaded.model, examples, request.draws, request.seed, job
                 )
@@ -174,7 +171,7 @@ class Studio:
             cache.encode(each, base.resolution, loaded.model, loaded.digests, Cache(None), job)
             for each in folders
         )
-        with injection.attached(loaded.model, mix.factors, branches=mix.branches):
+        with mix.on(loaded.model):
             attacks = leak.attacks(loaded.model, own, other, request.draws, request.seed, job)
         result: Result = {name: asdict(each) for name, each in attacks.items()}
         if request.pictures:

@@ -54,9 +54,8 @@ def verify(
     if found.exact:
         output.data(f"it holds the committed adapter {found.committed[:12]}… exactly")
     else:
-        output.data(
-            f"cut to rank {found.rank} with error {found.error}, as {found.exporter[:8]}… says"
-        )
+        how = f"cut to rank {found.rank} with error {found.error}" if found.rank else "an average"
+        output.data(f"it is {how}, as {found.exporter[:8]}… says")
 
 
 async def _room(arithmetic: TrainerProcess, only: int | None, *, as_json: bool) -> None:

@@ -41,6 +41,8 @@ PREVIEW_STEPS = 20
 BATCH = 8
 LEARNING_RATE_MICRO = 3_000
 """LoRA factors take ten times what full weights take; three rounds are short."""
+WHOLE = "dense"
+WHOLE_RATE_MICRO = 300
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
 """Attention alone learns where things are; a style's texture lives in the convolutions."""
 DEADLINE_MS = 15 * 60 * 1000
@@ -93,14 +95,14 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         rule=rule,
         steps=options.steps,
         batch=BATCH,
-        learning_rate_micro=LEARNING_RATE_MICRO,
+        learning_rate_micro=WHOLE_RATE_MICRO if options.algorithm == WHOLE else LEARNING_RATE_MICRO,
         seed=options.seed,
         preview=PreviewTask(
             prompts=prompts or model["prompts"][:PREVIEW_PROMPTS], steps=PREVIEW_STEPS
         ),
     )
     await arithmetic.request(
-        InitAdapter(MODEL, task.adapter.spec, options.seed, str(paths.initial))
+        InitAdapter(MODEL, task.adapter.spec, options.seed, str(paths.initial), options.algorithm)
     )
     envelope = _genesis(options, participants, task, await to_thread(describe, paths.initial))
     entered = [_write_profile(each, envelope) for each in participants]

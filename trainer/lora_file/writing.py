@@ -18,7 +18,7 @@ import numpy as np
 from trainer.errors import MISUSE, TrainerError
 from trainer.lora_file.architecture import Architecture
 from trainer.lora_file.dialects import BY_NAME
-from trainer.lora_file.layers import LoraAdapter, each_layer, padded
+from trainer.lora_file.layers import Factors, LoraAdapter, each_layer, padded
 from trainer.models.base import BaseModel
 from trainer.tensor_file import Written
 from trainer.tensor_file import write as write_tensors
@@ -55,11 +55,13 @@ def write(
     speaker = BY_NAME[dialect]
     stems = speaker.stems(architecture)
     rank = adapter.rank
+    alpha = min(factors.rank for _, _, factors in each_layer(adapter))
     arrays: dict[str, Any] = {}
     for component, name, factors in each_layer(adapter):
         stem = stems[component, name][0]
         if dialect == "kohya":
-            arrays[speaker.key(stem, "alpha")] = np.float32(factors.rank).reshape(())
+            factors = _with_alpha(factors, alpha)
+            arrays[speaker.key(stem, "alpha")] = np.float32(alpha).reshape(())
         else:
             factors = padded(factors, rank)
         arrays[speaker.key(stem, "A")] = factors.A
@@ -94,3 +96,17 @@ def _content_hash(arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         digest.update(np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()
+
+
+def _with_alpha(factors: Factors, alpha: int) -> Factors:
+    """The same change of the weight for readers that multiply by alpha / rank.
+
+    diffusers 0.42 drops alphas of attention layers that differ from the most common one, so all
+    layers get the same. Ranks are padded to alpha times a power of two, so that B changes by a
+    power of two, without any rounding.
+    """
+    rank = alpha
+    while rank < factors.rank:
+        rank *= 2
+    wide = padded(factors, rank)
+    return Factors(wide.A, wide.B * np.float32(rank // alpha))
