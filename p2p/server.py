@@ -531,11 +531,12 @@ def _read(path: Path, start: int, size: int) -> bytes:
 
 
 class _OnlyOwnFaults(logging.Filter):
-    """Drops what aiohttp logs about malformed requests: a member could fill the disk with it."""
+    """Drops what aiohttp logs about malformed requests and readers that hang up: a member could
+    fill the disk with it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
+        return not isinstance(error, (HttpProcessingError, ConnectionError))
 
 
 def _quiet_logger() -> logging.Logger:

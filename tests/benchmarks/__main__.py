@@ -13,7 +13,7 @@ import sys
 from tests.benchmarks.measure import HEADER
 
 NAMES = (
-    "startup", "pictures", "combination", "transfer", "noop",
+    "startup", "pictures", "combination", "transfer", "handout", "resuming", "noop", "crowd",
     "joining", "simulation", "interface")  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class Outcome:
     @property
     def seconds_per_round(self) -> float:
         begin = max(e["t"] for node in self.events for e in node if e["type"] == "ready")
-        return (self.moment("applied", self.rounds) - begin) / self.rounds
+        return (self.moment("adapter.applied", self.rounds) - begin) / self.rounds
 
     def moment(self, type: str, round_number: int) -> float:
         """When the last member saw something of a round."""

@@ -93,7 +93,6 @@ class NoOp:
 
     async def apply(self, path: Path, round_number: int) -> None:
         self.applied = round_number
-        tell("applied", round=round_number)
 
     def train(self, previous: Path) -> Path:
         path = self._scratch / "trained"
@@ -177,6 +176,7 @@ async def main(options: argparse.Namespace) -> None:
     await take_part(peer, workload, options.die_in)
     while workload.applied < options.rounds:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)  # The event of it comes just after.
     value = float(np.fromfile(await previous(peer), np.float32, count=1)[0])
     tell("result", value=value, head=peer.head)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

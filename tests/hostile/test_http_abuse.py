@@ -225,6 +225,21 @@ async def test_malformed_requests_do_not_fill_the_log(
     assert not caplog.records
 
 
+async def test_readers_that_hang_up_do_not_fill_the_log(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim, attacker = await room.add(), await room.add()
+    blob = await victim.store.put(bytes(64 << 20))
+    for _ in range(3):
+        context = attacker.tls.client_context(victim.id)
+        connection = await RawConnection.open(victim.address, context)
+        await connection.send(request("GET", f"/v1/blobs/{blob.sha256}"))
+        await eventually(lambda: len(victim.server._uploads) > 0)
+        connection._writer.transport.abort()
+        await eventually(lambda: len(victim.server._uploads) == 0)
+    assert not caplog.records
+
+
 async def test_pipelined_requests_do_not_pile_up(attack: Attack) -> None:
     connection = await attack.connect()
     last = request("GET", "/v1/ledger?from=0", Connection="close")
