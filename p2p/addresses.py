@@ -89,12 +89,14 @@ class AddressBook:
         del known[MAX_ADDRESSES_PER_PEER:]
         self._worked[peer_id] &= set(known)
 
+    def proved(self, peer_id: str) -> tuple[Address, ...]:
+        """Where the peer itself answered, the latest first."""
+        worked = self._worked.get(peer_id, set())
+        return tuple(address for address in self.of(peer_id) if address in worked)
+
     def remembered(self) -> dict[str, tuple[Address, ...]]:
         """Per peer the addresses at which it answered, the latest first."""
-        return {
-            peer: tuple(address for address in self._peers[peer] if address in worked)
-            for peer, worked in self._worked.items()
-        }
+        return {peer: self.proved(peer) for peer in self._worked}
 
     def forget(self, peer_id: str) -> None:
         self._peers.pop(peer_id, None)

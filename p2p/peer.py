@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from p2p import clock
+from p2p.accepting import ANY_IPV4, ANY_IPV6
 from p2p.addresses import Address, AddressBook
 from p2p.blobs.chunks import BlobRef
 from p2p.blobs.store import BlobStore
@@ -61,11 +62,11 @@ class Peer:
     """A running member. :meth:`start` and :meth:`stop` once each.
 
     ``directory`` belongs to this peer in this room. ``host`` and ``port`` are where the member
-    port listens (0: any free one), ``interfaces`` the addresses of ours to announce and look on
-    (None: all). ``addresses`` are further hints, by peer id; ``seeds`` are ``HOST:PORT`` of members
-    that are usually there, for networks without multicast. ``bandwidth`` limits what blobs take of
-    the network, ``quota`` (bytes) what they take of the disk; the inputs of the last
-    ``kept_rounds`` rounds are kept within it.
+    port listens (0.0.0.0 includes IPv6; 0: any free one), ``interfaces`` the addresses of ours to
+    announce and look on (None: all). ``addresses`` are further hints, by peer id; ``seeds`` are
+    ``HOST:PORT`` of members that are usually there, for networks without multicast. ``bandwidth``
+    limits what blobs take of the network, ``quota`` (bytes) what they take of the disk; the inputs
+    of the last ``kept_rounds`` rounds are kept within it.
 
     A node that has just been admitted also needs ``operations``, what :meth:`operations` of any
     member gives: they are checked against the genesis, kept, and not needed at later starts. The
@@ -176,7 +177,8 @@ class Peer:
             scores=self._scores,
             upload_rate=self._bandwidth.upload,
         )
-        await self._server.start((self._host,), self._port)
+        both = self._host == ANY_IPV4
+        await self._server.start((ANY_IPV4, ANY_IPV6) if both else (self._host,), self._port)
         stack.push_async_callback(self._server.stop)
         self._gossip = self._new_gossip(starts)
         self._discovery = Discovery(

@@ -87,7 +87,8 @@ class Relay:
                 self._throttles.pop(sender, None)
 
     async def _connect(self, peer_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        known = self._addresses.of(peer_id)
+        # Hints do not count: two members could make us connect to anything that we reach.
+        known = self._addresses.proved(peer_id)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await first_success(

@@ -150,6 +150,7 @@ class Gossip:
         for task in late:
             task.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
+        await self._tasks.cancel()  # What the answers gave rise to.
 
     def alive(self) -> set[str]:
         """Members that are there, without ourselves."""

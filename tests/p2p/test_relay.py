@@ -16,6 +16,14 @@ from p2p.relay import RelayLimits
 NOWHERE = Address(LOOPBACK, 1)
 
 
+async def three(room: Room) -> tuple[Member, Member, Member]:
+    """Ada, Bob, and Eve, whom Bob has answered."""
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    await eve.client.hello(bob.id, b"from eve")
+    bob.handler.hellos.clear()
+    return ada, bob, eve
+
+
 def isolate(member: Member, *others: Member) -> None:
     for other in others:
         member.addresses.forget(other.id)
@@ -23,7 +31,7 @@ def isolate(member: Member, *others: Member) -> None:
 
 
 async def test_a_member_out_of_reach_is_reached_through_another(room: Room) -> None:
-    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada, bob, eve = await three(room)
     isolate(ada, bob)
     with pytest.raises(NetworkError):
         await ada.client.hello(bob.id, b"x")
@@ -36,7 +44,7 @@ async def test_a_member_out_of_reach_is_reached_through_another(room: Room) -> N
 
 
 async def test_blobs_pass_whole(room: Room) -> None:
-    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada, bob, eve = await three(room)
     data = bytes(range(256)) * 8192
     ref = await bob.store.put(data)
     isolate(ada, bob)
@@ -46,7 +54,7 @@ async def test_blobs_pass_whole(room: Room) -> None:
 
 
 async def test_messages_wait_and_go_through_the_relay(room: Room) -> None:
-    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada, bob, eve = await three(room)
     isolate(ada, bob)
     ada.client.send(bob.id, b"hello bob")
     ada.client.relay_through(bob.id, eve.id)
@@ -54,7 +62,7 @@ async def test_messages_wait_and_go_through_the_relay(room: Room) -> None:
 
 
 async def test_the_relay_sees_only_ciphertext(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada, bob, eve = await three(room)
     seen = bytearray()
     original = asyncio.StreamWriter.write
 
@@ -73,7 +81,7 @@ async def test_the_relay_sees_only_ciphertext(room: Room, monkeypatch: pytest.Mo
 
 
 async def test_a_relay_that_goes_away_is_given_up(room: Room) -> None:
-    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada, bob, eve = await three(room)
     isolate(ada, bob)
     ada.client.relay_through(bob.id, eve.id)
     await ada.client.hello(bob.id, b"x")
@@ -84,7 +92,7 @@ async def test_a_relay_that_goes_away_is_given_up(room: Room) -> None:
 
 
 async def test_a_direct_way_that_opens_again_is_taken(room: Room) -> None:
-    ada, bob, eve = [await room.add() for _ in range(3)]
+    ada, bob, eve = await three(room)
     isolate(ada, bob)
     ada.client.relay_through(bob.id, eve.id)
     await ada.client.try_directly(bob.id)
@@ -124,9 +132,22 @@ async def test_only_other_members_are_relayed_to(room: Room) -> None:
     assert await status_of(ada, eve, "/v1/via/10.0.0.1:22") == 404
 
 
+async def test_nobody_is_relayed_to_where_a_member_only_claims_to_be(room: Room) -> None:
+    ada, bob, eve = [await room.add() for _ in range(3)]
+    victim = await asyncio.start_server(lambda *_: asyncio.sleep(5), LOOPBACK, 0)
+    place = Address(LOOPBACK, victim.sockets[0].getsockname()[1])
+    try:
+        eve.addresses.forget(bob.id)
+        eve.addresses.hint(bob.id, [place])
+        assert await status_of(ada, eve, f"/v1/via/{bob.id}") == 504
+    finally:
+        victim.close()
+
+
 async def test_pipes_are_counted(room: Room) -> None:
     ada, bob = await room.add(), await room.add()
     eve = await room.add(relay=RelayLimits(pipes=3, per_peer=2))
+    await eve.client.hello(bob.id, b"x")
     path = f"/v1/via/{bob.id}"
     held: list[RawConnection] = []
     try:
@@ -148,6 +169,7 @@ async def test_pipes_are_counted(room: Room) -> None:
 async def test_an_idle_pipe_ends(room: Room) -> None:
     ada, bob = await room.add(), await room.add()
     eve = await room.add(relay=RelayLimits(idle=0.1))
+    await eve.client.hello(bob.id, b"x")
     raw = await RawConnection.open(eve.address, ada.tls.client_context(eve.id))
     await raw.send(request("POST", f"/v1/via/{bob.id}", Transfer_Encoding="chunked"))
     assert b"200" in await raw.read_all()
