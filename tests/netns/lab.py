@@ -27,7 +27,8 @@ def missing() -> str | None:
         return "this machine does not let us make network namespaces"
     try:
         made = run("ip", "-n", probe, "link", "add", "b0", "type", "bridge", check=False)
-        rules = run("ip", "netns", "exec", probe, "nft", "add table inet t", check=False)
+        tables = "add table inet t; add table bridge t"
+        rules = run("ip", "netns", "exec", probe, "nft", tables, check=False)
     finally:
         run("ip", "netns", "del", probe)
     if made.returncode or rules.returncode:
@@ -64,6 +65,10 @@ class Lab:
         run("ip", "netns", "add", self._switch)
         self._on_switch("link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
         self._on_switch("link", "set", "br0", "up")
+        self._nft_on_switch("add table bridge faults")
+        self._nft_on_switch(
+            "add chain bridge faults forward { type filter hook forward priority 0; }"
+        )
         for index, name in enumerate(self.machines):
             run("ip", "netns", "add", name)
             self._on_switch(
@@ -81,6 +86,9 @@ class Lab:
                     index,
                     f"add chain inet faults {hook} {{ type filter hook {hook} priority 0; }}",
                 )
+
+    def _nft_on_switch(self, rule: str) -> None:
+        run("ip", "netns", "exec", self._switch, "nft", rule)
 
     def _on_switch(self, *arguments: str) -> None:
         run("ip", "-n", self._switch, *arguments)
@@ -102,6 +110,7 @@ class Lab:
     # --- faults --------------------------------------------------------------------------------
     def heal(self) -> None:
         """Ends loss, partitions and blocked ports; links and addresses stay as they are."""
+        self._nft_on_switch("flush chain bridge faults forward")
         for index in range(len(self.machines)):
             for hook in ("input", "output"):
                 self.nft(index, f"flush chain inet faults {hook}")
@@ -114,11 +123,10 @@ class Lab:
     def partition(self, *sides: Iterable[int]) -> None:
         """No packet passes between the sides."""
         for side in sides:
-            outside = [i for other in sides if other is not side for i in other]
-            hosts = ", ".join(self.address(i) for i in outside)
-            for index in side:
-                self.nft(index, f"add rule inet faults input ip saddr {{ {hosts} }} drop")
-                self.nft(index, f"add rule inet faults output ip daddr {{ {hosts} }} drop")
+            inside = ", ".join(f"port{i}" for i in side)
+            outside = ", ".join(f"port{i}" for other in sides if other is not side for i in other)
+            rule = f"iifname {{ {inside} }} oifname {{ {outside} }} drop"
+            self._nft_on_switch(f"add rule bridge faults forward {rule}")
 
     def block_mdns(self, index: int) -> None:
         for hook in ("input", "output"):
