@@ -13,7 +13,8 @@ import sys
 from tests.benchmarks.measure import HEADER
 
 NAMES = (
-    "startup", "pictures", "combination", "transfer", "handout", "resuming", "noop", "crowd",
+    "startup", "training", "pictures", "combination", "transfer", "handout", "resuming",
+    "noop", "crowd",
     "joining", "simulation", "interface")  # fmt: skip
 
 

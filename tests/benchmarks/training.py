@@ -1,0 +1,227 @@
+"""Training steps against the loop of diffusers' own script, on the same pictures, model and batch.
+
+Both ways take turns in one process with one thread, and the processor's time counts: other work on
+the machine disturbs it less than the clock on the wall. ``loss`` lines compare the arithmetic:
+the same pictures, noise and levels through both ways in float32.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from tests.benchmarks.measure import Line, seconds
+from tests.benchmarks.script_loop import ScriptLoop
+from trainer import cache, dataset, embedded, loop, models, precision, trainee, training
+from trainer.cache import Cache
+from trainer.embedded import federated
+from trainer.embedded.scenes import sample_scene
+from trainer.job import Job
+from trainer.models.base import Digests, LoadedModel
+from trainer.protocol import AdapterSpec, Train
+
+PICTURES = 16
+BATCH = 8
+STEPS = 4
+RUNS = 4
+RANK = 8
+
+
+def run() -> Iterator[Line]:
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        rng = Random(0)
+        scenes = [sample_scene(rng) for _ in range(PICTURES)]
+        federated.write_dataset(folder / "pictures", scenes, "plain", seed=0)
+        yield from _compared("embedded model", str(embedded.WEIGHTS), folder, 64)
+        yield from _compared("13 M UNet, KL autoencoder", str(_medium(folder / "kl")), folder, 64)
+        yield _first_step(folder)
+        yield _overhead(folder)
+
+
+def _compared(name: str, model: str, folder: Path, resolution: int) -> Iterator[Line]:
+    with Ours(model, folder, resolution) as ours:
+        theirs = ScriptLoop.of(Path(model), folder / "pictures", BATCH, RANK, resolution)
+        ours.run(1), theirs.run(1)
+        times = [
+            (_processor(lambda: ours.run(STEPS)), _processor(lambda: theirs.run(STEPS)))
+            for _ in range(RUNS)
+        ]
+        pictures = STEPS * BATCH
+        mine, script = (min(each) / pictures for each in zip(*times, strict=True))
+        yield Line(f"train, {name}", mine, script, "diffusers' script", "s/pic")
+        yield Line(
+            "  its encoding, once per picture", ours.encoding / PICTURES, script, "each step", "s"
+        )
+    yield _same_loss(name, model, folder, resolution)
+
+
+class Ours:
+    """A training as the product runs it, that can be run on for some steps at a time."""
+
+    def __init__(self, model: str, folder: Path, resolution: int) -> None:
+        self._request = Train(
+            model, str(folder / "pictures"), str(folder / "out"), AdapterSpec(RANK, RANK), STEPS,
+            batch=BATCH, resolution=resolution, learning_rate=1e-4,
+        )  # fmt: skip
+        self._base = models.resolve(model if Path(model) != embedded.WEIGHTS else "tiny-landscapes")
+        self._model = self._base.family.load(self._base, torch.device("cpu"))
+        contents = dataset.scan(folder / "pictures", Job(), resolution)
+        digests = Digests.of(self._base)
+        began = time.process_time()
+        examples = cache.encode(contents, resolution, self._model, digests, Cache(None), Job())
+        self.encoding = time.process_time() - began
+        self.material = loop.Material(examples)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Ours:
+        network = self._model.components["unet"]
+        what = trainee.of(self._request, self._base)
+        self._parameters = self._stack.enter_context(what.parameters(self._model))
+        side = self.material.examples.moments.shape[-1]
+        self._stack.enter_context(precision.lowered(self._model, network, side, whole=False))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stack.close()
+
+    def run(self, steps: int, job: Job | None = None, saved: Path | None = None) -> None:
+        plan = training.Plan(BATCH, False)
+        recipe = replace(training._recipe(self._request, plan, "benchmark"), steps=steps)
+        network = self._model.components["unet"]
+        loop.train(
+            self._model, network, self._parameters, self.material, recipe, job or Job(), saved
+        )
+
+    @property
+    def model(self) -> LoadedModel:
+        return self._model
+
+
+def _same_loss(name: str, model: str, folder: Path, resolution: int) -> Line:
+    ours = Ours(model, folder, resolution)
+    theirs = ScriptLoop.of(Path(model), folder / "pictures", BATCH, RANK, resolution)
+    examples = ours.material.examples
+    torch.manual_seed(0)
+    shape = ours.model.latent_shape(examples.moments[:BATCH])
+    posterior, noise = torch.randn((2, *shape))
+    levels = torch.randint(0, 1000, shape[:1])
+    pictures = theirs.loader.dataset
+    batch = [pictures[number] for number in range(BATCH)]
+    states = examples.states[examples.captions[:BATCH]]
+    with torch.no_grad():
+        latents = ours.model.latents(examples.moments[:BATCH], posterior)
+        noisy = ours.model.schedule.add_noise(latents, noise, levels)
+        mine = loop.objective.loss(
+            ours.model.predict(noisy, levels, states),
+            loop.objective.target(ours.model.schedule, latents, noise, levels),
+        )
+        encoded = theirs.pipe.vae.encode(torch.stack([item["pixel_values"] for item in batch]))
+        if hasattr(encoded, "latents"):
+            scaled = encoded.latents * theirs.pipe.vae.config.scaling_factor
+        else:
+            spread = encoded.latent_dist.mean + encoded.latent_dist.std * posterior
+            scaled = spread * theirs.pipe.vae.config.scaling_factor
+        ids = torch.stack([item["input_ids"] for item in batch])
+        script = theirs.error(scaled, noise, levels, ids)
+    return Line(f"  loss in float32, {name}", float(mine), float(script), "should be equal", "")
+
+
+def _first_step(folder: Path) -> Line:
+    """A training of one step with everything encoded, against importing torch and loading."""
+    kept = folder / "cache"
+    request = (
+        "from trainer.studio import Studio; from trainer.job import Job;"
+        "from trainer.protocol import *;"
+        f"Studio().train(Train('tiny-landscapes', {str(folder / 'pictures')!r},"
+        f"{str(folder / 'one')!r}, AdapterSpec(), 1, batch=1, cache={str(kept)!r}), Job())"
+    )
+    load = (
+        "import torch; from trainer import models; base = models.resolve('tiny-landscapes');"
+        "base.family.load(base, torch.device('cpu'))"
+    )
+
+    def started(code: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    started(request)()
+    times = [(seconds(started(request)), seconds(started(load))) for _ in range(2)]
+    return Line(
+        "start, one step, all encoded before", min(t[0] for t in times), min(t[1] for t in times),
+        "torch and the model alone",
+    )  # fmt: skip
+
+
+def _overhead(folder: Path) -> Line:
+    """Steps with progress, cancellation and checkpoints against the bare steps."""
+    with Ours("tiny-landscapes", folder, 64) as ours:
+        ours.run(1)
+        names = itertools.count()
+        told: list[dict[str, Any]] = []
+        job = Job(lambda: False, told.append, told.append)
+        times = [
+            (
+                _processor(lambda: ours.run(3 * STEPS, job, folder / f"ck{next(names)}")),
+                _processor(lambda: _bare(ours, 3 * STEPS)),
+            )
+            for _ in range(RUNS)
+        ]
+    mine, bare = (min(each) / (3 * STEPS) for each in zip(*times, strict=True))
+    return Line("  step with progress and checkpoints", mine, bare, "steps alone")
+
+
+def _bare(ours: Ours, steps: int) -> None:
+    """The same steps with nobody watching."""
+    ours.run(steps)
+
+
+def _processor(work: Callable[[], object]) -> float:
+    """The processor's time for one call, in seconds."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _medium(folder: Path) -> Path:
+    """The architecture of Stable Diffusion 1.5 with 13 M parameters in its UNet; the ratio of its
+    autoencoder's cost to its UNet's is that of the real one."""
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    whole = StableDiffusionPipeline.from_pretrained(embedded.WEIGHTS, dtype=torch.float32)
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=16, cross_attention_dim=128, attention_head_dim=8, layers_per_block=1,
+        block_out_channels=(96, 192, 256), norm_num_groups=32,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    )  # fmt: skip
+    text = CLIPTextConfig(
+        vocab_size=len(whole.tokenizer), hidden_size=128, intermediate_size=512,
+        num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=whole.tokenizer.model_max_length,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(32, 64, 128), down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=2, latent_channels=4,
+    )  # fmt: skip
+    StableDiffusionPipeline(
+        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=whole.tokenizer, unet=unet,
+        scheduler=whole.scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
