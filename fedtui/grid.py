@@ -2,7 +2,8 @@
 
 ``seed=1,2,3`` lists values, ``lora=0:1:5`` is five values from 0 to 1, ``prompt=a house|the sea``
 keeps the commas of prompts. The axis ``lora`` sets the weight of every adapter, ``lora2`` that of
-the second one.
+the second one. ``round=0:3`` compares a room's adapters: each round's has weight 1 in its place,
+round 0 is the base model.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from fedtui.errors import UsageError
 from trainer.protocol import Shot
 
-NAMES = ("prompt", "seed", "steps", "cfg", "sampler", "lora")
+NAMES = ("prompt", "seed", "steps", "cfg", "sampler", "round", "lora")
 MAX_VALUES = 64
 """On one axis."""
 MAX_PICTURES = 1_024
@@ -66,8 +67,11 @@ def parsed(text: str, adapters: int) -> Axis:
     return Axis(name, found)
 
 
-def laid_out(base: Shot, axes: Sequence[Axis]) -> Grid:
-    """Every combination of the axes' values. Raises :class:`UsageError`."""
+def laid_out(base: Shot, axes: Sequence[Axis], rounds: Mapping[int, int] | None = None) -> Grid:
+    """Every combination of the axes' values; ``rounds`` says which adapter a round's is.
+
+    Raises :class:`UsageError`.
+    """
     names = [axis.name for axis in axes]
     twice = next((name for name in names if names.count(name) > 1), None)
     count = math.prod(len(axis.values) for axis in axes)
@@ -83,21 +87,24 @@ def laid_out(base: Shot, axes: Sequence[Axis]) -> Grid:
             chosen = zip(
                 (across.name, *(axis.name for axis in down)), (value, *values), strict=True
             )
-            shots.append(_shot(base, dict(chosen)))
+            shots.append(_shot(base, dict(chosen), rounds or {}))
     labels = itertools.product(*(axis.labels() for axis in down))
     return Grid(tuple(shots), across.labels(), tuple(", ".join(label) for label in labels))
 
 
-def _shot(base: Shot, values: Mapping[str, Value]) -> Shot:
+def _shot(base: Shot, values: Mapping[str, Value], rounds: Mapping[int, int]) -> Shot:
     plain: dict[str, Any] = {
         ("guidance" if name == "cfg" else name): value
         for name, value in values.items()
-        if not name.startswith("lora")
+        if name != "round" and not name.startswith("lora")
     }
     weights = list(base.weights)
     for name, value in sorted(values.items()):
-        if name == "lora":
-            weights = [float(value)] * len(weights)
+        if name == "round":
+            if int(value) in rounds:
+                weights[rounds[int(value)]] = 1.0
+        elif name == "lora":
+            weights = [w if n in rounds.values() else float(value) for n, w in enumerate(weights)]
         elif name.startswith("lora"):
             weights[int(name.removeprefix("lora")) - 1] = float(value)
     return replace(base, **plain, weights=tuple(weights))
@@ -115,7 +122,7 @@ def _values(name: str, text: str) -> tuple[Value, ...]:
         return tuple(part.strip() for part in text.split("|") if part.strip())
     if name == "sampler":
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    kind = int if name in ("seed", "steps") else float
+    kind = int if name in ("seed", "steps", "round") else float
     try:
         if ":" in text:
             return _spread(text, kind)

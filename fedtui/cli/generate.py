@@ -13,7 +13,7 @@ from fedtui.errors import UsageError
 
 if TYPE_CHECKING:
     from fedtui.grid import Grid
-    from trainer.protocol import LoraFile
+    from trainer.protocol import Generate, LoraFile
 
 SAMPLERS = "ddim, ddpm, euler, euler_a, heun, dpm2, dpm2_a, dpmpp_2m, dpmpp_2m_karras, unipc"
 
@@ -40,7 +40,7 @@ def generate(
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            help="An axis of a grid: seed=1,2,3, lora=0:1:5, cfg=2:8:4, prompt=A|B; up to three."
+            help="An axis of a grid: seed=1,2,3, lora=0:1:5, cfg=2:8:4, prompt=A|B, round=0:3."
         ),
     ] = None,
     preview: Annotated[
@@ -75,11 +75,9 @@ def generate(
         preview=str(writable(preview)) if preview else "",
         metadata=metadata,
     )
-    plan = _grid(grid or [], request) if grid else None
-    if plan is not None:
-        from dataclasses import replace
-
-        request = replace(request, shots=plan.shots)
+    plan = None
+    if grid:
+        request, plan = _grid(grid, request)
     line = output.ProgressLine()
 
     def show(data: dict[str, Any]) -> None:
@@ -102,20 +100,45 @@ def generate(
         output.data(f"{result['sheet']}  all of them on one sheet")
 
 
-def _grid(axes: list[str], request: Any) -> Grid:
+def _grid(texts: list[str], request: Generate) -> tuple[Generate, Grid]:
+    """The request with a shot for every picture of the grid, and how they are laid out."""
+    from dataclasses import replace
+
     from fedtui import grid
     from trainer.protocol import Shot
 
+    axes = [grid.parsed(text, len(request.loras)) for text in texts]
+    wanted = next((axis.values for axis in axes if axis.name == "round"), ())
+    adapters = _of_rounds([int(number) for number in wanted if number])
+    first = len(request.loras)
+    rounds = {number: first + place for place, number in enumerate(adapters)}
     base = Shot(
         request.prompts[0],
         request.seeds[0],
         request.negative,
-        tuple(lora.weight for lora in request.loras),
+        (*(lora.weight for lora in request.loras), *(0.0 for _ in adapters)),
         request.steps,
         request.guidance,
         request.sampler,
     )
-    return grid.laid_out(base, [grid.parsed(text, len(request.loras)) for text in axes])
+    plan = grid.laid_out(base, axes, rounds)
+    loras = (*request.loras, *adapters.values())
+    return replace(request, loras=loras, shots=plan.shots), plan
+
+
+def _of_rounds(numbers: list[int]) -> dict[int, LoraFile]:
+    """The adapters of these rounds of this machine's room, by round."""
+    from fedtui import paths, rooms
+    from trainer.protocol import LoraFile
+
+    if not numbers:
+        return {}
+    kept = rooms.committed_adapters(rooms.current(paths.default_profile()).paths)
+    missing = next((number for number in numbers if number not in kept), None)
+    if missing is not None:
+        known = ", ".join(map(str, sorted(kept))) or "none"
+        raise UsageError(f"round {missing} has no adapter here", f"kept are {known}")
+    return {number: LoraFile(str(kept[number])) for number in dict.fromkeys(numbers)}
 
 
 def _sheet(out: Path, plan: Grid, pictures: list[str]) -> str:

@@ -66,6 +66,21 @@ def test_one_axis_is_one_row_and_all_weights_move_together() -> None:
     assert [shot.weights for shot in grid.shots] == [(0.0, 0.0), (2.0, 2.0)]
 
 
+def test_rounds_take_turns_and_other_weights_leave_them_alone() -> None:
+    base = Shot("x", 7, weights=(0.5, 0.0, 0.0))
+    axes = [parsed(text, 1) for text in ("round=0,2,3", "lora=0.5,1")]
+    grid = laid_out(base, axes, {2: 1, 3: 2})
+    assert grid.columns == ("round 0", "round 2", "round 3")
+    assert [shot.weights for shot in grid.shots] == [
+        (0.5, 0.0, 0.0),
+        (0.5, 1.0, 0.0),
+        (0.5, 0.0, 1.0),
+        (1.0, 0.0, 0.0),
+        (1.0, 1.0, 0.0),
+        (1.0, 0.0, 1.0),
+    ]
+
+
 def test_a_grid_of_too_many_pictures_or_of_one_axis_twice_is_refused() -> None:
     many = [parsed(f"{name}=0:49:50", 0) for name in ("seed", "cfg")]
     with pytest.raises(UsageError, match="cannot be drawn"):
