@@ -243,6 +243,9 @@ class Drawing:
             running.job = replace(running.job, state=state, error=error.title, preview="")
             self._fail(number, error.title, error.cause, error.remedy, cancelled=error.cancelled)
             return
+        finally:
+            if request.preview:
+                await asyncio.to_thread(Path(request.preview).unlink, missing_ok=True)
         paths = tuple(str(picture["path"]) for picture in result["pictures"])
         running.job = replace(running.job, state="finished", paths=paths, preview="")
         seconds = round(time.monotonic() - started, 3)

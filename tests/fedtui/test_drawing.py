@@ -19,7 +19,7 @@ from fedtui.training import TrainerProcess
 from trainer.protocol import Load
 
 WORKER = """
-import json, sys
+import json, os, sys
 def say(**message):
     print(json.dumps(message), flush=True)
 say(kind="ready", role="full", device="none", pid=1)
@@ -39,6 +39,9 @@ for line in sys.stdin:
         steps, made = 3 * len(shots), []
         for n, shot in enumerate(shots):
             look = {"preview": request["preview"]} if n == 0 and request["preview"] else {}
+            if look:
+                os.makedirs(out)
+                open(request["preview"], "w").close()
             data = {"step": 3 * n + 1, "steps": steps, "picture": n, "pictures": len(shots)}
             say(kind="progress", request=number, data=data | look)
             made.append({"prompt": shot["prompt"], "seed": shot["seed"], "picture": n,
@@ -105,6 +108,8 @@ async def test_a_job_is_answered_at_once_and_told_as_events(rig: Rig, tmp_path: 
     first = await rig.until("drawing.progress")
     assert (first["step"], first["steps"], first["picture"], first["pictures"]) == (1, 12, 0, 4)
     assert first["preview"].endswith("preview.png")
+    gone = await asyncio.to_thread(Path(first["preview"]).exists)
+    assert not gone  # nobody looks at it any more
     (listed,) = (await rig.do("generations"))["jobs"]
     assert (listed["state"], listed["paths"], listed["preview"]) == ("finished", tuple(paths), "")
 
