@@ -11,7 +11,6 @@ import logging
 import socket
 import ssl
 import struct
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,8 +35,6 @@ from p2p.limits import (
     MAX_LEDGER_REPLY_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_QUEUE_AGE,
-    MAX_QUEUED_BYTES,
-    MAX_QUEUED_MESSAGES,
     MAX_REQUEST_LINE_BYTES,
     MAX_TRANSFERS_PER_PEER,
     PROBE_TIMEOUT,
@@ -45,6 +42,7 @@ from p2p.limits import (
     SEND_BACKOFF_MAX,
     SEND_BACKOFF_MIN,
 )
+from p2p.outbox import Outbox, Queued
 from p2p.pacing import Line, TransferPace
 from p2p.relay import Pipes
 from p2p.tasks import TaskOwner
@@ -103,7 +101,7 @@ class PeerClient:
         self._limits = limits or ClientLimits()
         self._downlink = Line(download_rate)
         self._session: aiohttp.ClientSession | None = None
-        self._outboxes: dict[str, _Outbox] = {}
+        self._outboxes: dict[str, Outbox] = {}
         self._transfers: dict[str, asyncio.Semaphore] = {}
         self._relays: dict[str, str] = {}
         self._pipes = Pipes()
@@ -156,10 +154,10 @@ class PeerClient:
             return
         outbox = self._outboxes.get(peer_id)
         if outbox is None:
-            outbox = self._outboxes[peer_id] = _Outbox()
+            outbox = self._outboxes[peer_id] = Outbox()
             work = self._deliver_forever(peer_id, outbox)
             outbox.task = self._tasks.spawn(work, f"to {peer_id[:8]}")
-        outbox.put(_Queued(data, kind, asyncio.get_running_loop().time()))
+        outbox.put(Queued(data, kind, asyncio.get_running_loop().time()))
 
     def wake(self, peer_id: str) -> None:
         """Ends the pause before the next try: the peer has just been heard of."""
@@ -173,7 +171,7 @@ class PeerClient:
         if (outbox := self._outboxes.pop(peer_id, None)) and outbox.task:
             outbox.task.cancel()
 
-    async def _deliver_forever(self, peer_id: str, outbox: _Outbox) -> None:
+    async def _deliver_forever(self, peer_id: str, outbox: Outbox) -> None:
         clock = asyncio.get_running_loop().time
         backoff = self._limits.backoff_min
         while True:
@@ -498,66 +496,3 @@ def _split_entries(data: bytes) -> list[bytes]:
         entries.append(data[at : at + size])
         at += size
     return entries
-
-
-@dataclass(frozen=True)
-class _Queued:
-    data: bytes
-    kind: str | None
-    queued: float
-
-
-class _Outbox:
-    """The bounded queue of one peer, read by one task."""
-
-    def __init__(self) -> None:
-        self._messages: deque[_Queued] = deque()
-        self._bytes = 0
-        self._filled = asyncio.Event()
-        self.woken = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def put(self, message: _Queued) -> None:
-        if message.kind is not None:
-            for queued in [m for m in self._messages if m.kind == message.kind]:
-                self._messages.remove(queued)
-                self._bytes -= len(queued.data)
-        self._messages.append(message)
-        self._bytes += len(message.data)
-        self._trim()
-        self._filled.set()
-
-    def put_back(self, message: _Queued) -> None:
-        """Returns a message that could not be sent, unless a newer one of its kind is waiting."""
-        if message.kind is not None and any(m.kind == message.kind for m in self._messages):
-            return
-        self._messages.appendleft(message)
-        self._bytes += len(message.data)
-        self._trim()
-        self._filled.set()
-
-    async def get(self) -> _Queued:
-        while not self._messages:
-            self._filled.clear()
-            await self._filled.wait()
-        message = self._messages.popleft()
-        self._bytes -= len(message.data)
-        return message
-
-    def clear(self) -> None:
-        self._messages.clear()
-        self._bytes = 0
-
-    async def pause(self, seconds: float) -> None:
-        self.woken.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self.woken.wait()
-        except TimeoutError:
-            pass
-
-    def _trim(self) -> None:
-        while len(self._messages) > MAX_QUEUED_MESSAGES or self._bytes > MAX_QUEUED_BYTES:
-            if len(self._messages) == 1:
-                return
-            self._bytes -= len(self._messages.popleft().data)

@@ -37,7 +37,7 @@ async def first_success(
     stagger: float = DIAL_STAGGER,
 ) -> T:
     """The result of the first attempt that succeeds; they start ``stagger`` seconds apart, or as
-    soon as all before have failed. Later successes go to ``discard``.
+    soon as one before has failed. Later successes go to ``discard``.
 
     Raises:
         OSError: all failed (the error of the last one), or there is nothing to try.

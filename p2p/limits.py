@@ -165,6 +165,8 @@ MAX_INDIRECT_PER_PEER: Final = 8
 """Indirect probes done for one member at the same time."""
 MAX_LOCAL_HEALTH: Final = 7
 """Lifeguard: intervals and timeouts are multiplied by 1 to 8."""
+STARVED_PATIENCE: Final = 5
+"""From this multiple on people are told that it is their machine that is slow."""
 SUSPICION_INTERVALS: Final = 4.0
 """Times log10 of the room's size (at least 1): the least time to refute a suspicion."""
 SUSPICION_PATIENCE: Final = 6.0

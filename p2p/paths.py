@@ -20,8 +20,8 @@ from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import strict_json
 from p2p.errors import NetworkError, ProtocolError
-from p2p.gossip.core import Liveness
 from p2p.gossip.driver import Gossip
+from p2p.gossip.effects import Liveness
 from p2p.identity import public_key_of
 from p2p.interfaces import own_hosts
 from p2p.limits import (

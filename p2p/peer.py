@@ -22,8 +22,8 @@ from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError, TrustError
-from p2p.gossip.core import Liveness
 from p2p.gossip.driver import Gossip, GossipListener
+from p2p.gossip.effects import Liveness
 from p2p.gossip.hello import Status
 from p2p.identity import Identity
 from p2p.limits import PROBE_INTERVAL, ROOM_QUOTA_BYTES

@@ -9,6 +9,7 @@ from typing import Literal
 from p2p.discovery import Discovery
 from p2p.errors import ProtocolError
 from p2p.gossip.driver import Gossip
+from p2p.limits import STARVED_PATIENCE
 from p2p.membership import Membership
 from p2p.messages import Offence
 from p2p.paths import Paths, Reach
@@ -215,7 +216,11 @@ class Observer:
         if core.lacking and not core.done:
             people = "participant" if core.lacking == 1 else "participants"
             return f"{core.lacking} more {people} needed"
-        return self._driver.progress.note
+        note = self._driver.progress.note
+        patience = self._gossip.patience
+        if not note and patience >= STARVED_PATIENCE:
+            return f"this machine answers late, so it waits {patience} times as long for others"
+        return note
 
     def _waiting_for(self) -> tuple[str, ...]:
         core = self._core

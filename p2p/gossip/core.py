@@ -20,10 +20,21 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Final
 
-from p2p.addresses import Address
+from p2p.gossip.effects import (
+    PRESENT,
+    Effect,
+    HeadSeen,
+    Liveness,
+    Located,
+    PeerHealth,
+    Probe,
+    ProbeThrough,
+    StateChanged,
+    Witnessed,
+    Woke,
+)
 from p2p.gossip.hello import Accusation, Digest, Hello, Said
 from p2p.gossip.rumours import Rumours, Statement
 from p2p.gossip.suspicion import LocalHealth, Suspicion
@@ -45,97 +56,6 @@ _SYNC_BYTES: Final = MAX_MESSAGE_BYTES // 2
 """Hellos in one answer to a digest."""
 
 
-class Liveness(StrEnum):
-    """How a peer looks from here. ``unreachable`` means: for me, for now."""
-
-    ALIVE = "alive"
-    SUSPECT = "suspect"
-    UNREACHABLE = "unreachable"
-    LEFT = "left"
-
-
-_PRESENT: Final = frozenset({Liveness.ALIVE, Liveness.SUSPECT})
-
-
-@dataclass(frozen=True)
-class PeerHealth:
-    """What is known of one member. Times are monotonic seconds of this machine.
-
-    ``hello`` is its newest Hello, ``heard`` when anything new from it last arrived, over
-    whomever. ``rtt`` is the round-trip time of the last answered probe in seconds, ``failures``
-    how many probes of ours failed since the last answer, ``called`` when it last reached us
-    without a relay.
-    """
-
-    peer_id: str
-    state: Liveness = Liveness.UNREACHABLE
-    since: float = 0.0
-    heard: float | None = None
-    rtt: float | None = None
-    failures: int = 0
-    called: float | None = None
-    hello: Hello | None = None
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Send the packet to the peer; report its answer (``on_packet``) or the lack of one."""
-
-    peer_id: str
-    packet: tuple[Statement, ...]
-    timeout: float
-
-
-@dataclass(frozen=True)
-class ProbeThrough:
-    """Ask ``helper`` to probe the peer; report what it says (``on_witness``)."""
-
-    peer_id: str
-    helper: str
-    timeout: float
-
-
-@dataclass(frozen=True)
-class StateChanged:
-    peer_id: str
-    before: Liveness
-    after: Liveness
-
-
-@dataclass(frozen=True)
-class HeadSeen:
-    """A member says how far it is; sent for every Hello that is news."""
-
-    peer_id: str
-    round: int
-    head: str
-    attempt: int
-
-
-@dataclass(frozen=True)
-class Located:
-    """A member says where it may be reached."""
-
-    peer_id: str
-    addresses: tuple[Address, ...]
-
-
-@dataclass(frozen=True)
-class Witnessed:
-    """``helper`` reaches a member that does not answer us: it could relay."""
-
-    peer_id: str
-    helper: str
-
-
-@dataclass(frozen=True)
-class Woke:
-    """This machine slept or was starved for ``seconds``: its connections are probably dead."""
-
-    seconds: float
-
-
-Effect = Probe | ProbeThrough | StateChanged | HeadSeen | Located | Witnessed | Woke
 Speak = Callable[[Said], Statement]
 
 
@@ -213,7 +133,7 @@ class SwimCore:
 
     def alive(self) -> set[str]:
         """Members that are there, without ourselves; suspects count until their time is up."""
-        return {p for p, record in self._records.items() if record.health.state in _PRESENT}
+        return {p for p, record in self._records.items() if record.health.state in PRESENT}
 
     def set_members(self, members: Collection[str], now: float) -> None:
         """Forgets whoever is no member any more and begins to look for the new ones."""
@@ -300,7 +220,7 @@ class SwimCore:
     def on_hint(self, peer_id: str, now: float) -> list[Effect]:
         """There is a new address of a member that we miss: try it without waiting."""
         record = self._records.get(peer_id)
-        if record is None or peer_id in self._probes or record.health.state in _PRESENT:
+        if record is None or peer_id in self._probes or record.health.state in PRESENT:
             return []
         return [self._probe(peer_id, now)]
 
@@ -362,7 +282,7 @@ class SwimCore:
             return []
         health = replace(record.health, failures=record.health.failures + 1)
         record.health = health
-        missed = health.state in _PRESENT or record.rumoured
+        missed = health.state in PRESENT or record.rumoured
         helpers = self._helpers(peer_id) if missed else []
         if not helpers:
             del self._probes[peer_id]
@@ -486,7 +406,7 @@ class SwimCore:
 
     def _accuse(self, record: _Record, now: float) -> list[Effect]:
         hello = record.health.hello
-        if hello is None or record.health.state not in _PRESENT:
+        if hello is None or record.health.state not in PRESENT:
             return []
         accusation = Accusation(peer=record.health.peer_id, incarnation=hello.incarnation)
         return self._on_accusation(self._speak(accusation), self._me, now)

@@ -15,7 +15,8 @@ from p2p import clock
 from p2p.addresses import Address, AddressBook
 from p2p.client import PeerRefused
 from p2p.errors import LimitError, NetworkError, P2PError, ProtocolError
-from p2p.gossip.core import (
+from p2p.gossip.core import SwimCore
+from p2p.gossip.effects import (
     Effect,
     HeadSeen,
     Liveness,
@@ -24,7 +25,6 @@ from p2p.gossip.core import (
     Probe,
     ProbeThrough,
     StateChanged,
-    SwimCore,
     Witnessed,
     Woke,
 )

@@ -15,17 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2p.gossip.core import (
-    Effect,
-    Liveness,
-    Probe,
-    ProbeThrough,
-    StateChanged,
-    SwimCore,
-)
+from p2p.gossip.core import SwimCore
+from p2p.gossip.effects import Effect, Liveness, Probe, ProbeThrough, StateChanged
 from p2p.gossip.hello import Hello, Said
 from p2p.gossip.rumours import Statement
-from p2p.limits import PROBE_INTERVAL, PROBE_TIMEOUT
+from p2p.limits import LEAVE_FANOUT, PROBE_INTERVAL, PROBE_TIMEOUT
 
 LATENCY: Final = 0.005
 """Mean one-way delay in seconds, exponential."""
@@ -100,7 +94,7 @@ class GossipRoom:
         """As the driver does it: the goodbye goes to a few, then the node is gone."""
         node = self.nodes[peer]
         node.core.update(self.now, leaving=True)
-        for other in sorted(node.core.alive())[:16]:
+        for other in sorted(node.core.alive())[:LEAVE_FANOUT]:
             self._send(node, other, node.core.packet(other, self.now), lambda _: None)
         node.up = False
 

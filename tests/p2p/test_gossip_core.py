@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from p2p.envelope import seal
 from p2p.errors import LimitError, ProtocolError
-from p2p.gossip.core import (
+from p2p.gossip.core import SwimCore
+from p2p.gossip.effects import (
     Effect,
     HeadSeen,
     Liveness,
@@ -21,7 +22,6 @@ from p2p.gossip.core import (
     Probe,
     ProbeThrough,
     StateChanged,
-    SwimCore,
     Witnessed,
     Woke,
 )

@@ -13,8 +13,8 @@ from member_rig import LOOPBACK, Member, Room, eventually
 
 from p2p.envelope import seal
 from p2p.errors import LimitError, NetworkError, P2PError, ProtocolError
-from p2p.gossip.core import Liveness
 from p2p.gossip.driver import Gossip, GossipListener
+from p2p.gossip.effects import Liveness
 from p2p.gossip.hello import HELLO_TYPE
 from p2p.gossip.packets import to_bytes
 from p2p.limits import MAX_INDIRECT_PER_PEER

@@ -133,3 +133,14 @@ def test_link_local_addresses_are_for_mdns_only(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: found)
     assert own_hosts() == ()
     assert own_hosts(link_local=True) == ("fe80::1",)
+
+
+async def test_a_starved_machine_says_that_it_is_the_slow_one(tmp_path: Path) -> None:
+    ada = ToyNode(tmp_path, 0, toy_genesis(1, rounds=1))
+    await ada.start(train=False)
+    try:
+        assert ada.peer.snapshot().note == ""
+        ada.peer._gossip._core._local.worse(by=6)
+        assert "answers late" in ada.peer.snapshot().note
+    finally:
+        await ada.stop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2p.gossip.core import Liveness
+from p2p.gossip.effects import Liveness
 from p2p.sim.gossip import (
     WARM_UP,
     GossipRoom,
