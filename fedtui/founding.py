@@ -13,7 +13,7 @@ from typing import Literal
 from fedtui import rooms
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile
-from fedtui.task import AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
+from fedtui.task import MICRO, AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -27,11 +27,19 @@ BUILT_IN: str = "tiny-landscapes"
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
 """Attention alone learns where things are; a style's texture lives in the convolutions."""
 PREVIEW_PROMPTS = 4
+WHOLE = "dense"
+BUILT_IN_RATE = 3e-3
+"""LoRA factors take ten times what full weights take; three rounds are short."""
+OTHER_RATE = 1e-4
+"""What LoRA trainings of published models commonly use."""
+WHOLE_SHARE = 0.1
+"""Of a rate for factors, when whole weights are trained."""
 
 
 @dataclass(frozen=True)
 class RoomChoices:
-    """What a founder decides. ``deadline_s`` is in seconds; ``learning_rate`` for one step.
+    """What a founder decides. ``deadline_s`` is in seconds; ``learning_rate`` None takes what
+    suits the model.
 
     A round waits until ``min_contributions`` participants are there, however long.
     """
@@ -47,10 +55,18 @@ class RoomChoices:
     steps: int = 40
     batch: int = 8
     rank: int = 8
-    learning_rate: float = 3e-3
+    learning_rate: float | None = None
     prompts: tuple[str, ...] = ()
     quorum: Literal["majority", "two_thirds"] = "majority"
     seed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of one step."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        usual = BUILT_IN_RATE if self.model == BUILT_IN else OTHER_RATE
+        return usual * WHOLE_SHARE if self.algorithm == WHOLE else usual
 
 
 async def found_room(
@@ -99,7 +115,7 @@ async def _found(
             room_name=_cleaned(choices.name, "room"),
             created_ms=max(0, int(time.time() * 1000)),
             admins=[identity.peer_id],
-            policy=Policy(quorum=choices.quorum, min_voters=1),
+            policy=Policy(quorum=choices.quorum),
             members=[Member.of(identity, _cleaned(member, "member"), "admin")],
             plan=Plan(
                 rounds=choices.rounds,
@@ -178,7 +194,7 @@ def _checked_task(
             rule=RuleTask(name=choices.rule, byzantine=choices.byzantine),
             steps=choices.steps,
             batch=choices.batch,
-            learning_rate_micro=round(choices.learning_rate * 1_000_000),
+            learning_rate_micro=round(choices.rate * MICRO),
             seed=choices.seed,
             preview=PreviewTask(prompts=prompts),
         )

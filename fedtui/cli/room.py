@@ -48,7 +48,10 @@ def create(
     ] = 900,
     steps: Annotated[int, typer.Option(min=1, help="Training steps per round.")] = 40,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=1e-6)] = 3e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", min=1e-6, help="What suits the model if left out."),
+    ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="Draw previews of this; several times for more.")
     ] = None,

@@ -18,8 +18,9 @@ from typing import Any
 from fedtui import rooms
 from fedtui.demo.options import MODEL, DemoOptions, DemoPaths
 from fedtui.errors import ExitCode, FedtuiError
+from fedtui.founding import PREVIEW_PROMPTS, TARGETS, RoomChoices
 from fedtui.paths import Profile, make_private
-from fedtui.task import AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
+from fedtui.task import MICRO, AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import Envelope, seal_genesis
@@ -36,15 +37,8 @@ SHARES = (20, 40, 60, 40, 40)
 STYLE = "van_gogh"
 HOLDOUT = 24
 """Held-out pictures of the built-in experiment; of a user's folder a fifth, at most as many."""
-PREVIEW_PROMPTS = 4
 PREVIEW_STEPS = 20
 BATCH = 8
-LEARNING_RATE_MICRO = 3_000
-"""LoRA factors take ten times what full weights take; three rounds are short."""
-WHOLE = "dense"
-WHOLE_RATE_MICRO = 300
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
-"""Attention alone learns where things are; a style's texture lives in the convolutions."""
 DEADLINE_MS = 15 * 60 * 1000
 HELD_OUT = -2
 LOOPBACK = "127.0.0.1"
@@ -95,7 +89,7 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         rule=rule,
         steps=options.steps,
         batch=BATCH,
-        learning_rate_micro=WHOLE_RATE_MICRO if options.algorithm == WHOLE else LEARNING_RATE_MICRO,
+        learning_rate_micro=round(RoomChoices("", algorithm=options.algorithm).rate * MICRO),
         seed=options.seed,
         preview=PreviewTask(
             prompts=prompts or model["prompts"][:PREVIEW_PROMPTS], steps=PREVIEW_STEPS

@@ -31,6 +31,7 @@ from fedtui.experiment.federation import (
 )
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row, paired_ratio
+from fedtui.founding import TARGETS
 from trainer.protocol import (
     AdapterSpec,
     CheckData,
@@ -96,7 +97,7 @@ class Options:
 def default_options(model: str, rank: int) -> Options:
     """The demo's adapter on the built-in model, attention alone on any other."""
     chosen = model or MODEL
-    targets = tuple(founding.TARGETS) if chosen == MODEL else AdapterSpec().targets
+    targets = tuple(TARGETS) if chosen == MODEL else AdapterSpec().targets
     extractor = "scenes" if chosen == MODEL else "efficientnet-lite0"
     spec = AdapterSpec(rank, rank, targets)
     return Options(model=chosen, spec=spec, counts=founding.SHARES, extractor=extractor)
