@@ -79,11 +79,17 @@ def read_metadata(folder: Path) -> tuple[dict[str, Caption], list[Problem]]:
         path = folder / name
         if not path.is_file() or path.is_symlink():
             continue
-        if path.stat().st_size > MAX_METADATA_BYTES:
+        try:
+            content = _content(path, MAX_METADATA_BYTES)
+        except OSError as error:
+            what = f"The file cannot be read: {error.strerror}"
+            problems.append(Problem(name, what, "Copy it anew, or see to its rights.", True))
+            continue
+        if content is None:
             remedy = f"Split it; at most {MAX_METADATA_BYTES >> 20} MB are read."
             problems.append(Problem(name, "The file is too large", remedy, True))
             continue
-        text, latin = _decoded(path.read_bytes())
+        text, latin = _decoded(content)
         if latin:
             problems.append(_latin(name, name))
         found: dict[str, tuple[str, ...]] = {}
@@ -147,11 +153,17 @@ def caption_of(
         path = picture.with_suffix(suffix)
         if not path.is_file() or path.is_symlink():
             continue
-        if path.stat().st_size > MAX_CAPTION_BYTES:
+        try:
+            content = _content(path, MAX_CAPTION_BYTES)
+        except OSError as error:
+            what = f"{path.name} cannot be read: {error.strerror}"
+            problem = Problem(name, what, "Copy it anew, or see to its rights.", False)
+            return MISSING, [problem]
+        if content is None:
             remedy = f"Keep captions below {MAX_CAPTION_BYTES >> 10} KB."
             problem = Problem(name, f"{path.name} is too large for a caption", remedy, False)
             return MISSING, [problem]
-        text, latin = _decoded(path.read_bytes())
+        text, latin = _decoded(content)
         lines = text.splitlines() if options.caption_lines else [text]
         texts = _distinct(map(clean, lines))[:MAX_CAPTIONS]
         problems = [_latin(name, path.name)] if latin else []
@@ -210,6 +222,13 @@ def _distinct(texts: Iterator[str] | Sequence[str], *, empty: bool = False) -> t
 def _latin(name: str, file: str) -> Problem:
     remedy = "Save it as UTF-8 if letters look wrong."
     return Problem(name, f"{file} was read as Latin-1", remedy, False)
+
+
+def _content(path: Path, limit: int) -> bytes | None:
+    """A whole file, or None if it is larger than ``limit`` bytes. Raises OSError."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    return content if len(content) <= limit else None
 
 
 def _decoded(data: bytes) -> tuple[str, bool]:

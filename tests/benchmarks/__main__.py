@@ -13,9 +13,9 @@ import sys
 from tests.benchmarks.measure import HEADER
 
 NAMES = (
-    "startup", "training", "pictures", "combination", "transfer", "handout", "resuming",
-    "noop", "crowd",
-    "joining", "simulation", "interface")  # fmt: skip
+    "startup", "training", "encoding", "pictures", "combination", "transfer", "handout",
+    "resuming", "noop", "crowd", "joining", "simulation", "interface",
+)  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

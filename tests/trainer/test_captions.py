@@ -122,3 +122,23 @@ def test_there_is_always_a_wording_and_never_the_same_twice(
 ) -> None:
     found = variants(Caption(tuple(lines), "txt"), DataOptions(shuffle=shuffle, keep=keep))
     assert 1 <= len(found) == len(set(found)) <= max(1, len(lines)) * VARIANTS
+
+
+def test_a_caption_that_cannot_be_read_is_named_and_the_picture_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the refusal is played."""
+    (folder / "a.txt").write_text("one")
+    (folder / "metadata.jsonl").write_text("{}")
+    real = Path.open
+
+    def refused(path: Path, *arguments: object, **named: object) -> object:
+        if path.name in ("a.txt", "metadata.jsonl"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refused)
+    contents = scan(folder)
+    assert len(contents.pictures) == 3
+    found = {p.file: p.problem for p in contents.problems if "Permission denied" in p.problem}
+    assert set(found) == {"a.png", "metadata.jsonl"}
