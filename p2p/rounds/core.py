@@ -96,7 +96,9 @@ class RoundCore(Remembering):
         try:
             commit = parse(Commit.kind, payload)
             assert isinstance(commit, Commit)
-            self._on_commit(sender, commit, payload)
+            # What follows an entry that was refused is not asked for again and again.
+            if commit.round <= self.round:
+                self._on_commit(sender, commit, payload)
         except ProtocolError as error:
             self._out.append(Rejected(sender, error.cause))
         return self._flush()

@@ -5,7 +5,7 @@ Effects are carried out in order. A :class:`Persist` is on disk before anything 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from p2p.blobs.chunks import BlobRef
@@ -143,6 +143,17 @@ class Journal:
     def round(self) -> int:
         """The round being worked on: the one after the last commit."""
         return len(self.commits) + 1
+
+    def copy(self) -> Journal:
+        """An independent journal with the same content."""
+        return replace(
+            self,
+            commits=list(self.commits),
+            votes=dict(self.votes),
+            proposals=dict(self.proposals),
+            operations=dict(self.operations),
+            evidence=list(self.evidence),
+        )
 
     def apply(self, record: Record) -> None:
         """Takes a record in. Records of another round than the current one change nothing."""

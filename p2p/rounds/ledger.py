@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -65,15 +65,27 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 """
 
 
+def _open_envelope(data: bytes, room_id: str) -> Envelope:
+    return open_envelope(data, room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
+
+
 class Ledger:
     """Opens the journal in ``directory``; may be used from several threads.
 
-    ``room_id`` begins the chain. :attr:`quarantined` names a damaged file that was moved away.
+    ``room_id`` begins the chain, ``open_`` checks the envelopes in it. :attr:`quarantined` names a
+    damaged file that was moved away.
     """
 
-    def __init__(self, directory: Path, room_id: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        room_id: str,
+        *,
+        open_: Callable[[bytes, str], Envelope] = _open_envelope,
+    ) -> None:
         self._path = directory / FILE_NAME
         self._room_id = room_id
+        self._open_envelope = open_
         # A cancelled wait leaves its thread running: writes and close() must still take turns.
         self._writing = threading.Lock()
         self._reading = threading.Lock()
@@ -251,7 +263,7 @@ class Ledger:
 
     def _envelope(self, data: bytes) -> Envelope:
         try:
-            return open_envelope(data, self._room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
+            return self._open_envelope(data, self._room_id)
         except ProtocolError as error:
             raise StorageError(f"{self._path} holds a damaged envelope") from error
 

@@ -10,6 +10,7 @@ import time
 from p2p.sim import gossip
 from p2p.sim.campaign import run_campaign
 from p2p.sim.mutations import MUTATIONS
+from p2p.sim.people import FEWEST_VOTERS
 from p2p.sim.world import Scenario
 
 
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument("--rule", choices=("majority", "two_thirds"), default="majority")
     parser.add_argument("--liars", type=int, default=0, help="nodes that equivocate")
     parser.add_argument("--loss", type=float, help="share of messages lost (0.15; gossip: 0.05)")
+    parser.add_argument("--newcomers", type=int, default=0, help="members admitted on the way")
+    parser.add_argument("--removals", type=int, default=0, help="members removed on the way")
+    parser.add_argument("--restore", type=float, default=0.0, help="share of starts from a backup")
     parser.add_argument("--gossip", action="store_true", help="measure failure detection instead")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break the protocol so")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
@@ -36,6 +40,10 @@ def main() -> int:
             rule=options.rule,
             liars=options.liars,
             loss=0.15 if options.loss is None else options.loss,
+            newcomers=options.newcomers,
+            removals=options.removals,
+            restore=options.restore,
+            min_voters=FEWEST_VOTERS if options.removals or options.restore else 2,
         )
     started = time.monotonic()
     report = run_campaign(

@@ -1,22 +1,27 @@
 """What must hold in every step of every execution, whatever fails.
 
 Numbers are those of the protocol's specification: S1 one value per round, S2 one chain, S3 a
-result equals its inputs, S5 no two values from one signer, S6 attempts never go back, S7 a lock
-moves up only, with a certificate.
+result equals its inputs, S4 inputs are by distinct members, S5 no two values from one signer, S6
+attempts never go back, S7 a lock moves up only, with a certificate, S8 what was written is there
+after a crash, S9 only voters that an earlier commit names are counted, and no removed member.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from p2p.blobs.chunks import BlobRef
-from p2p.messages import Phase, parse_result, value_of
-from p2p.rounds.effects import CommitRound, Journal, Lock, Persist, ProposalMade, VoteCast
+from p2p.messages import QC, Commit, Phase, Result, parse, parse_result, value_of
+from p2p.operations import MemberAdd, MemberRemove
+from p2p.room import Genesis
+from p2p.rounds.effects import Committed, Journal, Lock, Persist, ProposalMade, VoteCast
+from p2p.rounds.quorum import first_voters, quorum_size
 from p2p.rounds.rules import Facts, parts_of
 from p2p.sim.parts import INITIAL, combine
 
-ALL: Final = frozenset({"S1", "S2", "S3", "S5", "S6", "S7"})
+ALL: Final = frozenset({"S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9"})
 OUTCOME: Final = frozenset({"S1", "S2"})
 """What a user would notice: with only these, a mutation is caught by the fork it causes."""
 
@@ -29,11 +34,23 @@ class Violation(Exception):
         self.invariant = invariant
 
 
+@dataclass(frozen=True)
+class _Room:
+    """Who belonged to the room after a round, who had been removed, who votes next."""
+
+    members: frozenset[str]
+    gone: frozenset[str]
+    voters: frozenset[str]
+
+
 class Invariants:
     """Watches the effects and states of honest nodes across their crashes."""
 
-    def __init__(self, checked: Collection[str] = ALL) -> None:
+    def __init__(self, checked: Collection[str], genesis: Genesis) -> None:
         self._checked = checked
+        self._rule = genesis.policy.quorum
+        members = frozenset(member.peer_id for member in genesis.members)
+        self._rooms = {0: _Room(members, frozenset(), frozenset(first_voters(genesis)))}
         self.values: dict[int, str] = {}
         self._hashes: dict[int, str] = {}
         self._results: dict[int, BlobRef] = {0: INITIAL}
@@ -57,18 +74,53 @@ class Invariants:
                 payload = made.envelope.payload
                 same = self._proposals.setdefault(place, payload) == payload
                 self._require("S5", same, f"{node[:1]} proposes twice at {place[1:]}")
+            case Committed() as committed:
+                self._on_commit(node, committed)
 
-    def on_commit(self, node: str, effect: CommitRound) -> None:
-        record, result = effect.record, effect.result
+    def _on_commit(self, node: str, record: Committed) -> None:
+        commit = parse(Commit.kind, record.payload)
+        assert isinstance(commit, Commit)
+        result = parse_result(commit.body)
         same = self.values.setdefault(record.round, record.value) == record.value
         self._require("S1", same, f"round {record.round} has two values, one at {node[:1]}")
         same = self._hashes.setdefault(record.round, record.commit_hash) == record.commit_hash
         self._require("S2", same, f"two histories at round {record.round}, one at {node[:1]}")
+        self._check_people(record.round, result, commit.qc)
         previous = self._results.get(record.round - 1)
         if previous is not None:
             blob = combine(parts_of(result.inputs), previous) if result.inputs else previous
             self._require("S3", blob == result.ref, f"round {record.round} is not its sum")
         self._results.setdefault(record.round, result.ref)
+
+    def _check_people(self, number: int, result: Result, qc: QC) -> None:
+        """Folds the membership a second time, by other code than the product's."""
+        before = self._rooms[number - 1]
+        signers = {entry.peer for entry in qc.signatures}
+        counted = signers <= before.voters
+        counted = counted and len(signers) >= quorum_size(len(before.voters), self._rule)
+        self._require("S9", counted, f"round {number} counts votes of non-voters")
+        added, gone = set(before.members), set(before.gone)
+        for operation in result.operations:
+            match operation.change:
+                case MemberAdd(member=member):
+                    self._require("S9", member.peer_id not in gone, "a removed key came back")
+                    added.add(member.peer_id)
+                case MemberRemove(peer=peer):
+                    gone.add(peer)
+        members, voters = frozenset(added - gone), frozenset(result.next_voters)
+        authors = [item.peer for item in result.inputs]
+        distinct = set(authors) <= members and len(set(authors)) == len(authors)
+        self._require("S4", distinct, f"round {number} counts inputs of non-members")
+        self._require("S9", voters <= members, f"round {number} lets non-members vote")
+        fresh = len(voters - before.voters)
+        few = fresh <= max(2, len(before.voters) - 1)
+        self._require("S9", few, f"round {number} takes in {fresh} voters at once")
+        self._rooms.setdefault(number, _Room(members, frozenset(gone), voters))
+
+    def on_restored(self, node: str) -> None:
+        """A machine starts from an old disk: it may go back, but must not vote again."""
+        self._progress.pop(node, None)
+        self._locks.pop(node, None)
 
     def on_step(self, node: str, disk: Journal, facts: Facts, quorum: int) -> None:
         """Looks at what is on disk: what only was in memory was never said to anybody."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Final
 
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import Journal, Lock
-from p2p.rounds.quorum import Rule, quorum_size
-from p2p.sim.invariants import OUTCOME
+from p2p.rounds.quorum import Rule, leader_order, quorum_size
+from p2p.rounds.rules import Facts
+from p2p.sim.invariants import ALL, OUTCOME
 from p2p.sim.world import Scenario
 
 
@@ -47,6 +48,48 @@ class OnePhase(RoundCore):
     commit_phase = "prepare"
 
 
+class CountsNewcomers(RoundCore):
+    """M7: who was admitted votes at once, before a commit says so: two sides that know of
+    different newcomers count quorums that do not meet."""
+
+    _counted_for = (0, 0)
+    _counted: Facts
+
+    @property
+    def facts(self) -> Facts:
+        facts = self._committed_facts
+        if not hasattr(self, "_admissions"):
+            return facts
+        if self._counted_for == (id(facts), id(self.membership)):
+            return self._counted
+        fresh = self.members.keys() - facts.members.keys()
+        voters = tuple(sorted({*facts.voters, *fresh} & self.members.keys()))
+        order = leader_order(voters, self.room_id, facts.round, self.members)
+        self._counted_for = (id(facts), id(self.membership))
+        self._counted = replace(facts, voters=voters, order=order)
+        return self._counted
+
+    @facts.setter
+    def facts(self, facts: Facts) -> None:
+        self._committed_facts = facts
+
+
+class CountsRemoved(RoundCore):
+    """M8: the vote of a removed member counts until somebody notices."""
+
+    @property
+    def quorum(self) -> int:
+        still = set(self.facts.voters) - self.membership.removed
+        return quorum_size(max(1, len(still)), self.genesis.policy.quorum)
+
+
+class NeverForgets(RoundCore):
+    """M9: a node believes its disk, whatever others hold with its signature."""
+
+    def _forget(self) -> None:
+        pass
+
+
 def lose_lock(journal: Journal) -> None:
     """M2: kill -9 loses the lock."""
     journal.lock = None
@@ -70,25 +113,36 @@ class Mutation:
     liars: int = 0
     rule: Rule = "majority"
     vote_crash: float = 0.15
+    restore: float = 0.0
+    newcomers: int = 0
+    removals: int = 0
+    checked: Collection[str] = OUTCOME
 
     def scenario(self, nodes: int = 5) -> Scenario:
-        """The room in which this variant is caught by the fork it causes."""
+        """The room in which this variant is caught: by the fork it causes or, where chance seldom
+        makes one, by the broken rule."""
         return Scenario(
             nodes=self.nodes or nodes,
             rule=self.rule,
             liars=self.liars,
             vote_crash=self.vote_crash,
+            restore=self.restore,
+            notices_copies=False,
+            newcomers=self.newcomers,
+            removals=self.removals,
+            min_voters=3,
             core=self.core,
             on_crash=self.on_crash,
-            checked=OUTCOME,
+            checked=self.checked,
         )
 
 
 MUTATIONS: Final[dict[str, Mutation]] = {
     "no-lock": Mutation("M1 no lock rule", core=NoLockRule),
-    "lost-lock": Mutation("M2 the lock is lost by kill -9", on_crash=lose_lock),
+    "lost-lock": Mutation("M2 the lock is lost by kill -9", core=NeverForgets, on_crash=lose_lock),
     "lost-votes": Mutation(
         "M3 votes and lock are lost by kill -9, one voter lies",
+        core=NeverForgets,
         on_crash=lose_votes,
         nodes=4,
         liars=1,
@@ -98,5 +152,21 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "live-quorum": Mutation("M4 quorum over the peers seen alive", core=LiveQuorum),
     "weak-quorum": Mutation("M5 half of the voters suffice", core=WeakQuorum, nodes=4),
     "one-phase": Mutation("M6 committed by the first quorum of prepares", core=OnePhase),
+    "counts-newcomers": Mutation(
+        "M7 voters before a commit names them",
+        core=CountsNewcomers,
+        nodes=3,
+        newcomers=4,
+    ),
+    "counts-removed": Mutation(
+        "M8 a removal shrinks the quorum at once",
+        core=CountsRemoved,
+        nodes=5,
+        removals=3,
+        checked=ALL,
+    ),
+    "old-disk": Mutation(
+        "M9 an old disk image is trusted", core=NeverForgets, nodes=3, restore=0.3
+    ),
     "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),
 }

@@ -62,6 +62,11 @@ def _open(text: str) -> Envelope:
     return Envelope(fields["t"], payload, fields["k"], signature, ROOM_ID)
 
 
+def open_simulated(data: bytes, _room_id: str) -> Envelope:
+    """As :func:`p2p.envelope.open_envelope`, for the signatures of this simulator."""
+    return _open(data.decode())
+
+
 def _signature(peer: str, kind: str, payload: bytes) -> bytes:
     return hashlib.sha512(b"|".join((peer.encode(), kind.encode(), payload))).digest()
 
@@ -70,13 +75,16 @@ def peer_ids(count: int) -> tuple[str, ...]:
     return tuple(_NAMES[index] * 52 for index in range(count))
 
 
-def simulated_genesis(count: int, rule: Rule, deadline_ms: int) -> Genesis:
+def simulated_genesis(
+    count: int, rule: Rule, deadline_ms: int, *, admin: int = 0, min_voters: int = 2
+) -> Genesis:
+    """A room of ``count`` founders, of whom the one numbered ``admin`` decides who joins."""
     peers = peer_ids(count)
     return Genesis(
         room_name="simulated",
         created_ms=0,
-        admins=[peers[0]],
-        policy=Policy(quorum=rule, max_blob=1 << 20),
+        admins=[peers[admin]],
+        policy=Policy(quorum=rule, min_voters=min_voters, max_blob=1 << 20),
         members=[Member(peer_id=peer, name=peer[:1], certificate="") for peer in peers],
         plan=Plan(rounds=100_000, deadline_ms=deadline_ms, min_contributions=1, task={}),
         initial_blob=INITIAL.sha256,

@@ -1,8 +1,6 @@
 """Virtual time, a faulty network and dying machines around :class:`p2p.rounds.core.RoundCore`.
 
-The faults are those that found bugs, most of them aimed at the protocol's delicate steps as in
-FoundationDB's simulation: certificates that reach only some, a leader that dies right after it
-committed, a power cut while one node alone knows a commit.
+What fails is in :mod:`p2p.sim.faults`, who comes and goes in :mod:`p2p.sim.people`.
 """
 
 from __future__ import annotations
@@ -12,21 +10,23 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from p2p.envelope import Envelope
-from p2p.messages import Commit, Prepared, Vote
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
     Broadcast,
     Combine,
-    CommitRound,
     Effect,
     FetchBlob,
     FetchCommits,
     Journal,
+    OperationHeard,
     Persist,
     RoundOpened,
     Send,
@@ -34,9 +34,11 @@ from p2p.rounds.effects import (
     TimerName,
     Verify,
 )
+from p2p.rounds.ledger import Ledger
 from p2p.rounds.quorum import Rule
 from p2p.rounds.state import OwnContribution, Timing
-from p2p.sim.invariants import ALL, Invariants
+from p2p.sim.faults import Faults
+from p2p.sim.invariants import ALL, Invariants, Violation
 from p2p.sim.liar import Liar
 from p2p.sim.parts import (
     ROOM_ID,
@@ -44,9 +46,11 @@ from p2p.sim.parts import (
     combine,
     contribution_blob,
     is_bad,
+    open_simulated,
     peer_ids,
     simulated_genesis,
 )
+from p2p.sim.people import People
 from p2p.workload import Verdict
 
 TIMING: Final = Timing(base=2.0, grace=0.3, dead_leader=0.4, resend=0.7)
@@ -61,7 +65,11 @@ BAD_CONTRIBUTIONS: Final = 0.05
 class Scenario:
     """What to simulate. Times in virtual seconds; faults stop at ``calm``.
 
-    ``vote_crash`` is how likely a node dies right after it sent a vote.
+    ``vote_crash`` is how likely a node dies right after it sent a vote, ``restore`` how likely a
+    machine that starts does so from an old disk image, which a node finds out when it
+    ``notices_copies``. ``nodes`` found the room; ``newcomers`` are admitted and ``removals`` of
+    members take place while it works. With ``locked_doors`` nobody listens to whoever is no member
+    in its eyes. ``ledgers`` puts the product's ledger files under the simulated disks.
     """
 
     nodes: int = 5
@@ -69,6 +77,13 @@ class Scenario:
     liars: int = 0
     loss: float = 0.15
     vote_crash: float = 0.15
+    restore: float = 0.0
+    notices_copies: bool = True
+    newcomers: int = 0
+    removals: int = 0
+    min_voters: int = 2
+    locked_doors: bool = True
+    ledgers: bool = False
     timing: Timing = TIMING
     calm: float = 60.0
     horizon: float = 120.0
@@ -106,6 +121,11 @@ class Machine:
     boot: int = 0
     side: int = 0
     alone_until: float = 0.0
+    slow_until: float = 0.0
+    full_until: float = 0.0
+    clock: float = 0.0
+    images: list[Journal] = field(default_factory=list)
+    ledger: Ledger | None = None
     timers: dict[TimerName, int] = field(default_factory=dict)
 
 
@@ -116,25 +136,36 @@ class Simulation:
         self.scenario = scenario
         self.random = random.Random(seed)
         self.now = 0.0
-        self.invariants = Invariants(scenario.checked)
         self.steps = 0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._blobs: dict[str, set[str]] = defaultdict(set)
-        self._genesis = simulated_genesis(scenario.nodes, scenario.rule, DEADLINE_MS)
+        self._genesis = simulated_genesis(
+            scenario.nodes,
+            scenario.rule,
+            DEADLINE_MS,
+            admin=scenario.nodes - 1,
+            min_voters=scenario.min_voters,
+        )
+        self.first_admin = self._genesis.admins[0]
+        self.invariants = Invariants(scenario.checked, self._genesis)
         self.machines: dict[str, Machine] = {}
-        for index, peer in enumerate(peer_ids(scenario.nodes)):
-            liar = index < scenario.liars
-            core = self._new_core(peer, liar, Journal())
-            self.machines[peer] = Machine(peer, core, liar, self.random.uniform(0.8, 1.25))
+        self._faults, self._people = Faults(self), People(self)
+        self._files = ExitStack()
 
     def run(self) -> Outcome:
-        for machine in self.machines.values():
-            self._start(machine)
-            self._every(machine, 0.7, self._gossip)
-        self._schedule_faults()
+        with self._files:
+            return self._run()
+
+    def _run(self) -> Outcome:
+        for index, peer in enumerate(peer_ids(self.scenario.nodes)):
+            self.switch_on(peer, Journal(), liar=index < self.scenario.liars, begin=False)
+        for machine in list(self.machines.values()):
+            self._begin(machine)
+        self._faults.schedule()
+        self._people.schedule()
         before = 0
-        self._at(self.scenario.calm, self._heal)
+        self.at(self.scenario.calm, self._faults.heal)
         while self._queue and self._queue[0][0] <= self.scenario.horizon:
             was_calm = self.now >= self.scenario.calm
             self.now, _, action = heapq.heappop(self._queue)
@@ -146,16 +177,19 @@ class Simulation:
         return Outcome(self._longest(), before, self._longest() - shortest, self.steps)
 
     def _honest(self) -> list[Machine]:
-        return [machine for machine in self.machines.values() if not machine.liar]
+        """Those who must come to know every round: members in the eyes of the longest ledger."""
+        honest = [machine for machine in self.machines.values() if not machine.liar]
+        ahead = max(honest, key=lambda machine: len(machine.core.journal.commits))
+        return [machine for machine in honest if machine.id in ahead.core.members]
 
     def _longest(self) -> int:
         return max(len(machine.core.journal.commits) for machine in self._honest())
 
     @property
-    def _is_calm(self) -> bool:
+    def is_calm(self) -> bool:
         return self.now >= self.scenario.calm
 
-    def _at(self, time: float, action: Callable[[], None]) -> None:
+    def at(self, time: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (time, next(self._order), action))
 
     # --- machines --------------------------------------------------------------------------------
@@ -165,38 +199,68 @@ class Simulation:
             kind = Liar
         return kind(self._genesis, ROOM_ID, SimSigner(peer), journal, self.scenario.timing)
 
-    def _start(self, machine: Machine) -> None:
-        self._execute(machine, machine.core.start(self.now))
+    def switch_on(
+        self, peer: str, journal: Journal, *, liar: bool = False, begin: bool = True
+    ) -> None:
+        """A machine that was not there yet."""
+        core = self._new_core(peer, liar, journal.copy())
+        machine = Machine(peer, core, liar, self.random.uniform(0.8, 1.25), journal)
+        if self.scenario.ledgers:
+            folder = self._files.enter_context(TemporaryDirectory(prefix="fedtui-sim-"))
+            machine.ledger = Ledger(Path(folder), ROOM_ID, open_=open_simulated)
+            self._files.callback(machine.ledger.close)
+            for operation in journal.operations.values():
+                machine.ledger.write(OperationHeard(1, operation))
+        self.machines[peer] = machine
+        if begin:
+            self._begin(machine)
 
-    def _feed(self, machine: Machine, boot: int, event: Callable[[], list[Effect]]) -> None:
+    def _begin(self, machine: Machine) -> None:
+        self._start(machine)
+        self._every(machine, 0.7, self._gossip)
+
+    def _start(self, machine: Machine) -> None:
+        self._execute(machine, machine.core.start(self._clock(machine)))
+
+    def _clock(self, machine: Machine) -> float:
+        """What the machine's clock shows."""
+        return self.now + machine.clock
+
+    def feed(self, machine: Machine, event: Callable[[], list[Effect]]) -> None:
+        """Delivers an event now."""
+        self._deliver_event(machine, machine.boot, event)
+
+    def _deliver_event(
+        self, machine: Machine, boot: int, event: Callable[[], list[Effect]]
+    ) -> None:
         """Delivers an event, later when the machine sleeps, never when it has died since."""
         if not machine.up or machine.boot != boot:
             return
         if self.now < machine.asleep_until:
-            self._at(machine.asleep_until, lambda: self._feed(machine, boot, event))
+            self.at(machine.asleep_until, lambda: self._deliver_event(machine, boot, event))
             return
         self._execute(machine, event())
 
     def _after(self, machine: Machine, delay: float, event: Callable[[], list[Effect]]) -> None:
         boot = machine.boot
-        self._at(self.now + delay, lambda: self._feed(machine, boot, event))
+        self.at(self.now + delay, lambda: self._deliver_event(machine, boot, event))
 
     def _every(self, machine: Machine, period: float, action: Callable[[Machine], None]) -> None:
         def tick() -> None:
-            self._at(self.now + period * self.random.uniform(0.9, 1.1), tick)
+            self.at(self.now + period * self.random.uniform(0.9, 1.1), tick)
             if machine.up and self.now >= machine.asleep_until:
                 action(machine)
 
-        self._at(self.random.uniform(0, period), tick)
+        self.at(self.random.uniform(0, period), tick)
 
-    def _crash(self, machine: Machine) -> None:
+    def crash(self, machine: Machine) -> None:
         if not machine.up:
             return
         machine.up = False
         machine.boot += 1
         quick = self.random.random() < 0.5
         pause = self.random.uniform(0.01, 0.2) if quick else self.random.uniform(0.2, 6.0)
-        self._at(self.now + pause, lambda: self._restart(machine))
+        self.at(self.now + pause, lambda: self._restart(machine))
 
     def _restart(self, machine: Machine) -> None:
         if machine.up:
@@ -206,29 +270,35 @@ class Simulation:
         machine.timers.clear()
         if self.scenario.on_crash is not None:
             self.scenario.on_crash(machine.disk)
-        machine.core = self._new_core(machine.id, machine.liar, _copy(machine.disk))
+        if machine.ledger is not None and machine.ledger.journal() != machine.disk:
+            raise Violation("S8", f"{machine.id[:1]} finds another journal than it wrote")
+        machine.disk = self._faults.image_for(machine)
+        machine.core = self._new_core(machine.id, machine.liar, machine.disk.copy())
         self._watch(machine)
         self._start(machine)
 
     # --- effects ---------------------------------------------------------------------------------
     def _execute(self, machine: Machine, effects: list[Effect]) -> None:
-        for effect in self._buggify(machine, effects):
+        for effect in self._faults.strike(machine, effects):
             match effect:
                 case Persist():
+                    if self.now < machine.full_until:
+                        self.crash(machine)
+                        return
                     machine.disk.apply(effect.record)
+                    if machine.ledger is not None:
+                        machine.ledger.write(effect.record)
+                    self._faults.keep_image(machine)
                     if not machine.liar:
                         self.invariants.on_persist(machine.id, effect)
                 case Send():
                     self._transmit(machine, effect.to, effect.message)
                 case Broadcast():
-                    for peer in self.machines:
+                    for peer in machine.core.members:
                         if peer != machine.id:
                             self._transmit(machine, peer, effect.message)
                 case SetTimer():
                     self._set_timer(machine, effect)
-                case CommitRound():
-                    if not machine.liar:
-                        self.invariants.on_commit(machine.id, effect)
                 case RoundOpened():
                     self._train(machine, effect.round, effect.parent)
                 case FetchBlob():
@@ -256,7 +326,7 @@ class Simulation:
         def fire() -> list[Effect]:
             if machine.timers.get(name) != token:
                 return []
-            return machine.core.on_timer(name, self.now)
+            return machine.core.on_timer(name, self._clock(machine))
 
         self._after(machine, effect.after * machine.drift, fire)
 
@@ -268,7 +338,7 @@ class Simulation:
         def finish() -> list[Effect]:
             self._blobs[blob.sha256].add(machine.id)
             own = OwnContribution(round_number, blob, samples, steps=10)
-            return machine.core.on_contribution(own, self.now)
+            return machine.core.on_contribution(own, self._clock(machine))
 
         self._after(machine, self.random.uniform(*TRAINING_SECONDS), finish)
 
@@ -280,9 +350,9 @@ class Simulation:
             if any(holder is machine or self._connected(holder, machine) for holder in holders):
                 self._blobs[blob].add(machine.id)
                 verdict = Verdict(False, "not finite") if is_bad(blob) else Verdict(True)
-                return machine.core.on_checked(effect.id, verdict, self.now)
+                return machine.core.on_checked(effect.id, verdict, self._clock(machine))
             if tries == 1:
-                return machine.core.on_checked(effect.id, UNAVAILABLE, self.now)
+                return machine.core.on_checked(effect.id, UNAVAILABLE, self._clock(machine))
             self._fetch_blob(machine, effect, tries - 1)
             return []
 
@@ -293,7 +363,7 @@ class Simulation:
         self._after(
             machine,
             self.random.uniform(0.02, 0.4),
-            lambda: machine.core.on_combined(work.round, work.attempt, blob, self.now),
+            lambda: machine.core.on_combined(work.round, work.attempt, blob, self._clock(machine)),
         )
 
     def _verify(self, machine: Machine, work: Verify) -> None:
@@ -302,7 +372,7 @@ class Simulation:
         self._after(
             machine,
             self.random.uniform(0.02, 0.4),
-            lambda: machine.core.on_verified(work.value, verdict, self.now),
+            lambda: machine.core.on_verified(work.value, verdict, self._clock(machine)),
         )
 
     def _fetch_commits(self, machine: Machine, effect: FetchCommits) -> None:
@@ -314,135 +384,58 @@ class Simulation:
                 return
             found = source.core.journal.commits[effect.first - 1 :][:MAX_FETCHED]
             for record in found:
-                self._feed(
+                self._deliver_event(
                     machine,
                     boot,
                     lambda payload=record.payload: machine.core.on_commit(  # type: ignore[misc]
-                        source.id, payload, self.now
+                        source.id, payload, self._clock(machine)
                     ),
                 )
 
-        self._at(self.now + self._delay(), answer)
+        self.at(self.now + self._delay(source), answer)
 
     # --- the network -----------------------------------------------------------------------------
+    def _admits(self, a: Machine, b: Machine) -> bool:
+        """Whether both are members in each other's eyes: TLS lets nobody else in."""
+        both = a.id in b.core.members and b.id in a.core.members
+        return both or not self.scenario.locked_doors
+
     def _connected(self, a: Machine, b: Machine) -> bool:
-        if not (a.up and b.up) or a.side != b.side:
+        if not (a.up and b.up) or a.side != b.side or not self._admits(a, b):
             return False
         awake = self.now >= max(a.asleep_until, b.asleep_until)
-        return awake and (self._is_calm or self.now >= max(a.alone_until, b.alone_until))
+        return awake and (self.is_calm or self.now >= max(a.alone_until, b.alone_until))
 
-    def _delay(self) -> float:
-        return 0.001 + self.random.expovariate(1 / (0.03 if self._is_calm else 0.25))
+    def _delay(self, source: Machine) -> float:
+        if self.is_calm:
+            return 0.001 + self.random.expovariate(1 / 0.03)
+        slow = self.random.uniform(0.5, 3.0) if self.now < source.slow_until else 0.001
+        return slow + self.random.expovariate(1 / 0.25)
 
     def _transmit(self, source: Machine, to: str, message: Envelope) -> None:
-        if self.random.random() < (0.01 if self._is_calm else self.scenario.loss):
+        if self.random.random() < (0.01 if self.is_calm else self.scenario.loss):
             return
-        target = self.machines[to]
+        target = self.machines.get(to)
+        if target is None:
+            return
         for _ in range(2 if self.random.random() < 0.05 else 1):
-            self._at(self.now + self._delay(), lambda: self._deliver(source, target, message))
+            self.at(self.now + self._delay(source), lambda: self._deliver(source, target, message))
 
     def _deliver(self, source: Machine, target: Machine, message: Envelope) -> None:
-        lone = not self._is_calm and self.now < max(source.alone_until, target.alone_until)
+        lone = not self.is_calm and self.now < max(source.alone_until, target.alone_until)
         awake = target.up and self.now >= target.asleep_until
-        if awake and source.side == target.side and not lone:
+        if awake and source.side == target.side and not lone and self._admits(target, source):
             core = target.core
-            self._execute(target, core.on_message(source.id, message, self.now))
+            self._execute(target, core.on_message(source.id, message, self._clock(target)))
 
     def _gossip(self, machine: Machine) -> None:
         """The liveness layer: who answers, with some errors, and how far the others are."""
         seen = {other.id for other in self.machines.values() if self._connected(machine, other)}
-        if not self._is_calm and self.random.random() < 0.1:
+        if not self.is_calm and self.random.random() < 0.1:
             seen.discard(self.random.choice(list(self.machines)))
-        self._execute(machine, machine.core.on_alive(seen, self.now))
+        self._execute(machine, machine.core.on_alive(seen, self._clock(machine)))
         for peer in sorted(seen - {machine.id}):
             other = self.machines[peer]
             if not other.liar and self.random.random() > self.scenario.loss:
                 head = other.core.round
-                self._execute(machine, machine.core.on_peer_head(peer, head, self.now))
-
-    # --- faults ----------------------------------------------------------------------------------
-    def _schedule_faults(self) -> None:
-        time = 0.0
-        kinds = (self._crash_one, self._crash_one, self._sleep_one, self._split, self._split,
-                 self._unsplit)  # fmt: skip
-        while True:
-            time += self.random.expovariate(1 / 3.0)
-            if time >= self.scenario.calm:
-                return
-            self._at(time, self.random.choice(kinds))
-
-    def _crash_one(self) -> None:
-        self._crash(self.random.choice(list(self.machines.values())))
-
-    def _sleep_one(self) -> None:
-        machine = self.random.choice(list(self.machines.values()))
-        machine.asleep_until = max(machine.asleep_until, self.now + self.random.uniform(1, 15))
-
-    def _split(self) -> None:
-        for machine in self.machines.values():
-            machine.side = self.random.randrange(2)
-
-    def _unsplit(self) -> None:
-        for machine in self.machines.values():
-            machine.side = 0
-
-    def _power_cut(self) -> None:
-        for machine in self.machines.values():
-            if self.now >= machine.alone_until:
-                self._crash(machine)
-
-    def _heal(self) -> None:
-        self._unsplit()
-
-    def _buggify(self, machine: Machine, effects: list[Effect]) -> list[Effect]:
-        """Hits where it hurts: around certificates and votes."""
-        if self._is_calm or not effects:
-            return effects
-        kinds = {e.message.type for e in effects if isinstance(e, Send | Broadcast)}
-        chance = self.random.random
-        formed_commit = Commit.kind in kinds and any(isinstance(e, CommitRound) for e in effects)
-        if formed_commit and chance() < 0.25:
-            machine.alone_until = self.now + self.random.uniform(5, 20)
-            if chance() < 0.5:
-                self._at(self.now + self.random.uniform(0.01, 1.0), self._power_cut)
-            return [e for e in effects if not isinstance(e, Send | Broadcast)]
-        if kinds & {Commit.kind, Prepared.kind} and chance() < 0.35:
-            count = self.random.randint(0, max(1, len(self.machines) // 2))
-            lucky = self.random.sample(list(self.machines), count)
-            if chance() < 0.7:
-                self._die_after(machine)
-            return _only_to(lucky, effects)
-        if Vote.kind in kinds and chance() < self.scenario.vote_crash:
-            self._die_after(machine)
-        elif chance() < 0.002:
-            self._die_after(machine)
-            return effects[: self.random.randrange(len(effects))]
-        return effects
-
-    def _die_after(self, machine: Machine) -> None:
-        boot = machine.boot
-        self._at(self.now, lambda: self._crash(machine) if machine.boot == boot else None)
-
-
-def _only_to(lucky: Collection[str], effects: list[Effect]) -> list[Effect]:
-    """Certificates reach only some members; everything else is untouched."""
-    kept: list[Effect] = []
-    for effect in effects:
-        certificate = isinstance(effect, Send | Broadcast) and effect.message.type in (
-            Commit.kind,
-            Prepared.kind,
-        )
-        if isinstance(effect, Broadcast) and certificate:
-            kept += [Send(peer, effect.message) for peer in lucky]
-        elif not (isinstance(effect, Send) and certificate and effect.to not in lucky):
-            kept.append(effect)
-    return kept
-
-
-def _copy(journal: Journal) -> Journal:
-    return replace(
-        journal,
-        commits=list(journal.commits),
-        votes=dict(journal.votes),
-        proposals=dict(journal.proposals),
-    )
+                self._execute(machine, machine.core.on_peer_head(peer, head, self._clock(machine)))

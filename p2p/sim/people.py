@@ -1,0 +1,128 @@
+"""Who comes and goes in a simulated room: the admins' part, and the lobby's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from p2p.messages import Commit, parse, parse_result
+from p2p.operations import AdminChange, AnyChange, MemberAdd, MemberRemove, Operation
+from p2p.room import Member
+from p2p.rounds.effects import Journal
+from p2p.sim.parts import peer_ids
+
+if TYPE_CHECKING:
+    from p2p.rounds.core import RoundCore
+    from p2p.sim.world import Machine, Simulation
+
+FEWEST_VOTERS: Final = 3
+"""Below this nobody is removed: a room of two voters stops when one of them is taken away."""
+RETRY: Final = 2.0
+APART: Final = 0.3
+"""How often the network splits at the moment of an admission."""
+
+
+class People:
+    """Admits newcomers and removes members at times that the seed decides."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._sim = simulation
+        self._random = simulation.random
+        scenario = simulation.scenario
+        self._outside = list(peer_ids(scenario.nodes + scenario.newcomers)[scenario.nodes :])
+
+    def schedule(self) -> None:
+        scenario = self._sim.scenario
+        together = self._a_time()
+        for peer in self._outside:
+            when = together if self._random.random() < 0.5 else self._a_time()
+            self._sim.at(when, partial(self._admit, peer))
+        for _ in range(scenario.removals):
+            self._sim.at(self._a_time(), self._remove_one)
+        if scenario.newcomers:
+            self._sim.at(self._a_time(), self._share_the_office)
+
+    def _a_time(self) -> float:
+        return self._random.uniform(0.5, 0.8 * self._sim.scenario.calm)
+
+    def _again(self, action: Callable[[], None]) -> None:
+        self._sim.at(self._sim.now + RETRY, action)
+
+    def _admin(self) -> Machine | None:
+        """A machine that may act as an admin now: the first one removes, any of them admits."""
+        admins = [
+            machine
+            for machine in self._sim.machines.values()
+            if machine.up and machine.id in machine.core.membership.admins
+        ]
+        return self._random.choice(admins) if admins else None
+
+    def _header(self, core: RoundCore) -> dict[str, object]:
+        return {"author": core.me, "seq": core.next_number(), "after": core.head}
+
+    def _operate(self, machine: Machine, change: AnyChange) -> Operation:
+        operation = machine.core.sign(change)
+        self._sim.feed(machine, lambda: machine.core.on_operation(operation, self._sim.now))
+        return operation
+
+    def _admit(self, peer: str) -> None:
+        admin = self._admin()
+        if admin is None:
+            self._again(partial(self._admit, peer))
+            return
+        record = Member(peer_id=peer, name=peer[:1], certificate="")
+        header = self._header(admin.core)
+        self._operate(admin, MemberAdd.model_validate({**header, "member": record}))
+        if peer not in admin.core.members:  # The machine died before it had written that down.
+            self._again(partial(self._admit, peer))
+            return
+        journal = Journal()
+        for operation in _past(admin.core):
+            journal.operations[operation.id] = operation
+        self._sim.switch_on(peer, journal)
+        if self._random.random() < APART:
+            self._part(admin.id)
+
+    def _part(self, admin: str) -> None:
+        """The network splits just now: one side knows the newcomers, the other does not."""
+        for machine in self._sim.machines.values():
+            is_new = machine.id not in self._sim.machines[admin].core.facts.members
+            machine.side = int(is_new or machine.id == admin)
+
+    def _remove_one(self) -> None:
+        admin = self._sim.machines[self._sim.first_admin]
+        core = admin.core
+        removals = [
+            operation
+            for operation in core.journal.operations.values()
+            if isinstance(operation.change, MemberRemove)
+        ]
+        others = sorted(set(core.facts.members) - core.membership.admins)
+        if not admin.up or removals or len(core.facts.voters) < FEWEST_VOTERS or not others:
+            if not self._sim.is_calm:
+                self._again(self._remove_one)
+            return
+        peer = self._random.choice(others)
+        self._operate(admin, MemberRemove.model_validate({**self._header(core), "peer": peer}))
+
+    def _share_the_office(self) -> None:
+        """A second admin is named, and from then on either of them admits."""
+        first = self._sim.machines[self._sim.first_admin]
+        members = sorted(first.core.facts.members.keys() - {first.id})
+        if not first.up or not members or first.id not in first.core.membership.admins:
+            return
+        header = self._header(first.core)
+        admins = (first.id, self._random.choice(members))
+        change = AdminChange.model_validate({**header, "admins": admins, "threshold": 1})
+        self._operate(first, change)
+
+
+def _past(core: RoundCore) -> list[Operation]:
+    """What the product's lobby hands to a newcomer (:meth:`p2p.peer.Peer.operations`)."""
+    operations: list[Operation] = []
+    for record in core.journal.commits:
+        commit = parse(Commit.kind, record.payload)
+        assert isinstance(commit, Commit)
+        operations += parse_result(commit.body).operations
+    return [*operations, *core.journal.operations.values()]
