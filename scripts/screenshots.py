@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,15 +37,19 @@ PICTURES = ROOT / "docs" / "pictures"
 PNG_PIXELS_PER_COLUMN = 12
 SETTLE_S = 20.0
 STEP_S = 0.1
+DRAWN_S = 120.0
+"""A picture on a busy machine."""
 
 
 class Shot(NamedTuple):
-    """A screen at a size, after some keys."""
+    """A screen at a size, after some keys, when it says ``until``; ``live`` needs a node."""
 
     name: str
     columns: int
     lines: int
     keys: tuple[str, ...] = ()
+    until: str = ""
+    live: bool = False
 
 
 SHOTS = (
@@ -53,6 +58,14 @@ SHOTS = (
     Shot("200x60", 200, 60),
     Shot("large", 120, 40, ("space",)),
     Shot("help", 120, 40, ("question_mark",)),
+    Shot("peers", 120, 40, ("2", "j")),
+    Shot("rounds", 120, 40, ("3",)),
+    Shot("gallery", 120, 40, ("4",)),
+    Shot("wall", 120, 40, ("w",)),
+    Shot("data", 120, 40, ("5", "j"), "will be trained", live=True),
+    Shot("studio", 120, 40, ("6", "f5"), "✓ 1 drawn", live=True),
+    Shot("library", 120, 40, ("7", "enter"), "modules", live=True),
+    Shot("room", 120, 40, ("8",), "six words", live=True),
 )
 
 
@@ -100,7 +113,8 @@ def record(view: NodeView, name: str, folder: Path) -> Path:
         kept.append(replace(preview, path=f"{name}/{target.name}"))
     adapter = Path(view.adapter).name if view.adapter else None
     path = folder / f"{name}.json"
-    anonymous = replace(view, previews=tuple(kept), adapter=adapter)
+    folder_name = Path(view.dataset).name
+    anonymous = replace(view, previews=tuple(kept), adapter=adapter, dataset=folder_name)
     path.write_text(json.dumps(to_json(anonymous), indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -118,7 +132,12 @@ async def draw(source: ViewSource, shot: Shot, theme: str) -> str:
                 visible = [p for p in app.screen.query(Picture) if p.is_on_screen]
                 if app.feed.view is not None and all(p.settled for p in visible):
                     break
-        await pilot.pause()
+        for _ in range(int(DRAWN_S / STEP_S)):
+            strips = app.screen._compositor.render_strips(app.screen.size)
+            if shot.until in "\n".join(strip.text for strip in strips):
+                break
+            await pilot.pause(STEP_S)
+        await pilot.pause(STEP_S)
         return without_leading_blanks(app.export_screenshot(title="fedtui"))
 
 
@@ -182,16 +201,24 @@ def main() -> None:
         print(record(asyncio.run(ask(chosen.control)), chosen.name, chosen.views))
         return
     if chosen.control:
-        views = {"node": asyncio.run(ask(chosen.control))}
-    else:
-        views = {path.stem: read(path) for path in sorted(chosen.views.glob("*.json"))}
+        shoot({"node": None}, chosen)
+        return
+    views = {path.stem: read(path) for path in sorted(chosen.views.glob("*.json"))}
     if not views:
         parser.error(f"no recorded views in {chosen.views}")
+    shoot(dict(views), chosen)
+
+
+def shoot(views: Mapping[str, NodeView | None], chosen: argparse.Namespace) -> None:
+    """Every shot of every view; None stands for the running node."""
+    from fedtui.control.client import ControlClient
+
     for name, view in views.items():
         for shot in SHOTS:
             full = f"{name}-{shot.name}"
-            if chosen.only in full:
-                svg = asyncio.run(draw(Still(view), shot, chosen.theme))
+            if chosen.only in full and (view is None or not shot.live):
+                source = ControlClient(chosen.control) if view is None else Still(view)
+                svg = asyncio.run(draw(source, shot, chosen.theme))
                 save(svg, chosen.out / f"{full}.svg", shot.columns)
 
 

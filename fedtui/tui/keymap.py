@@ -131,7 +131,7 @@ LIST_KEYS: list[BindingType] = [
     key("pagedown", "page(1)", "Page down", "A page down", "list.pagedown"),
     key("home,g", "move(-1000000)", "First", "To the first", "list.first"),
     key("end,G", "move(1000000)", "Last", "To the last", "list.last"),
-    key("enter", "open", "Open", "Open what is under the cursor", "list.open"),
+    key("enter", "open", "Details", "Open what is under the cursor", "list.open", show=True),
 ]
 
 GALLERY_KEYS: list[BindingType] = [

@@ -27,9 +27,14 @@ DOT: Span = (" · ", "faint")
 def plain(text: str) -> str:
     """``text`` without anything but printable characters and single blanks, bounded in length."""
     text = text[:TEXT_CHARS]
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(text.split())
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """``text`` without control and format characters: the last gate before the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def cut(text: str, width: int) -> str:

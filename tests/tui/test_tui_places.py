@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tui_driver import settle, shown, text, until
-from tui_scenarios import COMMIT, done, identity, loading, paused, training
+from tui_scenarios import COMMIT, done, identity, loading, paused, several_rounds, training
 
 from fedtui.errors import FedtuiError
 from fedtui.tape import Player, Tape
@@ -21,28 +21,6 @@ from fedtui.tui.screens.peers import PeersScreen
 from fedtui.tui.screens.wall import WallScreen
 from fedtui.tui.widgets.logview import LogLine
 from fedtui.tui.widgets.table import Table
-from fedtui.view import InputView, NodeView, ShareView, StatisticsView
-
-
-def several_rounds(folder: Path) -> NodeView:
-    """Three rounds: clean, with one left out and the second attempt, and one that differs."""
-    inputs = tuple(InputView(identity(i), 20 * (i + 1), "0f" * 32) for i in range(4))
-    first = replace(COMMIT, round=1, inputs=inputs, recomputed=True, seconds=0.4)
-    second = replace(
-        first, round=2, attempt=1, excluded=((identity(4), "norm 40 times the median"),)
-    )
-    third = replace(first, round=3, recomputed=False)
-    shares = (
-        ShareView(identity(0), 20, 4600, 1.25, 0.91, 0.4),
-        ShareView(identity(1), 40, 4600, 9.5, -0.2, 0.6, clipped=0.5),
-        ShareView(identity(2), 40, excluded="NaN in layer 3"),
-    )
-    found = StatisticsView("fedex", "n_k", 0.123, shares=shares, bytes_in=9200, bytes_out=8000)
-    fourth = replace(first, round=4, statistics=found)
-    view = training(folder)
-    return replace(
-        view, round=replace(view.round, number=5), commits=(first, second, third, fourth)
-    )
 
 
 async def test_number_keys_lead_to_every_screen_and_escape_back(folder: Path) -> None:
@@ -111,7 +89,7 @@ async def test_peers_goes_on_while_it_is_open(folder: Path) -> None:
     ("moves", "words"),
     [
         (0, ("Election", "amir-mbp", "then", "3 of 5 voters", "came in")),
-        (1, ("-0.20", "shortened to 50 %", "NaN in layer 3", "would have lost 12.3 %")),
+        (1, ("-0.20", "shortened to 50 %", "NaN in layer 3", "FedAvg would have lost 12.3 %")),
         (2, ("NOT the same", "Contributions 4")),
         (3, ("attempt", "norm 40 times the median", "equal byte for byte")),
         (4, ("0.4 s from the last contribution", "40 %")),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tui_driver import shown, text, until
-from tui_scenarios import NAMES, ScriptedSource, identity, training
+from tui_scenarios import NAMES, ScriptedSource, examined, identity, training
 
-from fedtui.doctor import Check
 from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.room import InviteScreen
 from fedtui.tui.widgets.qr import QR
@@ -154,11 +152,6 @@ async def test_evidence_is_shown_with_the_member(folder: Path) -> None:
     async with shown(view) as (pilot, app, _source):
         await pilot.press("2", "j")
         await until(pilot, lambda: "round 2: two votes" in text(app))
-
-
-async def examined() -> AsyncIterator[Check]:
-    yield Check("python", "ok", "Python 3.11.9")
-    yield Check("mdns", "failed", "nothing came back", "Allow UDP 5353 in the firewall.")
 
 
 async def test_the_doctor_says_what_to_do_and_gives_a_report(folder: Path) -> None:

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 from tui_driver import settle
-from tui_scenarios import ScriptedSource, done, loading, paused, roomless, training, verifying
+from tui_scenarios import (
+    ScriptedSource,
+    done,
+    examined,
+    loading,
+    paused,
+    roomless,
+    several_rounds,
+    training,
+    verifying,
+)
 
 from fedtui.tui.app import FedtuiApp
 
@@ -62,6 +72,101 @@ def test_the_other_screens_look_as_they_did(
         quit_hint="Quitting ends the demo: its five nodes on this machine stop.",
     )
     assert snap_compare(app, terminal_size=MIDDLE, run_before=press)
+
+
+@pytest.mark.parametrize(
+    ("place", "scene", "size"),
+    [
+        ("2", training, SMALL),
+        ("2", training, LARGE),
+        ("3", several_rounds, SMALL),
+        ("3", several_rounds, MIDDLE),
+        ("3", loading, SMALL),
+        ("4", training, MIDDLE),
+        ("4", loading, SMALL),
+        ("5", training, SMALL),
+        ("6", several_rounds, MIDDLE),
+        ("6", "gone", SMALL),
+        ("7", several_rounds, SMALL),
+        ("8", training, MIDDLE),
+        ("9", training, SMALL),
+        ("comma", training, MIDDLE),
+        ("D", training, SMALL),
+        ("w", training, SMALL),
+        ("w", training, MIDDLE),
+    ],
+    ids=lambda value: (
+        f"{value[0]}x{value[1]}"
+        if isinstance(value, tuple)
+        else getattr(value, "__name__", str(value))
+    ),
+)
+def test_a_screen_looks_as_it_did(
+    snap_compare: Any, folder: Path, place: str, scene: Any, size: tuple[int, int]
+) -> None:
+    source = ScriptedSource(made(scene, folder))
+    source.answers |= ANSWERS
+
+    async def open_place(pilot: Any) -> None:
+        await settle(pilot)
+        await pilot.press(place)
+        await settle(pilot)
+        await pilot.pause(0.2)
+        await settle(pilot)
+
+    app = FedtuiApp(source, examine=examined)
+    assert snap_compare(app, terminal_size=size, run_before=open_place)
+
+
+ANSWERS: dict[str, Any] = {
+    "read_log": lambda **asked: {
+        "lines": [["12:00:01", "info", "round 3 started"], ["12:00:02", "error", "disk full"]]
+        if asked["after"] < 0
+        else [],
+        "next": 2,
+        "path": "/log",
+    },
+    "list_adapters": {
+        "shelf": "/shelf",
+        "adapters": [
+            {
+                "path": f"/room/adapters/round-{number:04d}.safetensors",
+                "name": f"round {number}",
+                "kind": "round",
+                "round": number,
+                "bytes": 465_123,
+                "modified": "2026-11-20 10:00",
+            }
+            for number in (4, 3, 2, 1)
+        ],
+    },
+    "check_folder": {
+        "folder": "/pictures/moons",
+        "usable": 18,
+        "pictures": [
+            {"file": f"moon-{i:02}.png", "caption": "night, moon", "width": 64, "height": 64}
+            for i in range(18)
+        ],
+        "problems": [
+            {"file": "a.png", "problem": "cannot be read", "remedy": "remove it", "fatal": True}
+        ],
+    },
+    "generations": {"jobs": []},
+    "members": {
+        "members": [
+            {
+                "peer": f"p{i}",
+                "name": name,
+                "role": "admin" if i == 0 else "participant",
+                "me": i == 0,
+                "verified": i == 1,
+                "fingerprint": "ee4d 4826 2b03 c323",
+                "words": ["unusual", "heart", "another", "figure", "destroy", "music"],
+            }
+            for i, name in enumerate(("lena", "amir-mbp", "gpu-srv-1"))
+        ]
+    },
+}
 
 
 def made(scene: str | Callable[..., Any], folder: Path) -> Any:

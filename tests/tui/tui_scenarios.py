@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
+from fedtui.doctor import Check
 from fedtui.errors import UsageError
 from fedtui.view import (
     CommitView,
@@ -19,6 +21,8 @@ from fedtui.view import (
     PeerView,
     PreviewView,
     RoundView,
+    ShareView,
+    StatisticsView,
     TrainerView,
 )
 
@@ -266,3 +270,29 @@ def done(folder: Path) -> NodeView:
         trainer=TrainerView("idle", "cpu"),
         peers=tuple(replace(p, state="IDLE", steps=0) for p in view.peers),
     )
+
+
+def several_rounds(folder: Path) -> NodeView:
+    """Three rounds: clean, with one left out and the second attempt, and one that differs."""
+    inputs = tuple(InputView(identity(i), 20 * (i + 1), "0f" * 32) for i in range(4))
+    first = replace(COMMIT, round=1, inputs=inputs, recomputed=True, seconds=0.4)
+    second = replace(
+        first, round=2, attempt=1, excluded=((identity(4), "norm 40 times the median"),)
+    )
+    third = replace(first, round=3, recomputed=False)
+    shares = (
+        ShareView(identity(0), 20, 4600, 1.25, 0.91, 0.4),
+        ShareView(identity(1), 40, 4600, 9.5, -0.2, 0.6, clipped=0.5),
+        ShareView(identity(2), 40, excluded="NaN in layer 3"),
+    )
+    found = StatisticsView("fedex", "n_k", 0.123, shares=shares, bytes_in=9200, bytes_out=8000)
+    fourth = replace(first, round=4, statistics=found)
+    view = training(folder)
+    return replace(
+        view, round=replace(view.round, number=5), commits=(first, second, third, fourth)
+    )
+
+
+async def examined() -> AsyncIterator[Check]:
+    yield Check("python", "ok", "Python 3.11.9")
+    yield Check("mdns", "failed", "nothing came back", "Allow UDP 5353 in the firewall.")

@@ -18,6 +18,7 @@ from fedtui.tui.widgets.lossplot import LossPlot
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.picturerow import GAP, MOST, PictureRow, arrangement
 from fedtui.tui.widgets.stepper import RoundStepper
+from fedtui.tui.widgets.table import Table
 
 PEER_ROWS = ((20, 2), (24, 4), (34, 5), (44, 8), (52, 10))
 """Below this many lines of terminal, at most this many members in view."""
@@ -116,6 +117,15 @@ class DashboardScreen(LiveScreen):
     def on_picture_opened(self, message: PictureOpened) -> None:
         """Shows the picture that was clicked."""
         self._open_large(message.round)
+
+    async def on_table_opened(self, message: Table.Opened) -> None:
+        """Shows all that is known of the member."""
+        message.stop()
+        peer = self.table.selected
+        await self.run_action("app.place('peers')")
+        chosen = self.app.screen.query(PeerTable)
+        if peer and chosen:
+            chosen.first().choose(peer.id)
 
     def _open_large(self, number: int) -> None:
         def returned(prompt: int | None) -> None:

@@ -32,7 +32,7 @@ EMPTY = (
 CHECK_S = 120.0
 """A folder of thousands of pictures on a slow disk."""
 LEAVES = (
-    "the adapter: what the model learned, a few hundred kilobytes a round",
+    "the adapter: what the model learned, at most some megabytes a round",
     "how many pictures there are, and the training loss",
     "your name, the kind of device, and when you are online",
 )
@@ -93,7 +93,7 @@ class DataScreen(LiveScreen):
         """Looks at the node's own folder as soon as it is known."""
         view = self.view
         if view and view.dataset and not self._asked:
-            self.path.value = view.dataset
+            self.path.value = plain(view.dataset)
             self._check(view.dataset)
         self._show()
 
@@ -130,6 +130,11 @@ class DataScreen(LiveScreen):
         """Shows the file under the cursor."""
         message.stop()
         self._show()
+
+    def on_table_opened(self, message: Table.Opened) -> None:
+        """Goes to what is said of the file."""
+        message.stop()
+        self.sheet.focus()
 
     def _show(self) -> None:
         report, chosen = self._report, self.table.selected

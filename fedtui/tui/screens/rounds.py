@@ -19,7 +19,7 @@ from fedtui.view import CommitView, NodeView, StatisticsView
 
 EMPTY = "No round yet. The first one starts when enough members have met."
 BAR = 12
-SHARE_WIDTH = 70
+SHARE_WIDTH = 65
 """From this width on, a contribution's line has all its figures."""
 Name = Callable[[str], str]
 
@@ -220,7 +220,7 @@ def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
     def name(peer: str) -> str:
         return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
 
-    lines = [fact("state", state_of(commit), checked(commit))]
+    lines = [fact("state", state_of(commit)), fact("checked", checked(commit))]
     lines.append(fact("led by", ((f"{CROWN} {name(commit.aggregator)}", "strong"),)))
     if commit.attempt:
         lines += said("attempt", f"{commit.attempt}: those before did not get it done", width)
@@ -273,8 +273,8 @@ def sum_lines(found: StatisticsView, width: int) -> list[Line]:
     rule = f", weights by {found.rule}" if found.rule else ""
     lines += said("combined by", f"{found.mode}{rule}", width)
     if found.residual_share > 0:
-        told = f"averaging A and B would have lost {found.residual_share * 100:.1f} % of it"
-        lines += said("exactness", told, width)
+        told = f"FedAvg would have lost {found.residual_share * 100:.1f} % of the update"
+        lines += said("exactness", told, width, "ok" if found.mode != "fedavg" else "warning")
     if found.previous > 0:
         told = f"{found.previous * 100:.0f} % stayed with the adapter before"
         lines += said("kept", told, width)
@@ -299,10 +299,10 @@ def evidence_lines(view: NodeView, number: int, name: Name, width: int) -> list[
 def checked(commit: CommitView) -> Line:
     """What this machine's own computation said."""
     if commit.recomputed is None:
-        return (("  not recomputed here", "muted"),)
+        return (("not recomputed here", "muted"),)
     if commit.recomputed:
-        return (("  recomputed here, equal byte for byte", "ok"),)
-    return (("  recomputed here, and it is NOT the same", "error"),)
+        return (("recomputed here, equal byte for byte", "ok"),)
+    return (("recomputed here, and it is NOT the same", "error"),)
 
 
 def input_lines(commit: CommitView, name: Name, width: int) -> list[Line]:

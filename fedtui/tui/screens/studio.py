@@ -301,6 +301,11 @@ class StudioScreen(LiveScreen):
         paths = self._job.get("paths", ())
         return str(paths[min(self._marked, len(paths) - 1)]) if paths else ""
 
+    def on_table_opened(self, message: Table.Opened) -> None:
+        """Enter draws from the rack as it does from a field."""
+        message.stop()
+        self.action_draw()
+
     def on_picture_opened(self, message: PictureOpened) -> None:
         """A click marks a picture."""
         self._marked = message.round

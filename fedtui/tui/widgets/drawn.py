@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import INKS, Ink, Line, centred, crop, wrapped
+from fedtui.tui.lines import INKS, Ink, Line, centred, crop, printable, wrapped
 
 INK_CLASSES = frozenset(f"ink--{ink}" for ink in INKS)
 INK_CSS = """
@@ -45,7 +45,7 @@ class Titled(Widget):
     def _content(self, line: Line) -> Content | None:
         if not line:
             return None
-        return Content.assemble(*((text, INK_TITLES[ink]) for text, ink in line))
+        return Content.assemble(*((printable(text), INK_TITLES[ink]) for text, ink in line))
 
 
 INK_TITLES: dict[Ink, str] = {
@@ -129,7 +129,10 @@ def inked(widget: Widget, line: Line, width: int) -> Strip:
     """A line as a strip of exactly ``width`` cells in the widget's colours."""
     ground = widget.rich_style
     segments = [
-        Segment(text, ground + widget.get_component_rich_style(f"ink--{ink}", partial=True))
+        Segment(
+            printable(text),
+            ground + widget.get_component_rich_style(f"ink--{ink}", partial=True),
+        )
         for text, ink in line
     ]
     return Strip(segments).adjust_cell_length(width, ground)
