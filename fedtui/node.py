@@ -288,7 +288,7 @@ class Node:
         if type_ in STEERING:
             self._steered.set()
         match type_:
-            case "member.added":
+            case "member.added" | "member.changed":
                 self._reception.on_added(fields["peer"], fields["name"])
             case "member.removed":
                 self._on_removed(fields["peer"], fields["name"])

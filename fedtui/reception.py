@@ -28,7 +28,7 @@ from fedtui.inviting import (
 from fedtui.limits import ROOM_OPERATION_S
 from fedtui.rooms import Room
 from fedtui.settings import Settings
-from fedtui.trust import Kind, TrustBook
+from fedtui.trust import Kind, TrustBook, same_name
 from fedtui.view import MemberView, RequestView
 from p2p.addresses import Address
 from p2p.errors import P2PError, ProtocolError
@@ -140,6 +140,8 @@ class Reception:
                 on_change=announcer.announce,
             )
             stack.push_async_callback(self._lobby.stop)
+            for member in self._peer.members.values():
+                self.on_added(member.peer_id, display_name(member))
             await self._lobby.start()
             self._running = stack.pop_all()
 
@@ -175,7 +177,7 @@ class Reception:
     async def approve(self, applicant: Applicant) -> bool:
         """Asks whoever looks: a screen, a command, a program at the control API."""
         member = applicant.member
-        namesake = self._namesake(member)
+        namesake = self._namesake(member.name, member.peer_id)
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         pending = _Pending(applicant, answer, time.monotonic(), namesake)
         self._pending[applicant.id] = pending
@@ -237,14 +239,15 @@ class Reception:
         return tuple(member_view(member, self._trust, me) for member in listed)
 
     def on_added(self, peer: str, name: str) -> None:
-        """A change of the membership arrived: remembers it, and shouts when a known name has
-        another key now."""
+        """There is a member of this name: remembers it, and shouts when a known name has another
+        key now."""
         if peer == self._identity.peer_id or self._trust.knows(peer, name):
             return
-        if other := self._trust.namesake(name, peer):
+        if other := self._namesake(name, peer):
             self._trust.note("impostor", peer, name, room=self._room.id, detail=other)
             self._emit("identity.changed", peer=peer, name=name, before=other)
-        kind: Kind = "admitted" if peer in self._admitting else "added"
+        kind: Kind = "renamed" if self._trust.has_met(peer) else "added"
+        kind = "admitted" if peer in self._admitting else kind
         self._trust.note(kind, peer, name, room=self._room.id)
 
     def on_removed(self, peer: str, name: str) -> None:
@@ -373,9 +376,12 @@ class Reception:
         """The last committed round, 0 before the first, and its commit."""
         return self._peer.round - 1, self._peer.head
 
-    def _namesake(self, member: Member) -> str:
-        """The key of a member or an acquaintance that people would take for this newcomer."""
-        return self._trust.namesake(member.name, member.peer_id) or ""
+    def _namesake(self, name: str, peer: str) -> str:
+        """The key of a member or an acquaintance that people would take for this one."""
+        for member in self._peer.members.values():
+            if member.peer_id != peer and same_name(display_name(member), name):
+                return member.peer_id
+        return self._trust.namesake(name, peer) or ""
 
     def _request_view(self, pending: _Pending) -> RequestView:
         member = pending.applicant.member

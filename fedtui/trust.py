@@ -25,6 +25,10 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+_NAMED = frozenset({"created", "joined", "admitted", "added", "renamed", "verified"})
+"""Events that tie a name to a key; whoever only asked has no claim to it."""
+
+
 @dataclass(frozen=True)
 class TrustEvent:
     """Something that concerns whom to believe. ``ts`` is Unix time, ``room`` its id or empty."""
@@ -81,24 +85,30 @@ class TrustBook:
         wanted = _folded(name)
         known: dict[str, str] = {}
         for event in self._events:
-            if event.event in {"admitted", "added", "verified", "created", "joined", "renamed"}:
+            if event.event in _NAMED:
                 known[event.peer] = _folded(event.name)
         if known.get(peer) == wanted:
             return None
         return next((other for other, its in known.items() if its == wanted != ""), None)
 
     def knows(self, peer: str, name: str) -> bool:
-        """Whether this key has been admitted or added under this very name before."""
-        return any(
-            e.peer == peer and e.name == name and e.event in {"admitted", "added", "created"}
-            for e in self._events
-        )
+        """Whether this key has been a member under this very name before."""
+        return any(e.peer == peer and e.name == name and e.event in _NAMED for e in self._events)
+
+    def has_met(self, peer: str) -> bool:
+        """Whether this key has been a member before, under whatever name."""
+        return any(e.peer == peer and e.event in _NAMED for e in self._events)
 
     def _ends_whole(self) -> bool:
         with self._path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
             return file.read(1) in (b"\n", b"")
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether a hasty reader takes one name for the other."""
+    return _folded(one) == _folded(other) != ""
 
 
 def _folded(name: str) -> str:
@@ -110,7 +120,7 @@ def _folded(name: str) -> str:
 def _read(path: Path) -> list[TrustEvent]:
     """The newest events; a line that is damaged is left out, the file is never rewritten."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:

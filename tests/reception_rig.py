@@ -83,7 +83,7 @@ class Host:
 
     def emit(self, type_: str, /, **fields: Any) -> None:
         self.events.append({"type": type_, **fields})
-        if type_ == "member.added":
+        if type_ in {"member.added", "member.changed"}:
             self.reception.on_added(fields["peer"], fields["name"])
 
     async def do(self, name: str, **arguments: Any) -> dict[str, Any]:

@@ -120,6 +120,15 @@ async def test_a_known_name_with_another_key_is_shouted_before_and_after(ada: Ho
     assert (shout["peer"], shout["before"]) == (identity(3).peer_id, identity(2).peer_id)
 
 
+async def test_a_member_who_takes_anothers_name_is_shouted(ada: Host) -> None:
+    await ada.peer.add_member(Member.of(identity(2), "Grace"))
+    await ada.peer.add_member(Member.of(identity(2), "Grace Hopper"))
+    assert [event.event for event in ada.trust.history()] == ["added", "renamed"]
+    assert ada.of("identity.changed") == []
+    await ada.peer.add_member(Member.of(identity(2), "ADA"))
+    assert ada.of("identity.changed")[0]["before"] == identity(1).peer_id
+
+
 async def test_who_is_no_admin_may_look_but_not_invite(ada: Host, tmp_path: Path) -> None:
     ada.peer._membership = type(ada.peer._membership)(
         members=ada.peer.members, admins=frozenset({identity(9).peer_id}), threshold=1
