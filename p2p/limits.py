@@ -203,6 +203,9 @@ LOBBY_APPROVAL_TIMEOUT: Final = 300.0
 LOBBY_WAITING_INTERVAL: Final = 3.0
 LOBBY_REFUSAL_DELAY: Final = 0.15
 """A refused proof is answered after this: the SPAKE2 library does not run in constant time."""
+LOBBY_NOTE_RATE: Final = 0.2
+LOBBY_NOTE_BURST: Final = 20
+"""Log lines about visitors who were not let in, per second and at once."""
 LOBBY_POLL_INTERVAL: Final = 2.0
 LOBBY_LINGER: Final = 30.0
 """How long the port stays open after the last invite is used: answers get lost."""

@@ -30,6 +30,8 @@ from p2p.limits import (
     LOBBY_ADMIT_TIMEOUT,
     LOBBY_APPROVAL_TIMEOUT,
     LOBBY_LINGER,
+    LOBBY_NOTE_BURST,
+    LOBBY_NOTE_RATE,
     LOBBY_POLL_INTERVAL,
     LOBBY_PROOF_TIMEOUT,
     LOBBY_REFUSAL_DELAY,
@@ -39,6 +41,7 @@ from p2p.limits import (
     MAX_LOBBY_SESSIONS,
     MAX_LOBBY_SESSIONS_PER_HOST,
 )
+from p2p.pacing import TokenBucket
 from p2p.room import Member
 from p2p.tasks import TaskOwner
 from p2p.text import clean_text
@@ -135,13 +138,18 @@ class Lobby:
         self._turn = asyncio.Lock()
         self._owner = TaskOwner("lobby")
         self._looked = asyncio.Event()
+        self._notes = TokenBucket(LOBBY_NOTE_RATE, LOBBY_NOTE_BURST, 0.0)
         self._told: tuple[frozenset[int], int] = (frozenset(), 0)
         self._closes_at = 0.0
         self.port = 0
 
     async def start(self) -> None:
-        """Begins to open and close with the invites in the book."""
-        await self._follow_book()
+        """Begins to open and close with the invites in the book. A port that cannot be opened now
+        is tried again: the room goes on without it."""
+        try:
+            await self._follow_book()
+        except P2PError as error:
+            _log.warning("%s", error)
         self._owner.spawn(self._watch(), "invites")
 
     async def stop(self) -> None:
@@ -228,10 +236,10 @@ class Lobby:
             with self._place(host):
                 await self._serve(_Visitor(reader, writer, host))
         except _Refuse as refusal:
-            _log.info("a machine at %s was not let in: %s", host, refusal.reason)
+            self._note("a machine at %s was not let in: %s", host, refusal.reason)
             await self._refuse(writer, refusal.reason)
         except (ProtocolError, TrustError) as error:
-            _log.info("a machine at %s was not understood: %s", host, error.cause)
+            self._note("a machine at %s was not understood: %s", host, error.cause)
             await self._refuse(writer, "malformed")
         except P2PError as error:
             _log.error("a machine at %s could not be admitted: %s", host, error)
@@ -243,7 +251,11 @@ class Lobby:
             raise
         finally:
             writer.close()
-            self._looked.set()
+
+    def _note(self, text: str, *details: object) -> None:
+        """Logs what strangers cause, but no more of it than a disk can bear."""
+        now = asyncio.get_running_loop().time()
+        _log.log(logging.INFO if self._notes.take(now) else logging.DEBUG, text, *details)
 
     @contextmanager
     def _place(self, host: str) -> Iterator[None]:
@@ -377,6 +389,8 @@ class Lobby:
             if isinstance(error, TimeoutError):
                 raise NetworkError("the admission was not recorded in time") from error
             raise
+        finally:
+            self._looked.set()
 
     async def _await_approval(self, visitor: _Visitor, applicant: Applicant) -> None:
         """Returns when somebody said yes; tells the visitor that he is not forgotten."""

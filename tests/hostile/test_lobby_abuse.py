@@ -27,7 +27,7 @@ from p2p.joining import wire
 from p2p.joining.door import visitor_context
 from p2p.joining.handshake import Proofs, invite_id, inviter_side, transcript
 from p2p.joining.link import InviteLink
-from p2p.limits import MAX_LOBBY_FRAME_BYTES
+from p2p.limits import LOBBY_NOTE_BURST, MAX_LOBBY_FRAME_BYTES
 from p2p.room import Member
 
 
@@ -171,6 +171,15 @@ async def test_only_so_many_talk_at_once_and_the_rest_is_told(tmp_path: Path) ->
             await connection.close()
         await eventually(lambda: open_.lobby._sessions.total() == 0)
         await joiner(2).by_link(link)
+
+
+async def test_strangers_cannot_fill_the_log(open_: Open, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "p2p.joining")
+    await open_.link()
+    for _ in range(3 * LOBBY_NOTE_BURST):
+        await reply_to(open_, framed(b"{"))
+    lines = [record for record in caplog.records if "not understood" in record.getMessage()]
+    assert 0 < len(lines) <= 2 * LOBBY_NOTE_BURST
 
 
 # --- replay and mixing ------------------------------------------------------------------------
