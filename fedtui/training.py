@@ -144,6 +144,16 @@ class TrainerProcess:
             if pending.answer.done() and not pending.answer.cancelled():
                 pending.answer.exception()
 
+    async def steer(self, wish: protocol.Wish) -> None:
+        """Passes a wish on to whatever trains; see :class:`trainer.protocol.Steer`.
+
+        Raises :class:`TrainerDied` when the worker has ended.
+        """
+        for number in list(self._pending):
+            await self._write(
+                protocol.encode_request(next(self._numbers), protocol.Steer(number, wish))
+            )
+
     async def stop(self) -> None:
         """Ends the worker: asked, then told, then killed, with whatever it started."""
         self._stopping = True

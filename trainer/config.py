@@ -9,6 +9,10 @@ PROGRESS_INTERVAL = 0.2
 """Seconds between two progress messages of one request; what comes sooner is dropped."""
 STOP_GRACE = 10.0
 """Seconds a request gets to notice that the worker must end, before it ends anyway."""
+MAX_WISHES = 16
+"""Wishes to one running request that wait; more are forgotten."""
+STEERING_POLL = 0.05
+"""Seconds between two looks for a wish while training is paused."""
 PARENT_POLL_INTERVAL = 2.0
 """Seconds between two looks whether the parent still lives."""
 ARITHMETIC_ADDRESS_SPACE = 2 << 30

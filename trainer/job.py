@@ -17,7 +17,8 @@ def _silent(data: Data) -> None:
 class Job:
     """One request while it runs. Without arguments it is never cancelled and says nothing.
 
-    ``report`` may drop messages that come too fast; ``announce`` passes every one on.
+    ``report`` may drop messages that come too fast; ``announce`` passes every one on. ``wish``
+    takes the next wish of :class:`trainer.protocol.Steer`, None if there is none.
     """
 
     def __init__(
@@ -25,8 +26,10 @@ class Job:
         cancelled: Callable[[], bool] = lambda: False,
         report: Callable[[Data], None] = _silent,
         announce: Callable[[Data], None] = _silent,
+        wish: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._cancelled = cancelled
+        self.wish = wish
         self.report = report
         self.announce = announce
 

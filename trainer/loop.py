@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +26,12 @@ from trainer.config import (
     PROGRESS_INTERVAL,
     VALIDATION_DRAWS,
 )
-from trainer.errors import Cancelled, TrainerError
+from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import LoadedModel
 from trainer.protocol import Tuning
 from trainer.seeds import derived, generator
+from trainer.steering import Steering
 from trainer.supply import Supply
 
 
@@ -51,6 +52,7 @@ class Recipe:
     run: str
     proximal: float = 0.0
     tuning: Tuning = field(default_factory=Tuning)
+    sample_every: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,15 @@ def train(
     recipe: Recipe,
     job: Job,
     saved: Path | None = None,
+    draw: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Trains ``parameters`` of ``network`` in place with a fresh optimiser.
 
     With a moving average they end as that.
     Reports ``{"stage": "train", "step", "steps", "loss", "images_per_s"}`` with the mean loss so
-    far. With ``saved`` it resumes from that file and leaves one behind when cancelled. Raises
-    :class:`Cancelled`, and :class:`TrainerError` when the loss is no longer finite.
+    far. With ``saved`` it resumes from that file and leaves one behind when cancelled. ``draw``
+    draws pictures of what there is after so many steps. Raises :class:`Cancelled`, and
+    :class:`TrainerError` when the loss is no longer finite.
     """
     values = list(parameters.values())
     anchors = [value.detach().clone() for value in values] if recipe.proximal else []
@@ -174,22 +178,29 @@ def train(
     losses = Losses(place)
     pace = _Pace(place.step, recipe)
     measured: list[tuple[int, float]] = []
+
+    def save() -> None:
+        if saved is not None:
+            with pace.saving():
+                checkpoint.save(saved, recipe.run, losses.place(), progress)
+
+    def sample() -> None:
+        if draw is not None:
+            draw(losses.place().step)
+
+    steering = Steering(job, save if saved is not None else None, sample)
     with disable_input_dtype_casting(network):
         for step in range(place.step, recipe.steps):
-            try:
-                job.check()
-            except Cancelled:
-                if saved is not None and step > 0:
-                    checkpoint.save(saved, recipe.run, losses.place(), progress)
-                raise
+            steering.attend(step, recipe.steps)
             losses.add(_advance(model, material, recipe, progress, anchors, step))
             if step + 1 == recipe.steps:
                 job.announce(pace.progress(losses.place()))
             elif pace.report_due():
                 job.report(pace.progress(losses.place()))
             if saved is not None and pace.checkpoint_due(step + 1):
-                with pace.saving():
-                    checkpoint.save(saved, recipe.run, losses.place(), progress)
+                save()
+            if recipe.sample_every and (step + 1) % recipe.sample_every == 0:
+                sample()
             if material.held_out is not None and _validation_due(recipe, step + 1):
                 measured.append((step + 1, _validated(model, material.held_out, recipe, job)))
                 job.announce(

@@ -23,6 +23,10 @@ MAX_LINE = 1 << 20
 VERSION = 1
 
 
+Wish = Literal["pause", "resume", "save", "sample"]
+"""What may be wished of a running training."""
+
+
 class WireError(ValueError):
     """A line that is no message of this protocol.
 
@@ -98,6 +102,21 @@ class Tuning:
     validate_every: int = 0
     checkpointing: Literal["auto", "on", "off"] = "auto"
     compile: bool = False
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures to draw while training runs: every ``every`` steps (0: only when wished for).
+
+    They go to ``out``/step-NNNNNN/.
+    """
+
+    prompts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    out: str = ""
+    every: int = 0
+    steps: int = 20
+    guidance: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -329,6 +348,7 @@ class Train(Request):
     proximal: float = 0.0
     personal: str = ""
     tuning: Tuning = Tuning()
+    samples: Samples = Samples()
     data: DataOptions = DataOptions()
     export: Literal["factors", "kohya", "diffusers"] = "factors"
 
@@ -615,6 +635,20 @@ class Cancel(Request):
 
     kind: ClassVar[str] = "cancel"
     request: int
+
+
+@dataclass(frozen=True)
+class Steer(Request):
+    """A wish to a running training, granted between two steps; it has no answer of its own.
+
+    ``pause`` saves and waits for ``resume``; ``save`` writes the checkpoint; ``sample`` draws
+    ``Train.samples``. Progress of the training says ``{"stage": "paused"|"resumed"|"saved"}`` or
+    ``{"stage": "sample", "path", ...}``. The weights come out the same as without.
+    """
+
+    kind: ClassVar[str] = "steer"
+    request: int
+    wish: Wish
 
 
 @dataclass(frozen=True)

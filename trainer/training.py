@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from trainer import (
     cache,
     dataset,
+    generate,
     loop,
     lora_file,
     memory,
@@ -22,16 +25,19 @@ from trainer.arithmetic import Result, listed_problems
 from trainer.cache import Cache
 from trainer.config import MAX_BATCH, MAX_PROXIMAL, MAX_RESOLUTION, MAX_STEPS
 from trainer.dataset import Contents
-from trainer.errors import MISUSE, TrainerError
+from trainer.errors import MISUSE, Cancelled, TrainerError
 from trainer.job import Job
 from trainer.loop import Material, Recipe
 from trainer.memory import Plan
 from trainer.models.base import BaseModel, Digests, LoadedModel
-from trainer.protocol import DataOptions, Train, Tuning
+from trainer.protocol import DataOptions, Generate, Samples, Train, Tuning
+from trainer.provenance import Provenance
 from trainer.scan_index import ScanIndex
 from trainer.selection import Selection
 from trainer.supply import Supply
 from trainer.trainee import Trainee
+
+log = logging.getLogger("trainer")
 
 TRAINED_BYTES = 16
 """Per trained scalar: its value, gradient and the optimiser's two moments, in float32."""
@@ -47,6 +53,10 @@ def check(request: Train, base: BaseModel) -> None:
         cause = f"A batch of {request.batch}; 0 to {MAX_BATCH} are possible, 0 takes what fits."
     elif not 0.0 < request.learning_rate <= 10.0:
         cause = f"A learning rate of {request.learning_rate}; above 0 and at most 10 is possible."
+    elif request.samples.prompts and not request.samples.out:
+        cause = "Samples need a folder to go to."
+    elif request.samples.every < 0:
+        cause = "Numbers of steps cannot be negative."
     elif not 0.0 <= request.proximal <= MAX_PROXIMAL:
         cause = f"A proximal weight of {request.proximal}; 0 to {MAX_PROXIMAL:g} is possible."
     elif request.min_snr < 0.0:
@@ -117,12 +127,17 @@ def run(request: Train, given: Found, model: LoadedModel, digests: Digests, job:
     network = model.components[base.family.adapted]
     side = max(max(model.latent_shape(moments)[2:]) for moments in material.examples.shapes())
     saved = Path(request.checkpoint) if request.checkpoint else None
+
+    def draw(step: int) -> None:
+        if request.samples.prompts:
+            _draw(request, base, model, digests, step, job)
+
     with what.parameters(model) as parameters, precision.lowered(model, network, side, what.whole):
         plan = _planned(request, model, material, sum(p.numel() for p in parameters.values()))
         recipe = _recipe(request, plan, _run_name(request, plan, digests, material, what))
         with precision.prepared(network, plan.checkpointing, request.tuning.compile):
             try:
-                outcome = loop.train(model, network, parameters, material, recipe, job, saved)
+                outcome = loop.train(model, network, parameters, material, recipe, job, saved, draw)
             except Exception as error:
                 if not memory.is_exhaustion(error):
                     raise
@@ -143,6 +158,43 @@ def run(request: Train, given: Found, model: LoadedModel, digests: Digests, job:
         "checkpointing": plan.checkpointing,
         "held_out": [list(each) for each in outcome.held_out],
     }
+
+
+def _draw(
+    request: Train, base: BaseModel, model: LoadedModel, digests: Digests, step: int, job: Job
+) -> None:
+    """Draws the samples with what trains as it is now; announces each with its path."""
+    wanted = request.samples
+    drawn = Generate(
+        request.model, wanted.prompts, wanted.seeds,
+        str(Path(wanted.out) / f"step-{step:06d}"), steps=wanted.steps, guidance=wanted.guidance,
+        width=request.resolution, height=request.resolution,
+    )  # fmt: skip
+    exposures = generate.planned(drawn, base.resolution)
+    provenance = Provenance(base.name, digests.model, (), f"step {step} of {request.steps}")
+    network = model.components[base.family.adapted]
+    modes = [(module, module.training) for module in network.modules()]
+
+    def tell(data: dict[str, Any]) -> None:
+        if "path" in data:
+            job.announce({"stage": "sample", "step": step, "steps": request.steps} | data)
+
+    def stopped() -> bool:
+        try:
+            job.check()
+        except Cancelled:
+            return True
+        return False
+
+    network.eval()
+    try:
+        watched = Job(stopped, announce=tell)
+        generate.draw_all(model, exposures, drawn, provenance, lambda weights: None, watched)
+    except Cancelled:
+        log.info("the pictures after step %d are left out: the training ends", step)
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _encoded(
@@ -198,6 +250,7 @@ def _recipe(request: Train, plan: Plan, run_name: str) -> Recipe:
         run_name,
         request.proximal,
         request.tuning,
+        request.samples.every,
     )
 
 
@@ -214,7 +267,7 @@ def _run_name(
     constant = tuning.schedule == "constant"
     plain = replace(
         request, model="", folder="", out="", initial="", cache="", checkpoint="",
-        steps=0 if constant else request.steps, export="factors", personal="",
+        steps=0 if constant else request.steps, export="factors", personal="", samples=Samples(),
         batch=plan.batch, tuning=tuning,
     )  # fmt: skip
     digest = hashlib.sha256(json.dumps(asdict(plain), sort_keys=True).encode())

@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 from trainer.arithmetic import HANDLERS, Handler
 from trainer.config import (
     MAX_WAITING_REQUESTS,
+    MAX_WISHES,
     PARENT_POLL_INTERVAL,
     PROGRESS_INTERVAL,
     STOP_GRACE,
@@ -34,6 +36,7 @@ from trainer.protocol import (
     Message,
     Progress,
     Request,
+    Steer,
     Stop,
     WireError,
     decode_request,
@@ -58,6 +61,7 @@ class Worker:
         self._queue: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._pending: set[int] = set()
+        self._wishes: dict[int, deque[str]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._deadline = threading.Timer(STOP_GRACE, os._exit, (1,))
@@ -120,6 +124,11 @@ class Worker:
         elif isinstance(request, Cancel):
             if request.request in self._pending:
                 self._cancelled.add(request.request)
+        elif isinstance(request, Steer):
+            if request.request in self._pending:
+                self._wishes.setdefault(request.request, deque(maxlen=MAX_WISHES)).append(
+                    request.wish
+                )
         elif number in self._pending:
             self._fail(number, "The request's number is taken", f"{number} is still unfinished.")
         elif len(self._pending) >= MAX_WAITING_REQUESTS:
@@ -142,6 +151,7 @@ class Worker:
         answer = self._answer(number, request)
         self._pending.discard(number)
         self._cancelled.discard(number)
+        self._wishes.pop(number, None)
         try:
             self.say(answer)
         except ValueError as error:  # the result does not fit a line, or holds NaN
@@ -186,7 +196,11 @@ class Worker:
         def cancelled() -> bool:
             return self._stopping.is_set() or number in self._cancelled
 
-        return Job(cancelled, report, announce)
+        def wish() -> str | None:
+            waiting = self._wishes.get(number)
+            return waiting.popleft() if waiting else None
+
+        return Job(cancelled, report, announce, wish)
 
 
 def _unexpected(number: int, error: Exception) -> Failed:

@@ -18,6 +18,9 @@ STAGES = {
     "load": "loading the model",
     "scan": "looking at the pictures",
     "cache": "preparing the pictures",
+    "paused": "paused (r goes on) at step",
+    "resumed": "goes on at step",
+    "saved": "checkpoint written at step",
 }
 FORMATS = ("kohya", "diffusers", "factors")
 METHODS = ("lora", "full")
@@ -77,6 +80,12 @@ def train(
     flip: data_options.Flip = False,
     masks: data_options.Masks = "off",
     unmasked: data_options.Unmasked = 0.1,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="A prompt to draw meanwhile; several for several.")
+    ] = None,
+    sample_every: Annotated[
+        int, typer.Option(min=0, help="Steps between samples; 0 when you press s.")
+    ] = 0,
     format: Annotated[
         str, typer.Option(help="kohya, diffusers or factors; full writes a diffusers folder.")
     ] = "",
@@ -85,9 +94,14 @@ def train(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Trains an adapter, or a whole model, on this machine alone. Ctrl+C stops it."""
+    """Trains an adapter, or a whole model, on this machine alone.
+
+    Ctrl+C stops it. In a terminal p pauses and r goes on, c writes a checkpoint, s draws the
+    samples; SIGUSR1 and SIGUSR2 ask for a checkpoint and for samples.
+    """
+    from fedtui.cli.steering import TRAINING_KEYS
     from fedtui.cli.trainer import ask
-    from trainer.protocol import AdapterSpec, Train
+    from trainer.protocol import AdapterSpec, Samples, Train
 
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}", remedy=f"one of {', '.join(METHODS)}")
@@ -125,6 +139,9 @@ def train(
         min_snr=min_snr,
         mode="dense" if method == "full" else "fedex",
         tuning=tuning,
+        samples=Samples(
+            tuple(sample or ()), out=str(out.absolute()) + ".samples", every=sample_every
+        ),
         data=data,
         cache=_cache(folder),
         export=format,  # type: ignore[arg-type]
@@ -132,9 +149,13 @@ def train(
     line = output.ProgressLine()
 
     def show(data: dict[str, Any]) -> None:
-        line.show(progress_text(data))
+        if data.get("stage") == "sample":
+            line.clear()
+            output.say(f"after step {data['step']}: {data['path']}")
+        else:
+            line.show(progress_text(data))
 
-    result = ask(request, on_progress=show)
+    result = ask(request, on_progress=show, keys=TRAINING_KEYS)
     line.clear()
     _discard(checkpoint)
     if json:

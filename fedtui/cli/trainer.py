@@ -8,6 +8,7 @@ from typing import Any
 
 from fedtui import paths, settings
 from fedtui.cli import output, running
+from fedtui.cli.steering import Keys, steered
 from fedtui.training import OnProgress, Role, TrainerProcess
 from trainer.protocol import Request
 
@@ -17,9 +18,13 @@ def ask(
     *,
     role: Role = "full",
     on_progress: OnProgress | None = None,
+    keys: Keys | None = None,
 ) -> dict[str, Any]:
-    """Starts a worker, sends one request, ends the worker. Raises what the request raised."""
-    return ask_all([request], role=role, on_progress=on_progress)[0]
+    """Starts a worker, sends one request, ends the worker. Raises what the request raised.
+
+    ``keys`` are wishes to a training by the key that is pressed for them.
+    """
+    return ask_all([request], role=role, on_progress=on_progress, keys=keys)[0]
 
 
 def ask_all(
@@ -27,6 +32,7 @@ def ask_all(
     *,
     role: Role = "full",
     on_progress: OnProgress | None = None,
+    keys: Keys | None = None,
 ) -> list[dict[str, Any]]:
     """Several requests to one worker, one after the other."""
     chosen = settings.load(paths.default_profile())
@@ -36,11 +42,14 @@ def ask_all(
         device=chosen.device,
         on_log=output.say if output.settings.debug else None,
     )
-    return running.run(_ask(trainer, requests, on_progress))
+    return running.run(_ask(trainer, requests, on_progress, keys or {}))
 
 
 async def _ask(
-    trainer: TrainerProcess, requests: Sequence[Request], on_progress: OnProgress | None
+    trainer: TrainerProcess,
+    requests: Sequence[Request],
+    on_progress: OnProgress | None,
+    keys: Keys,
 ) -> list[dict[str, Any]]:
     if trainer.role == "full":
         output.say("loading the trainer …")
@@ -50,7 +59,8 @@ async def _ask(
 
     work = asyncio.create_task(in_turn())
     try:
-        return await asyncio.shield(work)
+        async with steered(trainer, keys):
+            return await asyncio.shield(work)
     finally:
         # Stopping first: a cancelled request would wait for the worker to let go of it.
         await trainer.stop()
