@@ -192,6 +192,14 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "node.ready": lambda e: ("node ready", "info"),
     "peer.found": lambda e: (f"found {e.get('who')}", "info"),
     "peer.state": lambda e: (f"{e.get('who')} is {e.get('state')}", "info"),
+    "peer.graylisted": lambda e: (
+        f"{e.get('who')} sends too much or nonsense: not listened to for ten minutes",
+        "warning",
+    ),
+    "node.woke": lambda e: (
+        f"this machine slept for {round(e.get('seconds', 0)):,} s; looking for the others",
+        "info",
+    ),
     "member.added": lambda e: (f"{e.get('name')} is a member now", "ok"),
     "member.changed": lambda e: (f"{e.get('name')} is {e.get('role')} now", "info"),
     "member.removed": _removed,

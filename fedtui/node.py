@@ -473,6 +473,7 @@ class Node:
                 EvidenceView(each.round, each.accused, str(each.offence))
                 for each in snapshot.evidence
             ),
+            discovery=snapshot.discovery,
             notice=learner.blocked,
         )
 

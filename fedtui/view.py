@@ -238,7 +238,8 @@ class TrainerView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """Everything. ``uptime_s`` in seconds; sequences are oldest first."""
+    """Everything. ``uptime_s`` in seconds; sequences are oldest first. ``discovery`` is on, or off
+    and why."""
 
     id: str = ""
     name: str = ""
@@ -263,6 +264,7 @@ class NodeView:
     events: tuple[EventView, ...] = ()
     requests: tuple[RequestView, ...] = ()
     evidence: tuple[EvidenceView, ...] = ()
+    discovery: str = ""
     notice: str = ""
 
     @property

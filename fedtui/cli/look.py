@@ -39,6 +39,8 @@ def status(json: Json = False) -> None:
     elif r.waiting_for:
         names = {peer.id: peer.name for peer in view.peers}
         lines.append(f"waiting for {', '.join(names.get(p, p[:8]) for p in r.waiting_for)}")
+    if view.discovery.startswith("off"):
+        lines.append(f"discovery {view.discovery}; `fedtui peer add HOST:PORT` names a member")
     note = "" if r.headline else r.note
     lines += [text for text in (note, view.notice) if text]
     output.data("\n".join(lines))
