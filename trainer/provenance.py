@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,15 +17,31 @@ from trainer import samplers
 from trainer.models.base import Drawing
 
 SHORT_HASH = 10
-"""Characters of a SHA-256 by which galleries look files up (AutoV2)."""
+"""Characters of a file's SHA-256 by which galleries look it up (AutoV2)."""
+LORA_HASH = 12
+"""Characters of a LoRA's content hash (AutoV3)."""
 
 
 @dataclass(frozen=True)
 class Lora:
-    """An adapter file that a picture was drawn with; ``name`` is that of the file."""
+    """An adapter file that a picture was drawn with.
+
+    ``name`` is that of the file; ``content_sha256`` leaves its header out, so that editing what a
+    file says of itself does not change it (kohya's ``sshs_model_hash``, A1111's "Lora hashes").
+    """
 
     name: str
     sha256: str
+    content_sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Lora:
+        """Hashes a safetensors file. Raises OSError."""
+        with path.open("rb") as file:
+            whole = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
+            return cls(path.stem, whole, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,7 @@ def parameters_text(made: Made, provenance: Provenance, sampler: str) -> str:
         lines.append(f"Negative prompt: {' '.join(drawing.negative.split())}")
     title, schedule = samplers.described(drawing.sampler, sampler)
     hashes = {f"lora:{lora.name}": lora.sha256[:SHORT_HASH] for lora, _ in used}
+    contents = ", ".join(f"{lora.name}: {lora.content_sha256[:LORA_HASH]}" for lora, _ in used)
     settings: Sequence[tuple[str, object]] = (
         ("Steps", drawing.steps),
         ("Sampler", title),
@@ -96,6 +114,7 @@ def parameters_text(made: Made, provenance: Provenance, sampler: str) -> str:
         ("Size", f"{drawing.width}x{drawing.height}"),
         ("Model hash", provenance.model_sha256[:SHORT_HASH]),
         ("Model", _quoted(provenance.model)),
+        ("Lora hashes", _quoted(contents)),
         ("Hashes", json.dumps(hashes) if hashes else ""),
     )
     lines.append(", ".join(f"{name}: {value}" for name, value in settings if value != ""))

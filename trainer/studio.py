@@ -6,7 +6,6 @@ each handler takes and gives is written at its request in :mod:`trainer.protocol
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -115,7 +114,7 @@ class Studio:
         adapters = [ingredient(path, base) for path in paths]
         if len({exposure.weights for exposure in exposures}) > 1:
             adapters = [adapter.plain for adapter in adapters]  # only factors can be reweighed
-        loras = tuple(Lora(path.stem, _sha256(path)) for path in paths)
+        loras = tuple(Lora.of(path) for path in paths)
         loaded = self._use(request.model, job)
         provenance = Provenance(base.name, loaded.digests.model, loras, request.note)
 
@@ -203,8 +202,3 @@ def _room_on(request: Generate) -> Iterator[None]:
             f"There is no room to draw {request.batch} pictures of this size at once: {error}",
             f"Use a batch of {request.batch // 2}." if request.batch > 1 else "Use a smaller size.",
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,10 @@ def test_the_text_is_what_galleries_read(
     assert settings.startswith(
         "Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, Seed: 7, Size: 32x32, "
     )
+    content = Path(request_to_draw.loras[0].path).read_bytes()
+    tensors = content[8 + int.from_bytes(content[:8], "little") :]
+    short = hashlib.sha256(tensors).hexdigest()[:12]
+    assert f'Lora hashes: "brush: {short}", ' in settings
     hashes = json.loads(settings.partition("Hashes: ")[2])
     assert list(hashes) == ["lora:brush"]
     recipe = json.loads(info["fedtui"])
