@@ -10,7 +10,7 @@ from trainer.config import MAX_THREADS
 from trainer.errors import NO_USABLE, TrainerError
 
 DEVICE_VARIABLE = "FEDTUI_DEVICE"
-"""Environment: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; the best one without it."""
+"""Environment: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``; the best one without it."""
 THREADS_VARIABLE = "FEDTUI_THREADS"
 """Environment: CPU threads. Equal results on a CPU need an equal number of threads."""
 
@@ -21,6 +21,8 @@ def choose() -> torch.device:
     if not wanted:
         if torch.cuda.is_available():
             return torch.device("cuda")
+        if torch.xpu.is_available():
+            return torch.device("xpu")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(wanted)
