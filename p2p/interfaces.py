@@ -44,6 +44,11 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
+def is_link_local(host: str) -> bool:
+    """Whether an address means something on one network only, so that nobody announces it."""
+    return ipaddress.ip_address(host.partition("%")[0]).is_link_local
+
+
 def _is_worth_naming(host: str, link_local: bool) -> bool:
     ip = ipaddress.ip_address(host.partition("%")[0])
     return not ip.is_loopback and (link_local or ip.version == 4 or not ip.is_link_local)

@@ -32,6 +32,7 @@ from p2p.gossip.hello import Hello, Status
 from p2p.gossip.packets import Codec, first_part, to_bytes
 from p2p.gossip.rumours import Statement
 from p2p.identity import Identity
+from p2p.interfaces import is_link_local
 from p2p.limits import (
     LEAVE_FANOUT,
     LEAVE_TIMEOUT,
@@ -200,8 +201,7 @@ class Gossip:
         packet = self._codec.open_packet(sender, data, self._core.is_news)
         hello = packet[0].said
         assert isinstance(hello, Hello)
-        # A relay calls from its own address, which is none of the sender's.
-        directly = host in hello.hosts or not hello.hosts
+        directly = _is_senders(host, hello)
         if directly:
             with suppress(ProtocolError):  # The remote address may be hidden from us.
                 self._note_addresses(sender, [Address.checked(host, hello.port)])
@@ -304,3 +304,10 @@ class Gossip:
             _log.debug("%s could not probe %s for us: %s", helper, peer_id, error)
         finally:
             self._act(self._core.on_witness(peer_id, helper, seen, answered, self._clock()))
+
+
+def _is_senders(host: str, hello: Hello) -> bool:
+    """Whether a connection from ``host`` came without a relay, which has an address of its own."""
+    if not hello.hosts or host in hello.hosts:
+        return True
+    return bool(host) and is_link_local(host)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 PREFIX = "10.77.0."
 MDNS_PORT = 5353
@@ -45,9 +45,16 @@ def run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 
 class Lab:
-    """``count`` machines, numbered from 0, with the addresses 10.77.0.1, .2, ..."""
+    """``count`` machines, numbered from 0, with the addresses 10.77.0.1, .2, ... on adapter eth0.
 
-    def __init__(self, count: int) -> None:
+    ``second`` names those that are also, or if ``apart`` only, on another network, with the
+    addresses 10.77.1.1, .2, ... on eth1. Faults are those of the first one.
+    """
+
+    def __init__(
+        self, count: int, *, second: Collection[int] = (), apart: Collection[int] = ()
+    ) -> None:
+        self._networks = [set(range(count)) - set(apart), {*second, *apart}]
         tag = f"fedtui-{os.getpid()}"
         self._switch = f"{tag}-switch"
         self.machines = [f"{tag}-{index}" for index in range(count)]
@@ -63,29 +70,39 @@ class Lab:
 
     def _build(self) -> None:
         run("ip", "netns", "add", self._switch)
-        self._on_switch("link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
-        self._on_switch("link", "set", "br0", "up")
         self._nft_on_switch("add table bridge faults")
         self._nft_on_switch(
             "add chain bridge faults forward { type filter hook forward priority 0; }"
         )
+        for number in range(len(self._networks)):
+            bridge = f"br{number}"
+            self._on_switch("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
+            self._on_switch("link", "set", bridge, "up")
         for index, name in enumerate(self.machines):
             run("ip", "netns", "add", name)
-            self._on_switch(
-                "link", "add", f"port{index}", "type", "veth",
-                "peer", "name", "eth0", "netns", name,
-            )  # fmt: skip
-            self._on_switch("link", "set", f"port{index}", "master", "br0", "up")
             self.ip(index, "link", "set", "lo", "up")
-            self.ip(index, "link", "set", "eth0", "up")
-            self.ip(index, "addr", "add", f"{self.address(index)}/24", "dev", "eth0")
-            self.ip(index, "route", "add", "default", "dev", "eth0")
+            for number, members in enumerate(self._networks):
+                if index in members:
+                    self._wire(index, number)
             self.nft(index, "add table inet faults")
             for hook in ("input", "output"):
                 self.nft(
                     index,
                     f"add chain inet faults {hook} {{ type filter hook {hook} priority 0; }}",
                 )
+
+    def _wire(self, index: int, network: int) -> None:
+        """Plugs a machine into a network; the first one it is on has its default route."""
+        port = f"port{index}" if network == 0 else f"port{index}n{network}"
+        adapter, machine = f"eth{network}", self.machines[index]
+        self._on_switch(
+            "link", "add", port, "type", "veth", "peer", "name", adapter, "netns", machine
+        )
+        self._on_switch("link", "set", port, "master", f"br{network}", "up")
+        self.ip(index, "link", "set", adapter, "up")
+        self.ip(index, "addr", "add", f"10.77.{network}.{index + 1}/24", "dev", adapter)
+        metric = str(100 + network)
+        self.ip(index, "route", "add", "default", "dev", adapter, "metric", metric)
 
     def _nft_on_switch(self, rule: str) -> None:
         run("ip", "netns", "exec", self._switch, "nft", rule)
@@ -156,4 +173,4 @@ class Lab:
         """Another address, as after sleeping and joining the network again."""
         self.ip(index, "addr", "flush", "dev", "eth0")
         self.ip(index, "addr", "add", f"{PREFIX}{host}/24", "dev", "eth0")
-        self.ip(index, "route", "replace", "default", "dev", "eth0")
+        self.ip(index, "route", "replace", "default", "dev", "eth0", "metric", "100")

@@ -33,10 +33,10 @@ def room(tmp_path: Path) -> Iterator[Rooms]:
     """Makes one laboratory with a room in it."""
     made: list[Any] = []
 
-    def make(count: int, **options: Any) -> tuple[Lab, Site]:
-        lab = Lab(count)
+    def make(count: int, **networks: Any) -> tuple[Lab, Site]:
+        lab = Lab(count, **networks)
         made.append(lab)
-        site = Site(tmp_path, count, prefix=lambda index: lab.command(index), **options)
+        site = Site(tmp_path, count, prefix=lambda index: lab.command(index))
         made.append(site)
         return lab, site
 
@@ -168,4 +168,17 @@ def test_a_node_that_starts_without_a_network_joins_when_there_is_one(room: Room
     lab.move(2, 3)
     site.until("it is there", site.all_see_all, BACK_WITHIN)
     site.until_rounds(1)
+    assert site.agree()
+
+
+def test_a_machine_on_two_networks_joins_them(room: Rooms) -> None:
+    _, site = room(3, second=[1], apart=[2])
+    site.start()
+    site.until("everybody sees everybody", site.all_see_all)
+    site.until("the far ones are relayed", lambda: site.path(2, seen_by=0)["reach"] == "relayed")
+    assert site.path(2, seen_by=0)["via"] == peer_id(1)
+    site.until("the middle is direct", lambda: site.path(1, seen_by=2)["reach"] == "direct")
+    assert site.path(1, seen_by=0)["address"].startswith("10.77.0.")
+    assert site.path(1, seen_by=2)["address"].startswith("10.77.1.")
+    site.until_rounds(2)
     assert site.agree()
