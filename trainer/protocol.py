@@ -461,6 +461,7 @@ class Evaluate(Request):
     draws: int = 8
     seed: int = 0
     by_picture: bool = False
+    cache: str = ""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,12 @@ class Studio:
         contents.require_pictures()
         loaded = self._use(request.model, job)
         examples = cache.encode(
-            contents, base.resolution, loaded.model, loaded.digests, Cache(None), job
+            contents,
+            base.resolution,
+            loaded.model,
+            loaded.digests,
+            Cache(Path(request.cache) if request.cache else None),
+            job,
         )
         by_picture = {}
         for number, (path, mix) in enumerate(adapters.items()):

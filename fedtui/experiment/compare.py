@@ -130,9 +130,7 @@ def _numbers(given: Any, key: str, name: str) -> Sequence[int]:
     return values
 
 
-async def run(
-    lab: Lab, sweep: Sweep, names: Mapping[int, Sequence[str]]
-) -> tuple[Row, ...]:
+async def run(lab: Lab, sweep: Sweep, names: Mapping[int, Sequence[str]]) -> tuple[Row, ...]:
     """Every federation of the sweep; ``names`` are the participants' by seed.
 
     Raises :class:`FedtuiError` when a step fails.
@@ -165,7 +163,12 @@ async def _one(
             lab.ask(
                 "measuring the loss",
                 Evaluate(
-                    options.model, str(holdout), (str(each.state),), draws=sweep.draws, seed=seed
+                    options.model,
+                    str(holdout),
+                    (str(each.state),),
+                    draws=sweep.draws,
+                    seed=seed,
+                    cache=str(lab.folder / "cache"),
                 ),
             )
             for each in rounds

@@ -250,6 +250,7 @@ async def _losses(
             draws=options.draws,
             seed=seed,
             by_picture=True,
+            cache=str(lab.folder / "cache"),
         )
         for arm in arms
     ]
