@@ -14,7 +14,9 @@ from fedtui.cli import output
 from fedtui.errors import ExitCode, FedtuiError, UsageError
 
 if TYPE_CHECKING:
+    from fedtui.experiment.compare import Sweep
     from fedtui.experiment.fedflow import Measured, Options
+    from fedtui.experiment.rows import Row
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -111,6 +113,53 @@ async def _fedflow(
                 output.say(f"the room on the network ended in {adapter[:16]}…: "
                            f"{'the same adapter' if equal else 'ANOTHER ADAPTER'}")  # fmt: skip
             return measured, page, equal
+    finally:
+        line.clear()
+
+
+@app.command("compare")
+def compare(
+    sweep: Annotated[
+        Path, typer.Argument(help="A TOML file of settings; see docs/experiments.md.")
+    ],
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
+    ] = FOLDER,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where the report goes. [default: DIR/SWEEP]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Every combination of the settings in a file: algorithms, rules, lengths, splits, attackers."""
+    from fedtui.cli import running
+    from fedtui.experiment import compare as experiment
+    from fedtui.experiment import compare_report
+
+    asked = experiment.read(sweep)
+    target = (report or folder / sweep.stem).absolute()
+    rows, page = running.run(_compare(asked, folder, target, workers))
+    if json:
+        output.data((target / "results.json").read_text(encoding="utf-8").rstrip())
+        return
+    output.data(output.table(*compare_report.final_table(asked, rows)))
+    output.data(f"report: {page}")
+
+
+async def _compare(
+    sweep: Sweep, folder: Path, target: Path, workers: int
+) -> tuple[tuple[Row, ...], Path]:
+    from fedtui.demo import founding
+    from fedtui.experiment import compare as experiment
+    from fedtui.experiment import compare_report, room
+    from fedtui.experiment.lab import Lab, cores
+
+    line = output.ProgressLine()
+    names = {seed: room.node_names(seed, len(founding.SHARES)) for seed in sweep.seeds}
+    try:
+        async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
+            rows = await experiment.run(lab, sweep, names)
+        return rows, compare_report.write(sweep, rows, _command(), target)
     finally:
         line.clear()
 

@@ -1,0 +1,63 @@
+"""A sweep's table and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fedtui.experiment import page, plots, record
+from fedtui.experiment.compare import Sweep
+from fedtui.experiment.record import Record
+from fedtui.experiment.rows import Row, select, spread
+
+MAX_LINES = 16
+"""In one plot; the table has all settings."""
+
+
+def final_table(sweep: Sweep, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines: each setting's loss after its last round, best first."""
+    lines = []
+    for setting in sweep.settings:
+        label = sweep.label(setting)
+        last = select(rows, metric="loss", arm=label, round_number=setting.rounds)
+        if last:
+            result = spread([row.value for row in last])
+            cells = [str(getattr(setting, name)) for name in sweep.varied] or [setting.algorithm]
+            lines.append((result.mean, [*cells, str(result), str(result.n)]))
+    header = [*(sweep.varied or ("algorithm",)), "held-out loss", "seeds"]
+    return header, [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+
+
+def write(sweep: Sweep, rows: Sequence[Row], command: str, folder: Path) -> Path:
+    """Writes the report's files; returns the page. Raises :class:`UsageError`."""
+    options = {
+        "settings": [asdict(setting) for setting in sweep.settings],
+        "seeds": list(sweep.seeds),
+        "holdout": sweep.holdout,
+        "draws": sweep.draws,
+    }
+    record.write(Record("compare", command, options, tuple(rows), {}), folder)
+    made = page.Page("Federations compared")
+    made.text(
+        f"{len(sweep.settings)} settings with {len(sweep.seeds)} seed(s) each, five participants. "
+        "The same pictures, first adapter and held-out pictures for every setting of a seed; "
+        "± is the standard deviation over seeds."
+    )
+    made.heading("After the last round")
+    made.table(*final_table(sweep, rows))
+    labels = [sweep.label(setting) for setting in sweep.settings][:MAX_LINES]
+    lines = []
+    for label in labels:
+        points: dict[float, list[float]] = {}
+        for row in select(rows, metric="loss", arm=label):
+            points.setdefault(row.round, []).append(row.value)
+        lines.append(plots.Line(label, {x: spread(values) for x, values in points.items()}))
+    plots.draw_lines(folder / "loss.png", "Held-out loss", "round", "denoising loss", lines)
+    made.picture(folder / "loss.png", "Loss of the room's adapter after each round.")
+    made.heading("How it was made")
+    made.code(command)
+    made.code("\n".join(f"{name} {version}" for name, version in record.versions().items()))
+    out = folder / "index.html"
+    made.write(out)
+    return out

@@ -1,0 +1,72 @@
+"""Sweeps: what a file means, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedtui.errors import UsageError
+from fedtui.experiment import compare, compare_report
+from fedtui.experiment.compare import Setting, parse
+from fedtui.experiment.rows import Row
+
+
+def test_lists_are_combined_and_single_values_are_not_varied() -> None:
+    sweep = parse({"algorithm": ["fedavg", "fedex"], "steps": [20, 80], "rounds": 2}, "x")
+    assert len(sweep.settings) == 4
+    assert sweep.varied == ("algorithm", "steps")
+    assert all(setting.rounds == 2 for setting in sweep.settings)
+    assert sweep.label(sweep.settings[0]) == "algorithm=fedavg steps=20"
+    assert sweep.seeds == (1,)
+
+
+def test_honest_settings_that_differ_in_the_attack_only_are_one() -> None:
+    sweep = parse({"attack": ["none", "scale"], "factor": [10, 50]}, "x")
+    assert [(s.attack, s.factor) for s in sweep.settings] == [
+        ("none", 0.0),
+        ("scale", 10.0),
+        ("scale", 50.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"stepps": 4}, "unknown key 'stepps'"),
+        ({"steps": "many"}, "steps is 'many'"),
+        ({"steps": []}, "steps is"),
+        ({"steps": [True]}, "steps is"),
+        ({"seeds": "x"}, "seeds is 'x'"),
+        ({"seeds": []}, "0 federations"),
+        ({"steps": list(range(1, 200)), "seeds": 100}, "federations"),
+    ],
+)
+def test_what_is_wrong_is_named(table: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse(table, "sweep.toml")
+
+
+def test_files_that_are_no_sweeps(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        compare.read(tmp_path / "nowhere.toml")
+    (tmp_path / "bad.toml").write_text("steps = = 3")
+    with pytest.raises(UsageError, match="is no TOML"):
+        compare.read(tmp_path / "bad.toml")
+
+
+def test_the_table_puts_the_best_first(tmp_path: Path) -> None:
+    sweep = parse({"algorithm": ["fedavg", "fedex"], "rounds": 1, "seeds": 2}, "x")
+    rows = [
+        Row(seed, f"algorithm={name}", "", 1, "loss", loss + seed / 100)
+        for name, loss in (("fedavg", 0.9), ("fedex", 0.5))
+        for seed in (1, 2)
+    ]
+    header, lines = compare_report.final_table(sweep, rows)
+    assert header == ["algorithm", "held-out loss", "seeds"]
+    assert [line[0] for line in lines] == ["fedex", "fedavg"]
+    assert compare_report.write(sweep, rows, "fedtui", tmp_path / "r").exists()
+
+
+def test_defaults_are_an_honest_room() -> None:
+    assert Setting().attack == "none"
