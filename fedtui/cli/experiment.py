@@ -131,7 +131,7 @@ def compare(
     workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Every combination of the settings in a file: algorithms, rules, lengths, splits, attackers."""
+    """Every combination of the settings in a file: algorithms, rules, splits, attackers …"""
     from fedtui.cli import running
     from fedtui.experiment import compare as experiment
     from fedtui.experiment import compare_report

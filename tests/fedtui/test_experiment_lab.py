@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,9 @@ async def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds other files"):
         async with Lab(tmp_path):
             pass
-    assert os.listdir(tmp_path) == ["thesis.txt"]
+    assert {path.name for path in await asyncio.to_thread(lambda: list(tmp_path.iterdir()))} == {
+        "thesis.txt"
+    }
 
 
 async def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
