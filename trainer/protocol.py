@@ -524,6 +524,47 @@ class ProbeLeak(Request):
 
 
 @dataclass(frozen=True)
+class DigitData(Request):
+    """Writes one participant's share of scikit-learn's handwritten digits, or the held-out ones.
+
+    ``participant`` -2 is nobody: the held-out digits. Classes are shared out by Dirichlet(``beta``)
+    and ``shared`` of a common tenth is added. Result: ``{"written", "classes": [count...]}``.
+    """
+
+    kind: ClassVar[str] = "digit_data"
+    folder: str
+    participant: int
+    participants: int = 1
+    beta: float = 0.5
+    shared: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeDigits(Request):
+    """Which digits drawn pictures (PNG files of a folder) show.
+
+    Result: ``{"pictures", "classes", "coverage", "entropy", "accuracy"}``.
+    """
+
+    kind: ClassVar[str] = "judge_digits"
+    folder: str
+
+
+@dataclass(frozen=True)
+class NewModel(Request):
+    """Writes an unconditional diffusion model with random weights, to be trained from scratch.
+
+    Result: ``{"parameters"}``.
+    """
+
+    kind: ClassVar[str] = "new_model"
+    folder: str
+    side: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Tamper(Request):
     """Writes what a dishonest participant could hand in instead of ``path``; for experiments.
 

@@ -8,12 +8,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from trainer.arithmetic import Handler, Result, written
+from trainer.arithmetic import HELD_OUT, Handler, Result, written
 from trainer.config import MAX_FILES
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.job import Job
-from trainer.measures import attacks, distances, extractors, scenes
-from trainer.protocol import JudgeScenes, MeasureSet, Request, Tamper
+from trainer.measures import attacks, digits, distances, extractors, scenes
+from trainer.protocol import (
+    DigitData,
+    JudgeDigits,
+    JudgeScenes,
+    MeasureSet,
+    NewModel,
+    Request,
+    Tamper,
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -51,6 +59,32 @@ def tamper(request: Tamper, job: Job) -> Result:
             request.seed,
         )
     )
+
+
+def digit_data(request: DigitData, job: Job) -> Result:
+    job.check()
+    if request.participant == HELD_OUT:
+        chosen = digits.held_out()
+    else:
+        chosen = digits.share(
+            request.participant, request.participants, request.beta, request.shared, request.seed
+        )
+    written_ = digits.write(Path(request.folder), chosen)
+    counts = [int((chosen.classes == label).sum()) for label in range(digits.CLASSES)]
+    return {"written": written_, "classes": counts}
+
+
+def judge_digits(request: JudgeDigits, job: Job) -> Result:
+    return asdict(digits.judge(_pictures(Path(request.folder), job)))
+
+
+def new_model(request: NewModel, job: Job) -> Result:
+    from trainer.models import fresh
+
+    job.check()
+    return {
+        "parameters": fresh.write_unconditional(Path(request.folder), request.side, request.seed)
+    }
 
 
 def judge_scenes(request: JudgeScenes, job: Job) -> Result:
@@ -95,6 +129,9 @@ def _opened(path: Path) -> Image.Image:
 HANDLERS: Mapping[type[Request], Handler] = {
     MeasureSet: measure_set,
     JudgeScenes: judge_scenes,
+    DigitData: digit_data,
+    JudgeDigits: judge_digits,
+    NewModel: new_model,
     Tamper: tamper,
 }
 """What the full role adds to the studio's requests."""
