@@ -565,6 +565,30 @@ class NewModel(Request):
 
 
 @dataclass(frozen=True)
+class InitWhole(Request):
+    """Writes a model's own weights as the state that a room of mode ``dense`` starts from.
+
+    Result: ``{"path", "sha256", "bytes"}``.
+    """
+
+    kind: ClassVar[str] = "init_whole"
+    model: str
+    out: str
+
+
+@dataclass(frozen=True)
+class ExportWhole(Request):
+    """Writes a model folder whose denoiser has the weights of a state of mode ``dense``, or their
+    moving averages where it keeps them. ``folder`` is new. Result: ``{"path", "sha256"}``.
+    """
+
+    kind: ClassVar[str] = "export_whole"
+    model: str
+    weights: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class Tamper(Request):
     """Writes what a dishonest participant could hand in instead of ``path``; for experiments.
 

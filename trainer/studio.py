@@ -21,9 +21,11 @@ from trainer import (
     evaluate,
     generate,
     injection,
+    tensor_file,
     training,
+    whole,
 )
-from trainer.arithmetic import Handler, Result
+from trainer.arithmetic import Handler, Result, written
 from trainer.cache import Cache
 from trainer.config import MAX_DRAWS
 from trainer.errors import MISUSE, TrainerError
@@ -34,8 +36,10 @@ from trainer.models import importing, store
 from trainer.models.base import BaseModel, Digests, LoadedModel
 from trainer.protocol import (
     Evaluate,
+    ExportWhole,
     Generate,
     ImportModel,
+    InitWhole,
     Load,
     PreviewData,
     ProbeLeak,
@@ -76,6 +80,8 @@ class Studio:
             PreviewData: batch_sheet.draw,
             ImportModel: self.import_model,
             ProbeLeak: self.probe_leak,
+            InitWhole: self.init_whole,
+            ExportWhole: self.export_whole,
         }
 
     def load(self, request: Load, job: Job) -> Result:
@@ -183,6 +189,22 @@ class Studio:
                 [Path(path) for path in request.pictures], folders[0], request.extractor
             )
         return result | {"members": len(own), "others": len(other)}
+
+    def init_whole(self, request: InitWhole, job: Job) -> Result:
+        loaded = self._use(request.model, job)
+        network = loaded.model.components[loaded.base.family.adapted]
+        return written(
+            tensor_file.write(Path(request.out), whole.extracted(dict(network.named_parameters())))
+        )
+
+    def export_whole(self, request: ExportWhole, job: Job) -> Result:
+        loaded = self._use(request.model, job)
+        network = loaded.model.components[loaded.base.family.adapted]
+        folder = Path(request.folder)
+        with whole.replaced(network, whole.read_averages(Path(request.weights))):
+            loaded.model.save(folder)
+        exported = BaseModel(folder.name, folder, loaded.base.family)
+        return {"path": str(folder), "sha256": Digests.of(exported).model}
 
     def _use(self, name: str, job: Job) -> Loaded:
         """The loaded model, read again when it is another one or its files have changed."""

@@ -15,6 +15,8 @@ from fedtui.errors import ExitCode, FedtuiError, UsageError
 
 if TYPE_CHECKING:
     from fedtui.experiment.compare import Sweep
+    from fedtui.experiment.ddpm import Options as DdpmOptions
+    from fedtui.experiment.ddpm import Setting as DdpmSetting
     from fedtui.experiment.fedflow import Measured, Options
     from fedtui.experiment.rows import Row
 
@@ -38,7 +40,8 @@ def fedflow(
     steps: Annotated[int, typer.Option(min=1, help="Of each participant in a round.")] = 40,
     rank: Annotated[int, typer.Option(min=1, max=256)] = 8,
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=0.0)] = 3e-3,
-    algorithm: Annotated[str, typer.Option(help="How a round is combined.")] = "fedavg",
+    algorithm: Annotated[str, typer.Option(help="How a round is combined.")] = "fedex",
+    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
     split: Annotated[str, typer.Option(help="kind (non-IID), even (IID) or dirichlet.")] = "kind",
     beta: Annotated[float, typer.Option(min=0.001, help="Of --split dirichlet.")] = 0.5,
     model: Annotated[str, typer.Option(help="tiny-landscapes, or a diffusers folder.")] = "",
@@ -66,6 +69,7 @@ def fedflow(
         steps=steps,
         learning_rate=learning_rate,
         algorithm=algorithm,
+        rule=rule,
         split=split,  # type: ignore[arg-type]
         beta=beta,
         pictures=pictures,
@@ -162,6 +166,83 @@ async def _compare(
         return rows, compare_report.write(sweep, rows, _command(), target)
     finally:
         line.clear()
+
+
+@app.command("ddpm")
+def ddpm(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
+    ] = FOLDER,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where the report goes. [default: DIR/ddpm]")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, counted from --seed.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="N,E,BETA[,SHARED[,THRESHOLD]]; several times. [default: the papers']"),
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=10, max=4000, help="Drawn to be judged.")] = 200,
+    workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Whole diffusion models from scratch on handwritten digits (Tun et al., Phoenix)."""
+    from fedtui.cli import running
+    from fedtui.experiment import ddpm as experiment
+    from fedtui.experiment import ddpm_report
+
+    options = experiment.Options(rounds=rounds, pictures=pictures)
+    if setting:
+        options = replace(options, settings=tuple(_setting(text) for text in setting))
+    chosen = range(seed, seed + seeds)
+    target = (report or folder / "ddpm").absolute()
+    rows = running.run(_ddpm(options, chosen, folder, workers))
+    page = ddpm_report.write(options, chosen, rows, _command(), target)
+    if json:
+        output.data((target / "results.json").read_text(encoding="utf-8").rstrip())
+        return
+    output.data(output.table(*ddpm_report.table(rows, rounds)))
+    for answer in ddpm_report.answers(rows, rounds):
+        output.data(answer)
+    output.data(f"report: {page}")
+
+
+async def _ddpm(options: DdpmOptions, seeds: range, folder: Path, workers: int) -> list[Row]:
+    from fedtui.experiment import ddpm as experiment
+    from fedtui.experiment.lab import Lab, cores
+
+    line = output.ProgressLine()
+    rows: list[Row] = []
+    try:
+        async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
+            for seed in seeds:
+                for number, setting in enumerate(options.settings, 1):
+                    lab.prefix = f"seed {seed}, {number} of {len(options.settings)}: "
+                    rows += await experiment.run(lab, options, setting, seed)
+                lab.prefix = f"seed {seed}: "
+                rows += await experiment.centralised(lab, options, options.settings[0], seed)
+        return rows
+    finally:
+        line.clear()
+
+
+def _setting(text: str) -> DdpmSetting:
+    """``N,E,BETA[,SHARED[,THRESHOLD]]``. Raises :class:`UsageError`."""
+    from fedtui.experiment.ddpm import Setting
+
+    parts = text.split(",")
+    try:
+        count, epochs = int(parts[0]), int(parts[1])
+        beta, *optional = (float(part) for part in parts[2:])
+        found = Setting(count, 10, epochs, beta, *optional)
+    except (ValueError, IndexError, TypeError) as error:
+        raise UsageError(
+            f"{text!r} is no setting", remedy="write N,E,BETA[,SHARED[,THRESHOLD]]: 10,5,0.1,1"
+        ) from error
+    if min(found.participants, found.epochs) < 1 or found.beta <= 0 or not 0 <= found.shared <= 1:
+        raise UsageError(f"{text!r} is no setting", "N and E count, beta is positive")
+    return found
 
 
 def _tell(options: Options, measured: list[Any]) -> None:

@@ -152,6 +152,8 @@ async def _one(
         steps=setting.steps,
         learning_rate=setting.learning_rate,
         algorithm=setting.algorithm,
+        rule=setting.rule,
+        proximal=setting.proximal,
     )
     participants = await draw_participants(
         lab, options.counts, nodes, seed, setting.split, setting.beta
@@ -175,7 +177,12 @@ async def _one(
         )
     )
     label = sweep.label(setting)
-    return [
+    shares = [
+        Row(seed, label, "", each.number, "residual share", float(share))
+        for each in rounds
+        if (share := each.statistics.get("residual_share")) is not None
+    ]
+    return shares + [
         Row(
             seed,
             label,

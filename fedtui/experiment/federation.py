@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fedtui.errors import ExitCode, FedtuiError
 from fedtui.experiment.lab import Lab
@@ -16,6 +16,7 @@ from trainer.protocol import (
     CheckData,
     Combine,
     InitAdapter,
+    RuleSpec,
     SampleData,
     SplitData,
     Tamper,
@@ -53,11 +54,13 @@ class Recipe:
     seed: int
     algorithm: str
     rounds: int
+    rule: RuleSpec = field(default_factory=RuleSpec)
+    proximal: float = 0.0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One participant's adapter after its local training."""
+    """What one participant trained in a round."""
 
     node: str
     path: Path
@@ -66,11 +69,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round gave: the state after it and everybody's own adapter before combination."""
+    """What a round gave: the state after it, everybody's contribution, and the statistics of their
+    combination (:class:`trainer.protocol.Combine`). ``before`` is the state it began with."""
 
     number: int
+    before: Path
     state: Path
     own: tuple[Trained, ...]
+    statistics: Mapping[str, Any]
 
 
 async def draw_participants(
@@ -149,6 +155,7 @@ async def train(
     *,
     steps: int = 0,
     round_number: int = 0,
+    mode: str = "",
 ) -> Trained:
     """One local training of ``steps`` (the recipe's own when 0) from ``start``."""
     request = Train(
@@ -163,6 +170,8 @@ async def train(
         seed=recipe.seed,
         round=round_number,
         node=who.node,
+        mode=mode or recipe.algorithm,
+        proximal=recipe.proximal,
         cache=str(lab.folder / "cache"),
     )
     path, result = await lab.result(what, request)
@@ -179,14 +188,31 @@ async def federate(
         own = await asyncio.gather(
             *(_contribution(lab, recipe, who, state, number) for who in participants)
         )
-        inputs = tuple(
-            WeightedFile(who.node, str(each.path), who.samples)
-            for who, each in zip(participants, own, strict=True)
+        samples = {who.node: who.samples for who in participants}
+        request = Combine(
+            tuple(WeightedFile(each.node, str(each.path), samples[each.node]) for each in own),
+            recipe.algorithm,
+            str(state),
+            "",
+            recipe.rule,
+            recipe.seed,
         )
-        request = Combine(inputs, recipe.algorithm, str(state), "")
-        state = await lab.make(f"round {number}: combining", request)
-        rounds.append(Round(number, state, tuple(own)))
+        before = state
+        state, result = await lab.result(f"round {number}: combining", request)
+        rounds.append(Round(number, before, state, tuple(own), result["statistics"]))
     return tuple(rounds)
+
+
+async def own_state(lab: Lab, recipe: Recipe, each: Round, mine: Trained) -> Path:
+    """A participant's own model after its training: a round with its contribution alone."""
+    request = Combine(
+        (WeightedFile(mine.node, str(mine.path), 1),),
+        recipe.algorithm,
+        str(each.before),
+        "",
+        seed=recipe.seed,
+    )
+    return await lab.make("a participant's own model", request)
 
 
 async def _contribution(

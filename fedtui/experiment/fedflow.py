@@ -25,6 +25,7 @@ from fedtui.experiment.federation import (
     draw_participants,
     federate,
     initial,
+    own_state,
     sha256,
     split_folder,
     train,
@@ -41,8 +42,11 @@ from trainer.protocol import (
     JudgeScenes,
     LoraFile,
     MeasureSet,
+    RuleSpec,
 )
 
+BOTH_FACTORS = "fedex"
+"""How those train who combine nothing, whatever the room's algorithm lets them train."""
 BASE = ""
 """Stands for the model without an adapter."""
 KINDS: Mapping[str, frozenset[str]] = {
@@ -69,7 +73,9 @@ class Options:
     steps: int = 40
     batch: int = 8
     learning_rate: float = 3e-3
-    algorithm: str = "fedavg"
+    algorithm: str = "fedex"
+    rule: str = "n_k"
+    proximal: float = 0.0
     split: Split = "kind"
     beta: float = 0.5
     holdout: int = 60
@@ -91,6 +97,8 @@ class Options:
             seed=seed,
             algorithm=self.algorithm,
             rounds=self.rounds,
+            rule=RuleSpec(self.rule),
+            proximal=self.proximal,
         )
 
 
@@ -143,7 +151,15 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     names = {who.node: f"participant {i + 1}" for i, who in enumerate(participants)}
     alone = await asyncio.gather(
         *(
-            train(lab, "training alone", recipe, who, start, steps=options.steps * options.rounds)
+            train(
+                lab,
+                "training alone",
+                recipe,
+                who,
+                start,
+                steps=options.steps * options.rounds,
+                mode=BOTH_FACTORS,
+            )
             for who in participants
         )
     )
@@ -151,7 +167,9 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     arms = [Arm("base", "", 0, BASE, drawn=True)]
     for each in rounds:
         arms.append(Arm("room", "", each.number, str(each.state), drawn=True))
-        arms += [Arm("own", names[one.node], each.number, str(one.path)) for one in each.own]
+        for one in each.own:
+            state = await own_state(lab, recipe, each, one)
+            arms.append(Arm("own", names[one.node], each.number, str(state)))
     arms += [
         Arm("alone", names[one.node], options.rounds, str(one.path), drawn=True) for one in alone
     ]
@@ -167,6 +185,11 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
             folder, measured = await _drawn(lab, options, seed, arm, ground)
             rows += measured
             pictures[" ".join(filter(None, (arm.name, arm.who, str(arm.round))))] = folder
+    rows += [
+        Row(seed, "room", "", each.number, "residual share", share)
+        for each in rounds
+        if (share := each.statistics.get("residual_share")) is not None
+    ]
     rows += _comparisons(seed, losses.by_arm, options.rounds)
     last = rounds[-1].state
     return Measured(seed, tuple(rows), pictures, last, sha256(last))
@@ -212,7 +235,15 @@ async def _centralised(
     lengths = {"centralised": each * len(participants), "centralised short": each}
     trained = await asyncio.gather(
         *(
-            train(lab, "training in one place", recipe, everybody, start, steps=steps)
+            train(
+                lab,
+                "training in one place",
+                recipe,
+                everybody,
+                start,
+                steps=steps,
+                mode=BOTH_FACTORS,
+            )
             for steps in lengths.values()
         )
     )

@@ -98,9 +98,11 @@ class Lab:
         """The result of a request that writes nothing, asked unless it was before."""
         return await self._once(what, request, request)
 
-    async def result(self, what: str, request: Request) -> tuple[Path, Result]:
+    async def result(
+        self, what: str, request: Request, suffix: str = ".safetensors"
+    ) -> tuple[Path, Result]:
         """Like :meth:`make`, with what the trainer said about the file."""
-        path = self.folder / f"{request.kind}-{self._key(request)}.safetensors"
+        path = self.folder / f"{request.kind}-{self._key(request)}{suffix}"
         return path, await self._once(what, request, _writing(request, path))
 
     async def _once(self, what: str, request: Request, complete: Request) -> Result:

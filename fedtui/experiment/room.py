@@ -31,7 +31,8 @@ async def adapter_of_room(options: Options, seed: int, folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     arguments = ["demo", "--headless", "--json", "--dir", str(folder), "--seed", str(seed),
                  "--nodes", str(len(options.counts)), "--rounds", str(options.rounds),
-                 "--steps", str(options.steps), "--algorithm", options.algorithm]  # fmt: skip
+                 "--steps", str(options.steps), "--algorithm", options.algorithm,
+                 "--rule", options.rule]  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fedtui", *arguments,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,

@@ -1,0 +1,239 @@
+"""Federated diffusion from scratch: whole weights, as Tun et al. and Phoenix train them.
+
+Real handwritten digits are shared out among N participants by Dirichlet(β) over their classes; ten
+of them take part in a round and train for E passes over their own; the server's part is FedAvg of
+all weights with a moving average (Tun et al., arXiv 2311.16538). Phoenix (arXiv 2306.04098) adds a
+small set of pictures that everybody has, and leaves out participants that disagree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from fedtui.experiment.federation import HELD_OUT, Participant, Recipe, Trained, train
+from fedtui.experiment.lab import Lab
+from fedtui.experiment.rows import Row
+from trainer.protocol import (
+    AdapterSpec,
+    Combine,
+    DigitData,
+    Evaluate,
+    ExportWhole,
+    Generate,
+    InitWhole,
+    JudgeDigits,
+    MeasureSet,
+    NewModel,
+    RuleSpec,
+    WeightedFile,
+)
+
+SIDE = 8
+"""Pixels a side: the digits' own."""
+MODE = "dense"
+DRAW_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One federation. ``shared`` is the part of the common tenth that everybody adds to its own;
+    ``threshold`` the least agreement (a cosine) with the others, None for no filter."""
+
+    participants: int = 10
+    per_round: int = 10
+    epochs: int = 5
+    beta: float = 0.5
+    shared: float = 0.0
+    threshold: float | None = None
+
+    @property
+    def label(self) -> str:
+        parts = [f"N={self.participants}", f"E={self.epochs}", f"beta={self.beta:g}"]
+        if self.shared:
+            parts.append(f"shared={self.shared:g}")
+        if self.threshold is not None:
+            parts.append(f"threshold={self.threshold:g}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run and how to measure it: ``pictures`` are drawn after every ``measure_every``-th
+    round and the last."""
+
+    rounds: int = 20
+    batch: int = 32
+    learning_rate: float = 1e-3
+    ema: float = 0.5
+    pictures: int = 200
+    sampling_steps: int = 25
+    measure_every: int = 5
+    settings: tuple[Setting, ...] = field(default_factory=lambda: grid())
+
+
+def grid() -> tuple[Setting, ...]:
+    """One factor at a time around N = 10, E = 5, β = 0.5; then Phoenix's options at β = 0.1."""
+    middle, uneven = Setting(), Setting(beta=0.1)
+    return (
+        middle,
+        replace(middle, epochs=1),
+        replace(middle, epochs=10),
+        replace(middle, participants=30),
+        replace(middle, participants=50),
+        uneven,
+        replace(middle, beta=5.0),
+        replace(uneven, shared=1.0),
+        replace(uneven, threshold=0.2),
+        replace(uneven, shared=1.0, threshold=0.2),
+    )
+
+
+async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> list[Row]:
+    """One federation, measured. Raises :class:`FedtuiError` when a step fails."""
+    model, holdout = await _ground(lab, seed)
+    participants = await _participants(lab, setting, seed)
+    recipe = _recipe(options, setting, model, seed)
+    state = await lab.make("the first weights", InitWhole(str(model), ""))
+    rows: list[Row] = []
+    for number in range(1, options.rounds + 1):
+        chosen = _chosen(participants, setting.per_round, seed, number)
+        own = await asyncio.gather(
+            *(_train(lab, recipe, setting, who, state, number) for who in chosen)
+        )
+        samples = {who.node: who.samples for who in chosen}
+        request = Combine(
+            tuple(WeightedFile(each.node, str(each.path), samples[each.node]) for each in own),
+            MODE,
+            str(state),
+            "",
+            recipe.rule,
+            seed,
+        )
+        state = await lab.make(f"round {number}: combining", request)
+        if number % options.measure_every == 0 or number == options.rounds:
+            rows += await _measure(lab, options, setting.label, model, state, holdout, seed, number)
+    return rows
+
+
+async def centralised(lab: Lab, options: Options, setting: Setting, seed: int) -> list[Row]:
+    """All digits in one place, for as many steps as the participants of ``setting`` together."""
+    model, holdout = await _ground(lab, seed)
+    everybody = (await _participants(lab, Setting(participants=1, per_round=1), seed))[0]
+    participants = await _participants(lab, setting, seed)
+    recipe = _recipe(options, setting, model, seed)
+    steps = options.rounds * sum(_steps(recipe, setting, who) for who in participants)
+    first = await lab.make("the first weights", InitWhole(str(model), ""))
+    trained = await train(lab, "training in one place", recipe, everybody, first, steps=steps)
+    return await _measure(
+        lab, options, "centralised", model, trained.path, holdout, seed, options.rounds
+    )
+
+
+async def _ground(lab: Lab, seed: int) -> tuple[Path, Path]:
+    model = await lab.make("a model that knows nothing", NewModel("", SIDE, seed), suffix="")
+    holdout = await lab.make("the held-out digits", DigitData("", HELD_OUT), suffix="")
+    return model, holdout
+
+
+async def _participants(lab: Lab, setting: Setting, seed: int) -> tuple[Participant, ...]:
+    """Those that got any digits at all."""
+    found = []
+    for index in range(setting.participants):
+        request = DigitData("", index, setting.participants, setting.beta, setting.shared, seed)
+        folder, result = await lab.result("sharing out digits", request, suffix="")
+        if result["written"]:
+            found.append(Participant(f"participant-{index + 1:02d}", folder, result["written"]))
+    return tuple(found)
+
+
+def _recipe(options: Options, setting: Setting, model: Path, seed: int) -> Recipe:
+    rule = RuleSpec(cap_milli=0, ema_milli=round(options.ema * 1000))
+    if setting.threshold is not None:
+        rule = replace(rule, name="threshold", threshold_milli=round(setting.threshold * 1000))
+    return Recipe(
+        model=str(model),
+        spec=AdapterSpec(),
+        steps=0,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        seed=seed,
+        algorithm=MODE,
+        rounds=options.rounds,
+        rule=rule,
+    )
+
+
+def _chosen(
+    participants: Sequence[Participant], count: int, seed: int, number: int
+) -> list[Participant]:
+    """Who takes part in a round: the same for the same seed."""
+    draw = Random(f"{seed}/round/{number}")
+    ranked = sorted(participants, key=lambda who: (draw.random(), who.node))
+    return sorted(ranked[:count], key=lambda who: who.node)
+
+
+def _steps(recipe: Recipe, setting: Setting, who: Participant) -> int:
+    """Of E passes over a participant's pictures."""
+    return max(1, round(setting.epochs * who.samples / recipe.batch))
+
+
+async def _train(
+    lab: Lab, recipe: Recipe, setting: Setting, who: Participant, state: Path, number: int
+) -> Trained:
+    steps = _steps(recipe, setting, who)
+    what = f"round {number}: training"
+    return await train(lab, what, recipe, who, state, steps=steps, round_number=number)
+
+
+async def _measure(
+    lab: Lab,
+    options: Options,
+    label: str,
+    model: Path,
+    weights: Path,
+    holdout: Path,
+    seed: int,
+    number: int,
+) -> list[Row]:
+    export = ExportWhole(str(model), str(weights), "")
+    folder = await lab.make("the model of the round", export, suffix="")
+    request = Generate(
+        model=str(folder),
+        prompts=("",),
+        seeds=tuple(range(options.pictures)),
+        out="",
+        steps=options.sampling_steps,
+        guidance=0.0,
+        batch=DRAW_BATCH,
+    )
+    drawn = await lab.make(f"round {number}: drawing", request, suffix="")
+    loss, digits, sets = await asyncio.gather(
+        lab.ask(
+            "measuring the loss", Evaluate(str(folder), str(holdout), ("",), draws=4, seed=seed)
+        ),
+        lab.ask("reading the digits", JudgeDigits(str(drawn))),
+        lab.ask(
+            "measuring pictures",
+            MeasureSet(str(drawn), str(holdout), "pixels", resamples=500, seed=seed),
+        ),
+    )
+    row = Row(seed, label, "", number, "loss", float(loss["losses"][""]), n=loss["pictures"])
+    return [
+        row,
+        replace(row, metric="kid", n=options.pictures, **sets["kid"]),
+        *(
+            replace(row, metric=metric, value=float(value), n=options.pictures)
+            for metric, value in (
+                ("class coverage", digits["coverage"]),
+                ("class entropy", digits["entropy"]),
+                ("judge's accuracy", digits["accuracy"]),
+                ("precision", sets["precision"]),
+                ("recall", sets["recall"]),
+                ("coverage", sets["coverage"]),
+            )
+        ),
+    ]
