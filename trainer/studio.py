@@ -163,7 +163,7 @@ class Studio:
         losses = {path: evaluate.mean(list(some.values())) for path, some in by_picture.items()}
         result: Result = {"losses": losses, "pictures": len(examples), "draws": request.draws}
         if request.by_picture:
-            captions = {picture.file: picture.caption.text for picture in contents.pictures}
+            captions = {picture.sha256: picture.caption.text for picture in contents.pictures}
             result |= {"by_picture": by_picture, "captions": captions}
         if request.pictures:
             style = evaluate.read_style(request.pictures, request.seed)

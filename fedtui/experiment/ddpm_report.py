@@ -81,9 +81,9 @@ def write(
     made.heading("After the last round")
     made.table(*table(rows, options.rounds))
     made.text(
-        "Loss: denoising loss on held-out digits. KID in the space of pixels. Class coverage: share "
-        "of the ten classes that at least 2 % of the drawings are of; class entropy: 1 is even. A "
-        "support vector machine reads the drawings; its accuracy on unseen digits is in the rows.",
+        "Loss: denoising loss on held-out digits. KID in the space of pixels. Class coverage: the "
+        "part of the ten classes that at least 2 % of the drawings are of; class entropy: 1 is "
+        "even. A support vector machine reads the drawings; its accuracy is in the rows.",
         note=True,
     )
     for metric in ("loss", "class entropy"):

@@ -1,0 +1,89 @@
+"""Small runs of every experiment with the real trainer, and what they must agree on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedtui.experiment import compare, ddpm, ddpm_report, fedflow, fedflow_report
+from fedtui.experiment.lab import Lab
+from fedtui.experiment.room import node_names
+from fedtui.experiment.rows import select
+
+pytestmark = pytest.mark.slow
+TINY = replace(
+    fedflow.default_options("", 2),
+    counts=(3, 4),
+    rounds=2,
+    steps=2,
+    batch=2,
+    holdout=6,
+    draws=2,
+    pictures=6,
+    sampling_steps=2,
+)
+
+
+async def test_fedflow_measures_every_arm_and_repeats_to_the_byte(tmp_path: Path) -> None:
+    nodes = node_names(1, 2)
+    async with Lab(tmp_path / "lab", workers=2) as lab:
+        first = await fedflow.run(lab, TINY, 1, nodes)
+        page = await fedflow_report.write(lab, TINY, [first], "fedtui", tmp_path / "one")
+        made = lab.made
+        again = await fedflow.run(lab, TINY, 1, nodes)
+        await fedflow_report.write(lab, TINY, [again], "fedtui", tmp_path / "two")
+        assert lab.made == made
+    assert {row.arm for row in first.rows} == {
+        "base", "room", "own", "alone", "centralised", "centralised short",
+    }  # fmt: skip
+    assert [row.round for row in select(first.rows, metric="loss", arm="room")] == [1, 2]
+    assert len(select(first.rows, metric="loss", arm="own")) == 4
+    assert select(first.rows, metric="kid", arm="room")
+    assert select(first.rows, metric="residual share", arm="room")
+    results = [(tmp_path / name / "results.json").read_bytes() for name in ("one", "two")]
+    assert results[0] == results[1]
+    assert "data:image/png" in page.read_text(encoding="utf-8")
+
+
+async def test_one_worker_and_two_end_in_the_same_adapter(tmp_path: Path) -> None:
+    bare = replace(TINY, pictures=0, rounds=1)
+    hashes = []
+    for workers in (1, 2):
+        async with Lab(tmp_path / str(workers), workers=workers) as lab:
+            hashes.append((await fedflow.run(lab, bare, 1, node_names(1, 2))).adapter_sha256)
+    assert hashes[0] == hashes[1]
+
+
+async def test_an_attacker_hurts_the_mean_more_than_the_median(tmp_path: Path) -> None:
+    sweep = compare.parse(
+        {
+            "rule": ["n_k", "rfa"],
+            "attack": ["none", "scale"],
+            "factor": 200,
+            "rounds": 1,
+            "steps": 2,
+            "rank": 2,
+            "holdout": 6,
+            "draws": 2,
+        },
+        "test",
+    )
+    async with Lab(tmp_path / "lab", workers=2) as lab:
+        rows = await compare.run(lab, sweep, {1: node_names(1, 5)})
+    loss = {row.arm: row.value for row in select(rows, metric="loss")}
+    honest = loss["rule=n_k attack=none"]
+    assert loss["rule=n_k attack=scale"] > 1.05 * honest
+    assert loss["rule=rfa attack=scale"] < 1.05 * honest
+
+
+async def test_digits_are_learnt_by_a_federation_of_whole_weights(tmp_path: Path) -> None:
+    options = ddpm.Options(rounds=2, batch=8, pictures=10, sampling_steps=2, measure_every=1)
+    setting = ddpm.Setting(participants=30, per_round=2, epochs=1)
+    async with Lab(tmp_path / "lab", workers=2) as lab:
+        rows = await ddpm.run(lab, options, setting, 1)
+    losses = select(rows, metric="loss")
+    assert [row.round for row in losses] == [1, 2]
+    assert losses[1].value < losses[0].value
+    assert ddpm_report.write(options, [1], rows, "fedtui", tmp_path / "report").exists()
