@@ -70,8 +70,9 @@ def _some(
     posterior = torch.zeros(shape, device=model.device)
     latents = model.latents(moments, posterior).expand_as(noise)
     states = examples.states[examples.captions[index]].to(model.device)
+    states = states.expand(len(times), *states.shape)
     noisy = model.schedule.add_noise(latents, noise, timesteps)
-    prediction = model.predict(noisy, timesteps, states.expand(len(times), -1, -1))
+    prediction = model.predict(noisy, timesteps, states)
     wanted = objective.target(model.schedule, latents, noise, timesteps)
     return [float(value) for value in objective.per_example(prediction, wanted).tolist()]
 
