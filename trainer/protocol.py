@@ -450,8 +450,8 @@ class Evaluate(Request):
     by a classifier whose own accuracy is in the result. Result:
     ``{"losses": {path: float}, "pictures": int, "draws"}``, and if pictures were given
     ``{"painterly": {path: float}, "classifier_accuracy"}``, with ``by_picture`` also
-    ``{"by_picture": {path: {picture: float}}, "captions": {picture: str}}``, pictures being named by
-    the hash of their pixels.
+    ``{"by_picture": {path: {picture: float}}, "captions": {picture: str}}``; the hash of its
+    pixels names a picture.
     """
 
     kind: ClassVar[str] = "evaluate"
