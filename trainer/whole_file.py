@@ -99,7 +99,11 @@ def _located(stack: ExitStack, base: BaseModel) -> dict[str, tuple[BinaryIO, Ten
     for path in weight_files(base.folder / base.family.adapted):
         file = stack.enter_context(path.open("rb"))
         header = tensor_file.read_header(file, MAX_MODEL_HEADER)
-        found |= {name: (file, tensor) for name, tensor in header.tensors.items()}
+        found |= {
+            name: (file, tensor)
+            for name, tensor in header.tensors.items()
+            if name not in base.family.tables
+        }
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from family_rig import WRITERS
 from trainer_rig import MakePictures
 
-from trainer import models
+from trainer import models, whole_file
 from trainer.job import Job
 from trainer.models.base import Drawing
 from trainer.protocol import AdapterSpec, Generate, LoraFile, Train
@@ -90,3 +90,11 @@ def test_training_asks_the_denoiser_what_drawing_asks_it(family: Path, studio: S
     with torch.no_grad():
         predicted = loaded.predict(noisy, torch.tensor([level]), states)
     assert torch.allclose(predicted, output[:, : noisy.shape[1]], atol=1e-5)
+
+
+def test_a_room_of_whole_models_expects_exactly_what_trains(family: Path, studio: Studio) -> None:
+    """What the torch-free role reads from headers is what the network says of itself."""
+    base = models.resolve(str(family))
+    network = studio._use(str(family), Job()).model.components[base.family.adapted]
+    own = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    assert whole_file.shapes(base) == own

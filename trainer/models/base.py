@@ -134,6 +134,8 @@ class Family(ABC):
     """``ss_base_model_version`` in kohya's metadata."""
     targets: Sequence[str] = ("to_q", "to_k", "to_v", "to_out.0")
     """Layers of the adapted component that get an adapter when nothing else is said."""
+    tables: frozenset[str] = frozenset()
+    """Tensors in the adapted component's files that are computed and never trained."""
     side_step: int = 8
     """Pixels; sides of pictures are multiples of it."""
     large_text: bool = False

@@ -25,6 +25,7 @@ class StableDiffusion3(Family):
     )  # fmt: skip
     architecture = "stable-diffusion-3"
     base_version = "sd3"
+    tables = frozenset({"pos_embed.pos_embed"})
     side_step = 16
     large_text = True
 
