@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,3 +310,16 @@ async def test_a_recording_plays_and_says_so(folder: Path) -> None:
         await until(pilot, lambda: "round 3/8" in text(app))
         await pilot.press("P", "plus")
         await until(pilot, lambda: "2x" in text(app))
+
+
+def test_no_screen_imports_what_learns() -> None:
+    program = (
+        "import sys; from fedtui.tui.app import FedtuiApp; import fedtui.tui.welcome; "
+        "from fedtui.tui.places import PLACES, WALL; [p.open() for p in (*PLACES, WALL)]; "
+        "heavy = {'torch', 'numpy', 'diffusers', 'peft', 'transformers', 'textual_image'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert told.stdout == "[]\n"
