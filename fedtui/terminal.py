@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
 from fedtui.errors import UsageError
 
@@ -68,6 +70,20 @@ def color_depth(environment: Mapping[str, str], choice: Choice = "auto") -> Dept
         return None
     term = environment.get("TERM", "")
     return "truecolor" if term in TRUECOLOR_TERMS or term.endswith("-direct") else None
+
+
+def chosen_color(config: Path, environment: Mapping[str, str] | None = None) -> Choice:
+    """The setting ``color`` alone, without the time that reading all settings takes.
+
+    What makes no sense counts as ``auto``: the node refuses it with an explanation.
+    """
+    chosen: object = (os.environ if environment is None else environment).get("FEDTUI_COLOR")
+    if chosen is None:
+        try:
+            chosen = tomllib.loads(config.read_text(encoding="utf-8")).get("color")
+        except (OSError, ValueError):
+            return "auto"
+    return next((known for known in get_args(Choice) if known == chosen), "auto")
 
 
 def prepare(choice: Choice = "auto", environment: MutableMapping[str, str] | None = None) -> None:

@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedtui import terminal
 from fedtui.cli import output, running
 from fedtui.errors import FedtuiError, NetworkError, UsageError
 from fedtui.paths import HOME_VARIABLE, Profile
+
+if TYPE_CHECKING:
+    from fedtui.doctor import Check
 
 START_WAIT_S = 30.0
 PREFIX = "FEDTUI_"
@@ -50,9 +55,16 @@ def join_once(invite: str) -> None:
 def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: bool = False) -> int:
     """``fedtui``: attaches to this profile's node, starting one if none runs."""
     terminal.require_terminal()
-    from fedtui import paths, rooms
+    from fedtui import paths
+    from fedtui.control import address
 
     profile = paths.default_profile()
+    if address.listens(profile.control):
+        if f"{PREFIX}DATA" in os.environ:
+            output.say("the node runs already, with the folder it was started with")
+        return _show(profile, wall=wall, observe=observe, ascii_only=ascii_only)
+    from fedtui import rooms
+
     if not rooms.is_chosen(profile):
         from fedtui.cli.welcome import first_room
 
@@ -63,27 +75,36 @@ def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: boo
     if not _answers(profile.control):
         output.say("starting a node …")
         _start(profile)
-    elif f"{PREFIX}DATA" in os.environ:
-        output.say("the node runs already, with the folder it was started with")
-    return attach(wall=wall, observe=observe, ascii_only=ascii_only)
+    return _show(profile, wall=wall, observe=observe, ascii_only=ascii_only)
 
 
-def attach(*, wall: bool = False, observe: bool = False, ascii_only: bool = False) -> int:
+def attach() -> int:
     """The interface of a node that runs already."""
     terminal.require_terminal()
-    from fedtui import paths, settings
+    from fedtui import paths
+    from fedtui.control import address
 
     profile = paths.default_profile()
-    if not _answers(profile.control):
+    if not address.listens(profile.control):
         raise NetworkError(
             "no node is running on this profile",
             f"nothing answers at {profile.control}",
             "start one with `fedtui` or `fedtui --daemon`",
         )
-    chosen = settings.load(profile)
-    terminal.prepare(chosen.color)
-    from fedtui import doctor
+    return _show(profile)
+
+
+def _show(
+    profile: Profile, *, wall: bool = False, observe: bool = False, ascii_only: bool = False
+) -> int:
+    """Opens the interface. Nothing slow is imported here: the first paint waits for it."""
+    terminal.prepare(terminal.chosen_color(profile.config))
     from fedtui.tui.app import run
+
+    def examine() -> AsyncIterator[Check]:
+        from fedtui import doctor, settings
+
+        return doctor.examine(profile, settings.load(profile))
 
     return run(
         profile.control,
@@ -93,7 +114,7 @@ def attach(*, wall: bool = False, observe: bool = False, ascii_only: bool = Fals
         ascii_only=ascii_only,
         wall=wall,
         observe=observe,
-        examine=lambda: doctor.examine(profile, chosen),
+        examine=examine,
     )
 
 

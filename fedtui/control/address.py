@@ -20,6 +20,7 @@ from pathlib import Path
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 LOOPBACK = "127.0.0.1"
 TOKEN_BYTES = 32
+PROBE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ def peer_uid(connection: socket.socket) -> int | None:
         _, uid, _ = struct.unpack("3i", credentials)
         return int(uid)
     return None
+
+
+def listens(path: Path) -> bool:
+    """Whether some process listens on a control socket; nothing is asked of it."""
+    if not HAS_UNIX_SOCKETS:
+        return path.is_file()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_S)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def remove(path: Path) -> None:

@@ -285,11 +285,11 @@ def run(
 
     Returns the exit code: 0, or 129 or 143 when a signal ended it.
     """
-    from fedtui.control.client import ControlClient
+    from fedtui.control.late import LateClient
 
     look = read(kept)
     app = FedtuiApp(
-        ControlClient(control),
+        LateClient(control),
         quit_hint=quit_hint,
         owns_room=owns_room,
         look=replace(look, characters="ascii") if ascii_only else look,

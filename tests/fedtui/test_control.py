@@ -15,6 +15,7 @@ import pytest
 
 from fedtui.control import address
 from fedtui.control.client import ControlClient, NoNode
+from fedtui.control.late import LateClient
 from fedtui.control.operations import Operations
 from fedtui.control.server import ControlServer
 from fedtui.errors import ExitCode, FedtuiError, TrustError
@@ -250,3 +251,21 @@ async def test_an_operation_that_fails_tells_the_caller_why(place: Path) -> None
             await client.do("sum", numbers=[1], scale=0)
         with pytest.raises(FedtuiError, match="cannot 'fly'"):
             await client.do("fly")
+
+
+async def test_the_late_client_is_the_client_and_imports_it_when_asked(
+    node: StandIn, place: Path
+) -> None:
+    client = LateClient(place)
+    assert await client.view() == node.view()
+    assert await client.do("sum", within_s=5.0, numbers=[1, 2]) == {"sum": 3.0}
+    await client.stop()
+    await asyncio.wait_for(node.stopped.wait(), 5)
+    await client.close()
+
+
+async def test_somebody_listens_or_not(place: Path, tmp_path: Path) -> None:
+    assert await asyncio.to_thread(address.listens, place)
+    assert not address.listens(tmp_path / "other.sock")
+    (tmp_path / "left.sock").touch()
+    assert not address.listens(tmp_path / "left.sock")

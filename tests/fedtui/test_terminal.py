@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from fedtui.terminal import color_depth, prepare
+from fedtui.terminal import chosen_color, color_depth, prepare
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,15 @@ def test_what_the_user_says_wins() -> None:
     assert environment["TEXTUAL_COLOR_SYSTEM"] == "256"
     prepare("none", environment)
     assert environment["NO_COLOR"] == "1"
+
+
+def test_the_colour_setting_is_found_without_reading_all_settings(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    assert chosen_color(config, {}) == "auto"
+    config.write_text('color = "256"\n')
+    assert chosen_color(config, {}) == "256"
+    assert chosen_color(config, {"FEDTUI_COLOR": "none"}) == "none"
+    config.write_text('color = "purple"\n')
+    assert chosen_color(config, {}) == "auto"
+    config.write_text("color = ")
+    assert chosen_color(config, {}) == "auto"
