@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedtui.events import sentence
+
 
 @dataclass
 class RoomProgress:
@@ -106,6 +108,13 @@ class RoomProgress:
         if event.get("excluded"):
             text += f", {len(event['excluded'])} left out"
         yield text
+
+    def _on_round_statistics(
+        self, node: str, event: Mapping[str, Any], now: float
+    ) -> Iterator[str]:
+        if self._once("statistics", event["round"]):
+            text, _ = sentence(dict(event), lambda peer: self.names.get(peer, peer[:8]))
+            yield text
 
     def _on_adapter_applied(self, node: str, event: Mapping[str, Any], now: float) -> Iterator[str]:
         self.adapters[node][event["round"]] = event["sha256"]

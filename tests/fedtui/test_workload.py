@@ -59,9 +59,51 @@ def one_missing(factors: Factors) -> None:
     factors.pop(next(iter(factors)))
 
 
+def an_alpha(factors: Factors) -> None:
+    factors["mid_block.alpha"] = np.float32(16).reshape(())
+
+
+def another_rank(factors: Factors) -> None:
+    for name, array in factors.items():
+        axis = 0 if ".lora_A." in name else 1
+        factors[name] = np.concatenate([array, array], axis=axis)
+
+
+def another_type(factors: Factors) -> None:
+    name = next(iter(factors))
+    factors[name] = factors[name].astype(np.float16)
+
+
+def all_zero(factors: Factors) -> None:
+    for name in factors:
+        factors[name] = np.zeros_like(factors[name])
+
+
+def far_too_large(factors: Factors) -> None:
+    name = next(iter(factors))
+    factors[name] = factors[name] + np.float32(1e6)
+
+
+def other_layers(factors: Factors) -> None:
+    for name in list(factors):
+        factors[f"text_model.{name}"] = factors.pop(name)
+
+
+def one_factor_only(factors: Factors) -> None:
+    for name in [name for name in factors if ".lora_A." in name]:
+        del factors[name]
+
+
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
+        (an_alpha, "does not have"),
+        (another_rank, "shape"),
+        (another_type, "F16 and not F32"),
+        (all_zero, "norm of 0"),
+        (far_too_large, "values beyond"),
+        (other_layers, "does not have"),
+        (one_factor_only, "missing"),
         (not_a_number, "NaN or infinity"),
         (another_shape, "shape"),
         (one_too_many, "does not have"),
