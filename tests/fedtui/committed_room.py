@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.training import TrainerProcess
 from fedtui.workload import AdapterWorkload
 from p2p.blobs.chunks import BlobRef, describe
-from p2p.messages import Commit, ResultInput, Vote, chain_hash, value_of
+from p2p.messages import Commit, Result, ResultInput, Vote, chain_hash, value_of
 from p2p.rounds.effects import Committed
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.quorum import make_qc
@@ -26,11 +27,17 @@ SAMPLES = (20, 40)
 
 
 async def committed_room(
-    folder: Path, arithmetic: TrainerProcess, rounds: int = 2, *, lie: bool = False
+    folder: Path,
+    arithmetic: TrainerProcess,
+    rounds: int = 2,
+    *,
+    lie: bool = False,
+    agree_on: Callable[[Result], Result] = lambda result: result,
 ) -> tuple[Founded, rooms.Room]:
     """The room of the first of two members after so many rounds of random contributions.
 
-    With ``lie`` both members sign that the first one's contribution is the result.
+    With ``lie`` both members sign that the first one's contribution is the result; what they
+    ``agree_on`` may also be another record of the round.
     """
     options = DemoOptions(nodes=2, rounds=rounds, directory=folder)
     founded = await found(options, open_directory(options), arithmetic)
@@ -64,7 +71,7 @@ async def committed_room(
             combined = inputs[0].path
         ref = _keep(room, combined)
         result = make_result(facts, 0, tuple(items), (), facts.voters, (), ref)
-        body = result.to_bytes().decode()
+        body = agree_on(result).to_bytes().decode()
         vote = Vote(attempt=0, phase="commit", round=number, value=value_of(body))
         signatures = {
             p.identity.peer_id: EnvelopeSigner(p.identity, room.id).seal(vote).signature

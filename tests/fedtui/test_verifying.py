@@ -146,6 +146,26 @@ async def test_a_certified_result_that_its_inputs_do_not_give_is_refused(
         await verify_room(room, arithmetic)
 
 
+async def test_voters_cannot_agree_to_break_the_rules_of_a_round(
+    arithmetic: TrainerProcess, tmp_path: Path
+) -> None:
+    """A quorum that names its own successors, or an aggregator out of turn, is refused."""
+    for number, change in enumerate(
+        (
+            lambda result: {"next_voters": result.next_voters[:1]},
+            lambda result: {"proposer": next(p for p in result.present if p != result.proposer)},
+            lambda result: {"parent": "0" * 64},
+            lambda result: {"algorithm": "fedavg"},
+        )
+    ):
+        _, room = await committed_room(
+            tmp_path / str(number), arithmetic, 1,
+            agree_on=lambda result, change=change: result.model_copy(update=change(result)),
+        )  # fmt: skip
+        with pytest.raises(P2PError, match="departs"):
+            prove(room.envelope, read_ledger(room.paths.root))
+
+
 async def test_an_exact_export_holds_the_committed_bytes(
     made: tuple[Path, rooms.Room], arithmetic: TrainerProcess
 ) -> None:

@@ -163,6 +163,17 @@ def test_o11_multi_krum_chooses_as_brute_force_does(seed: int, count: int, liars
     assert set(members.weigh(spec).excluded) == set(range(count)) - set(chosen)
 
 
+def test_o11_multi_krum_chooses_as_brute_force_does_in_the_plane() -> None:
+    """Few dimensions, where the number of neighbours that count decides most choices."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        x = rng.standard_normal((7, 2)) ** 3
+        geometry = Geometry(np.pad(x @ x.T, ((1, 0), (1, 0))))
+        updates = [Update(str(k), 1) for k in range(7)]
+        found = RULES["multi_krum"](updates, geometry, RuleSpec("multi_krum", byzantine=2))
+        assert [k for k, w in enumerate(found.weights) if w > 0] == krum_by_brute_force(x, 2)
+
+
 def test_multi_krum_refuses_too_few() -> None:
     for liars, count in ((1, 4), (2, 6)):
         spec = RuleSpec("multi_krum", byzantine=liars)
