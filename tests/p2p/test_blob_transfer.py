@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from member_rig import Room
 
-from p2p.blobs.chunks import BlobRef, chunk, describe
+from p2p.blobs.chunks import BlobRef, ChunkList, chunk, describe
+from p2p.blobs.partial import Partial
 from p2p.blobs.store import BlobStore
 from p2p.blobs.transfer import Holdings, Received
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, PeerBusy, StorageError
@@ -306,6 +307,21 @@ async def test_a_full_disk_ends_a_fetch_and_loses_nothing(tmp_path: Path) -> Non
 
 
 # --- over real connections -------------------------------------------------------------------
+async def test_a_chunk_that_has_not_arrived_is_not_served(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    chunks = ChunkList.read(LIST.to_bytes(), REF)
+    partial = Partial(bob.store._partial / "half", REF, chunks)
+    partial.open()
+    assert partial.write(2, honest(2))
+    bob.store._on_began(partial)
+    assert (await ada.client.holdings(bob.id, REF)).have == 0b000100
+    assert (await ada.client.fetch_chunk(bob.id, REF, 2)).data == honest(2)
+    for absent in (0, 1, 3, COUNT - 1):
+        with pytest.raises(BlobUnavailable):
+            await ada.client.fetch_chunk(bob.id, REF, absent)
+    partial.close()
+
+
 async def test_a_member_passes_on_what_has_arrived(room: Room) -> None:
     """Bob has half of the blob and its first holder is gone: ada gets that half from him."""
     ada, bob, eve = [await room.add() for _ in range(3)]

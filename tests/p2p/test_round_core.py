@@ -387,6 +387,22 @@ def test_a_voter_refuses_a_result_that_is_not_what_the_round_prescribes(
     assert [vote.phase for vote in votes_of(bench, other)] == ["prepare"]
 
 
+def test_a_skipped_round_keeps_the_previous_result_to_its_last_chunk() -> None:
+    bench = Bench(4)
+    bench.fire_all("deadline")
+    bench.deliver(kind_is_not("proposal"))
+    leader, voter, other = bench.order[:3]
+    honest = proposal_of(bench, leader)
+    result = parse_result(honest.body)
+    assert result.skipped
+    body = result.model_copy(update={"result_chunks": "0" * 64}).to_bytes().decode()
+    forged = honest.model_copy(update={"body": body})
+    bench.hand_over((leader, voter, bench.signer(leader).seal(forged)))
+    assert votes_of(bench, voter) == []
+    bench.hand_over((leader, other, bench.signer(leader).seal(honest)))
+    assert [vote.phase for vote in votes_of(bench, other)] == ["prepare"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
