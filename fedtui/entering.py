@@ -24,6 +24,7 @@ from p2p.identity import Identity
 from p2p.joining.code import SpokenCode, looks_like_code, parse_code
 from p2p.joining.joiner import Joined, Joiner, Step
 from p2p.joining.link import SCHEME, InviteLink, parse_link
+from p2p.joining.refusals import InviteRefused, NotNow, Unreachable
 from p2p.room import Genesis
 from p2p.text import clean_text
 
@@ -90,20 +91,24 @@ async def enter(
     name: str = "",
     observe: bool = False,
     at: tuple[Address, ...] = (),
+    ask_again: bool = True,
     on_step: OnStep = lambda *_: None,
 ) -> Entry:
     """Joins a room and makes it the profile's current one.
 
+    A room that the profile has already is asked, too, because this machine may have left it or
+    have been removed; where nobody can be asked, and without ``ask_again``, it is a member.
+
     Raises :class:`FedtuiError` with the words for what went wrong; nothing has changed then.
     """
-    if isinstance(invite, InviteLink) and profile.room(invite.room).genesis.is_file():
-        room = rooms.load(profile, invite.room)
-        rooms.use(profile, room)
-        return Entry(room, was_member=True)
     profile.create()
+    known = _known(profile, invite)
     try:
+        identity = Identity.load_or_create(profile.identity)
+        if known is not None and (not ask_again or identity.peer_id in known.genesis.admins):
+            return _again(profile, known)
         joiner = Joiner(
-            Identity.load_or_create(profile.identity),
+            identity,
             own_name(settings, name),
             role="observer" if observe else "participant",
             on_step=on_step,
@@ -115,6 +120,8 @@ async def enter(
                 invite, addresses=at, interfaces=settings.interfaces or None
             )
     except P2PError as error:
+        if known is not None and _leaves_it_open(error):
+            return _again(profile, known)
         raise translated(error) from error
     genesis = _understood(joined.genesis)
     if isinstance(invite, InviteLink):
@@ -124,6 +131,25 @@ async def enter(
     room = rooms.enter(profile, joined.genesis, _record(joined, *vouched))
     _remember(TrustBook(profile.trust), joined, genesis)
     return Entry(room, joined.inviter, joined.words)
+
+
+def _known(profile: Profile, invite: InviteLink | SpokenCode) -> rooms.Room | None:
+    """The room of a link, where the profile has it; a code does not say which room it is for."""
+    if isinstance(invite, InviteLink) and profile.room(invite.room).genesis.is_file():
+        return rooms.load(profile, invite.room)
+    return None
+
+
+def _again(profile: Profile, room: rooms.Room) -> Entry:
+    rooms.use(profile, room)
+    return Entry(room, was_member=True)
+
+
+def _leaves_it_open(error: P2PError) -> bool:
+    """Whether this machine may be a member all the same: the invite is at fault, or the network."""
+    if isinstance(error, InviteRefused):
+        return error.reason in {"unknown", "expired", "used_up", "revoked", "other_room"}
+    return isinstance(error, NotNow | Unreachable)
 
 
 def _understood(envelope: Envelope) -> Genesis:

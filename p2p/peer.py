@@ -307,7 +307,7 @@ class Peer:
             StorageError: the disk refused.
         """
         member = member.model_copy(update={"name": clean_text(member.name)})
-        return await self._operate(MemberAdd(**self._header(), member=member))
+        return await self._operate(MemberAdd(**self._header(member.peer_id), member=member))
 
     async def remove_member(self, peer_id: str, reason: str = "") -> Operation:
         """Removes a key for good: its connections are closed at once, its vote ends with the next
@@ -318,7 +318,7 @@ class Peer:
             StorageError: the disk refused.
         """
         text = clean_text(reason, MAX_REASON) if reason.strip() else None
-        return await self._operate(MemberRemove(**self._header(), peer=peer_id, reason=text))
+        return await self._operate(MemberRemove(**self._header(peer_id), peer=peer_id, reason=text))
 
     async def change_admins(self, admins: Sequence[str], threshold: int = 1) -> Operation:
         """Replaces the admins and how many of them must sign. Raises as :meth:`add_member`."""
@@ -335,8 +335,8 @@ class Peer:
         """Takes in a signed change that somebody brought. Raises as :meth:`add_member`."""
         return await self._driver.hand_in(operation)
 
-    def _header(self) -> dict[str, Any]:
-        number = self._core.next_number()
+    def _header(self, subject: str = "") -> dict[str, Any]:
+        number = self._core.next_number(subject)
         return {"author": self.identity.peer_id, "seq": number, "after": self._core.head}
 
     async def _operate(self, change: Change) -> Operation:

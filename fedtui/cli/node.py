@@ -48,7 +48,9 @@ def join_once(invite: str) -> None:
     from fedtui.entering import enter, read_invite
 
     profile = paths.default_profile()
-    entry = running.run(enter(profile, settings.load(profile), read_invite(invite)))
+    entry = running.run(
+        enter(profile, settings.load(profile), read_invite(invite), ask_again=False)
+    )
     output.say(f"{'a member of' if entry.was_member else 'joined'} {entry.room.name}")
 
 

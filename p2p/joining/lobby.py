@@ -386,8 +386,9 @@ class Lobby:
         except BaseException as error:
             invite, peer = applicant.invite.id, applicant.member.peer_id
             await asyncio.to_thread(self._book.return_use, invite, peer)
-            if isinstance(error, TimeoutError):
-                raise NetworkError("the admission was not recorded in time") from error
+            if isinstance(error, P2PError | TimeoutError):
+                _log.error("%s could not be admitted: %s", applicant.member.name, error)
+                raise _Refuse("failed") from error
             raise
         finally:
             self._looked.set()

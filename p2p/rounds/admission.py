@@ -19,6 +19,7 @@ from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
 from p2p.rounds.signing import Signer, Verifier
 
+MAX_NUMBERS_AHEAD: Final = 1 << 16
 MAX_UNDER_WAY: Final = 512
 """A newcomer may have to take the room's whole past in before its first commit."""
 
@@ -88,11 +89,19 @@ class Admissions:
             return frozenset({change.author})
         return entitled
 
-    def next_number(self, author: str) -> int:
-        """The ``seq`` of the author's next change."""
-        settled = [seq for (who, _), seq in self._committed.last.items() if who == author]
-        under_way = [op.change for op in self._journal.operations.values()]
-        return 1 + max([*settled, *(c.seq for c in under_way if c.author == author)], default=0)
+    def next_number(self, author: str, subject: str = "") -> int:
+        """The ``seq`` of the author's next change.
+
+        It is also greater than those of others about the same subject, so that who left and is
+        admitted again before a commit has first left and then come back, on every member. A
+        stranger's number that is far ahead is not followed: numbers must not run out.
+        """
+        known = [(who, about, seq) for (who, about), seq in self._committed.last.items()]
+        under_way = (op.change for op in self._journal.operations.values())
+        known += [(change.author, change.subject, change.seq) for change in under_way]
+        own = max((seq for who, _, seq in known if who == author), default=0)
+        others = (seq for who, about, seq in known if who != author and about == subject)
+        return 1 + max([own, *(seq for seq in others if seq <= own + MAX_NUMBERS_AHEAD)])
 
     def refold(self) -> bool:
         """After the journal took something in: whether :attr:`current` is another one now."""

@@ -92,9 +92,9 @@ class Collecting(RoundBase):
         """Whether it is remembered here, or has had its effect."""
         return self._admissions.has(operation)
 
-    def next_number(self) -> int:
+    def next_number(self, subject: str = "") -> int:
         """The ``seq`` of this node's next change of the membership."""
-        return self._admissions.next_number(self.me)
+        return self._admissions.next_number(self.me, subject)
 
     def _on_operations(self, signer: str, message: Operations) -> None:
         self._admissions.acknowledged(signer, message.known)

@@ -189,3 +189,23 @@ async def test_a_promoted_member_is_an_admin_and_then_one_may_leave(
         await eventually(lambda: identity(1).peer_id not in grace.members)
     finally:
         await grace.stop()
+
+
+async def test_who_has_left_may_come_back_and_who_was_removed_may_not(
+    ada: Host, tmp_path: Path
+) -> None:
+    """The same machine, with all it remembers of the room."""
+    link = parse_link((await ada.do("invite", uses=3, auto_approve=True))["text"])
+    for comes_back in (True, False):
+        grace = await newcomer(tmp_path / "grace", 2, await joiner(2).by_link(link))
+        try:
+            assert identity(2).peer_id in grace.members
+            if comes_back:
+                await grace.remove_member(identity(2).peer_id)
+            else:
+                await ada.do("remove", peer="Grace")
+            await eventually(lambda: identity(2).peer_id not in ada.peer.members)
+        finally:
+            await grace.stop()
+    with pytest.raises(InviteRefused, match="removed"):
+        await joiner(2).by_link(link)
