@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.color import Color as RichColor
 from rich.color import ColorType
@@ -21,7 +21,7 @@ from fedtui.tui.lines import Line, centred, cut, wrapped
 from fedtui.tui.look import Look
 from fedtui.tui.messages import PictureRendered
 from fedtui.tui.pixels import RGB, Box, Cell, Mode, PictureError, load, render
-from fedtui.tui.widgets.drawn import INK_CLASSES, INK_CSS, inked
+from fedtui.tui.widgets.drawn import inked
 
 
 class Key(NamedTuple):
@@ -38,8 +38,6 @@ class Picture(Widget):
     """Shows a file as large as its room allows, in the middle, or says why it cannot."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(INK_CLASSES)
-    DEFAULT_CSS = f"Picture {{ {INK_CSS} }}"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
