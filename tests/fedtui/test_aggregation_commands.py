@@ -1,0 +1,128 @@
+"""``fedtui combine``, ``export``, ``verify`` and the choices of ``demo``, as a person runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from committed_room import committed_room
+
+from fedtui.rooms import Room
+from fedtui.training import TrainerProcess
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Room]:
+    """A demo's directory whose first node has a room of two committed rounds."""
+    folder = tmp_path_factory.mktemp("commands") / "demo"
+
+    async def make() -> Room:
+        arithmetic = TrainerProcess("arithmetic")
+        try:
+            _, room = await committed_room(folder, arithmetic)
+            return room
+        finally:
+            await arithmetic.stop()
+
+    return folder, asyncio.run(make())
+
+
+def fedtui(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDTUI_")}
+    return subprocess.run(
+        [sys.executable, "-m", "fedtui", *arguments],
+        env={**kept, "FEDTUI_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_export_and_verify_and_what_happens_after_one_byte(
+    made: tuple[Path, Room], tmp_path: Path
+) -> None:
+    folder, room = made
+    home, out = folder / "node-1", tmp_path / "room.safetensors"
+    assert fedtui(home, "verify").stdout.count("equal byte for byte") == 2
+    told = json.loads(fedtui(home, "verify", "--round", "2", "--json").stdout)
+    assert [(each["round"], each["outcome"]) for each in told] == [(2, "equal")]
+    exported = fedtui(home, "export", "--out", str(out))
+    assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "room.fedtui.json").is_file()
+    elsewhere = tmp_path / "nobody"
+    assert "exactly" in fedtui(elsewhere, "verify", str(out)).stdout
+
+    data = bytearray(out.read_bytes())
+    data[len(data) // 2] ^= 1
+    out.write_bytes(data)
+    refused = fedtui(elsewhere, "verify", str(out))
+    assert refused.returncode == 4
+    assert "not those that were exported" in refused.stderr
+    blob = next((room.paths.root / "blobs").glob("??/*"))
+    changed = bytearray(blob.read_bytes())
+    changed[-1] ^= 1
+    blob.write_bytes(changed)
+    assert fedtui(home, "verify").returncode == 4
+    changed[-1] ^= 1
+    blob.write_bytes(changed)
+    assert fedtui(home, "verify").returncode == 0
+    assert fedtui(home, "verify", "--round", "9").returncode == 2
+    assert fedtui(elsewhere, "verify").returncode == 2
+
+
+def test_a_cut_export_prints_what_is_lost(made: tuple[Path, Room], tmp_path: Path) -> None:
+    out = tmp_path / "cut.safetensors"
+    exported = fedtui(made[0] / "node-1", "export", "--rank", "2", "--out", str(out))
+    assert exported.returncode == 0, exported.stderr
+    assert "% of the adapter is lost" in exported.stdout
+    assert "cut to rank 2 with error 0." in fedtui(tmp_path, "verify", str(out)).stdout
+
+
+def test_combine_prints_norms_cosines_and_the_residual(
+    made: tuple[Path, Room], tmp_path: Path
+) -> None:
+    _, room = made
+    one, two = (str(room.paths.adapter(number)) for number in (1, 2))
+    out = tmp_path / "out.safetensors"
+    done = fedtui(tmp_path, "combine", f"{one}:20", f"{two}:40", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    for word in ("cosine", "0.333", "0.667", "averaging A and B alone would lose", "modules"):
+        assert word in done.stdout
+    as_json = fedtui(tmp_path, "combine", one, two, "--rule", "clip", "--json", "--out", str(out))
+    assert len(json.loads(as_json.stdout)["statistics"]["participants"]) == 2
+    for wrong in (
+        [f"{one}:0", two],
+        [f"{one}:{1 << 40}"],
+        [one, "--mode", "fedsum"],
+        [one, "--rule", "loudest"],
+        [one, two, "--rule", "multi_krum"],
+    ):
+        refused = fedtui(tmp_path, "combine", *wrong, "--out", str(out))
+        assert refused.returncode == 2, (wrong, refused.stderr)
+        assert "why:" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--algorithm", "fedsum"], "fedex, fedavg, stack, ffa, rolora, dense"),
+        (["--rule", "loudest"], "n_k, uniform, clip, multi_krum, rfa"),
+        (["--nodes", "4", "--rule", "multi_krum"], "it needs 5 to tolerate 1"),
+    ],
+)
+def test_unknown_or_impossible_choices_name_the_possible(
+    tmp_path: Path, arguments: list[str], word: str
+) -> None:
+    refused = fedtui(tmp_path, "demo", "--headless", "--dir", str(tmp_path / "demo"), *arguments)
+    assert refused.returncode == 2
+    assert word in refused.stderr
