@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -253,7 +254,9 @@ def revoke(
 
 @app.command()
 def join(
-    invite: Annotated[str, typer.Argument(help="A link (fedtui:…), a code, or a file with one.")],
+    invite: Annotated[
+        str, typer.Argument(help="A link (fedtui:…), a code, a file with one, or - for stdin.")
+    ],
     name: Annotated[str, typer.Option("--as", help="Your name in the room.")] = "",
     observe: Annotated[bool, typer.Option("--observe", help="Only watch, never train.")] = False,
     at: Annotated[
@@ -269,7 +272,8 @@ def join(
 
     profile = paths.default_profile()
     chosen = settings.load(profile)
-    parsed = read_invite(invite)
+    # Other users of this machine can see a command's arguments, but not what it reads.
+    parsed = read_invite(sys.stdin.readline() if invite == "-" else invite)
     addresses = tuple(map(_address, at or ()))
     output.say(f"asking to be let in as {own_name(chosen, name)} …")
     entry = running.run(
@@ -618,7 +622,6 @@ def _show_invite(invite: InviteView, *, running: bool) -> None:
 def _show_picture(text: str) -> None:
     """The QR code, where somebody looks at a terminal that can draw it."""
     import io
-    import sys
 
     if not sys.stderr.isatty():
         return
@@ -686,8 +689,6 @@ def _ask_at_the_terminal(uses: int) -> None:
 
 
 def _read_answer(question: str) -> str:
-    import sys
-
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_a_room_is_made_listed_left_and_invited_to_without_a_node(
     said(capsys, "use", "attic")
     assert told(capsys, "list")[0]["active"]
     assert [event["event"] for event in told(capsys, "history")] == ["created"]
+
+
+def test_an_invite_can_come_from_stdin(
+    home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = told(capsys, "create", "Attic")["invite"]["text"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{link}\n"))
+    assert told(capsys, "join", "-")["was_member"]
 
 
 @pytest.mark.parametrize(
