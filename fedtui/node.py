@@ -352,7 +352,7 @@ class Node:
             self._steered.set()
         adapter = await asyncio.to_thread(self._named_copy, blob, number - 1)
         self._adapter = str(adapter) if number > 1 else None
-        train = self._trains and not self._peer.done and not self._peer.contributed(number)
+        train = self._peer.is_asked and not self._peer.done and not self._peer.contributed(number)
         return Goal(number, adapter, await asyncio.to_thread(_sha256, adapter), train)
 
     def _named_copy(self, blob: Path, round_number: int) -> Path:

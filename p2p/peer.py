@@ -392,6 +392,12 @@ class Peer:
     def done(self) -> bool:
         return self._core.done
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the current round wants a contribution of this node; the plan may ask only some
+        of the participants, others each time."""
+        return self._core.membership.trains(self._core.me) and self._core.facts.asks(self._core.me)
+
     def contributed(self, round_number: int) -> bool:
         """Whether there is nothing left to train for a round, also after a restart."""
         if round_number != self.round:

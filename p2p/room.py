@@ -10,7 +10,14 @@ import base64
 import hashlib
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from p2p.identity import Identity
 from p2p.limits import MAX_ADMINS, MAX_MEMBERS
@@ -118,14 +125,23 @@ class Policy(Payload):
 class Plan(Payload):
     """What the next round must do. ``task`` belongs to the workload and is opaque here.
 
-    Durations are milliseconds counted from the moment a node saw the previous commit.
+    Durations are milliseconds counted from the moment a node saw the previous commit. ``ask`` is
+    how many participants are asked for a contribution in each round (None: everybody); the
+    previous commit decides which.
     """
 
     rounds: Annotated[int, Field(ge=1, le=100_000)]
     deadline_ms: Annotated[int, Field(ge=1_000, le=7 * 24 * 3600 * 1000)]
     min_contributions: Annotated[int, Field(ge=1, le=128)] = 1
+    ask: Annotated[int, Field(ge=1, le=128)] | None = None
     algorithm: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "fedex"
     task: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _asks_enough(self) -> Plan:
+        if self.ask is not None and self.ask < self.min_contributions:
+            raise ValueError("a round must ask at least as many as it needs contributions")
+        return self
 
     @property
     def hash(self) -> str:

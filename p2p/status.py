@@ -98,7 +98,7 @@ class EvidenceStatus:
 @dataclass(frozen=True)
 class PeerSnapshot:
     """Where this node stands. ``order`` lists who leads attempts 0, 1, 2, ... of the round;
-    times are seconds."""
+    ``asked`` whom it asks for contributions (None: everybody); times are seconds."""
 
     id: str
     room_id: str
@@ -115,6 +115,7 @@ class PeerSnapshot:
     commits_counted: int
     contributions: tuple[ContributionStatus, ...]
     expected: int
+    asked: tuple[str, ...] | None
     waiting_for: tuple[str, ...]
     elapsed_s: float
     deadline_in_s: float
@@ -175,6 +176,7 @@ class Observer:
             commits_counted=len(core.voted("commit")),
             contributions=tuple(self._contributions()),
             expected=len(core.expected()),
+            asked=None if core.facts.asked is None else tuple(sorted(core.facts.asked)),
             waiting_for=self._waiting_for(),
             elapsed_s=elapsed,
             deadline_in_s=max(0.0, self._plan.deadline_ms / 1000 - elapsed),
@@ -200,7 +202,7 @@ class Observer:
             return "MERGE"
         if core.deciding:
             return "VERIFY"
-        trains = core.membership.trains(core.me)
+        trains = core.membership.trains(core.me) and core.facts.asks(core.me)
         if core.lacking and (core.contributed or not trains):
             return "WAITING"
         return "TRAIN" if trains and not core.contributed and not core.cut else "COLLECT"

@@ -130,7 +130,9 @@ class RoundBase:
     def expected(self) -> frozenset[str]:
         """The participants worth waiting for."""
         present = (self.alive | {self.me}) - self._round.left
-        return frozenset(filter(self.membership.trains, present))
+        return frozenset(
+            peer for peer in present if self.membership.trains(peer) and self.facts.asks(peer)
+        )
 
     @property
     def lacking(self) -> int:

@@ -141,6 +141,9 @@ class RoundCore(Remembering):
             reason = f"a contribution to round {own.round} came in round {self.round}"
             self._out.append(Rejected(self.me, reason))
             return self._flush()
+        if not self.facts.asks(self.me):
+            self._out.append(Rejected(self.me, rules.NOT_ASKED))
+            return self._flush()
         envelope = self._signer.seal(
             Contribution(
                 peer=self.me,

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from p2p.envelope import decode_base64, encode_base64
 from p2p.errors import ProtocolError
 from p2p.messages import QC, Phase, Vote, vote_bytes
-from p2p.room import Genesis, Member, Policy, Signature
+from p2p.room import Genesis, Member, Plan, Policy, Signature
 from p2p.rounds.signing import Verifier
 
 Rule = Literal["majority", "two_thirds"]
@@ -54,6 +54,25 @@ def leader_order(
         return rank, hashlib.sha256(f"leader|{room_id}|{round_number}|{voter}".encode()).digest()
 
     return tuple(sorted(voters, key=key))
+
+
+def asked_participants(
+    plan: Plan, parent: str, members: Mapping[str, Member], present_before: Collection[str]
+) -> frozenset[str] | None:
+    """Who is asked to contribute to the round that follows ``parent``; None means everybody.
+
+    Those heard from in the round before come first, because a round should not wait for sleepers;
+    among equals the hash of the previous commit decides, in which no single member has a say.
+    """
+    trainers = [peer for peer, member in members.items() if member.trains]
+    if plan.ask is None or plan.ask >= len(trainers):
+        return None
+
+    def key(peer: str) -> tuple[bool, bytes]:
+        lot = hashlib.sha256(f"asked|{parent}|{peer}".encode()).digest()
+        return peer not in present_before, lot
+
+    return frozenset(sorted(trainers, key=key)[: plan.ask])
 
 
 def make_qc(vote: Vote, signatures: Mapping[str, bytes]) -> QC:

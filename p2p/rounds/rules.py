@@ -26,12 +26,19 @@ from p2p.messages import (
 from p2p.operations import MAX_REASON, Operation
 from p2p.room import Genesis, Member
 from p2p.rounds.effects import Committed, Part
-from p2p.rounds.quorum import first_voters, leader_order, next_voters, tolerated_liars
+from p2p.rounds.quorum import (
+    asked_participants,
+    first_voters,
+    leader_order,
+    next_voters,
+    tolerated_liars,
+)
 from p2p.text import clean_text
 from p2p.workload import Verdict
 
 REPLACED = "another contribution of the same member was taken"
 TOO_FEW = "too few contributions for this round"
+NOT_ASKED = "others were asked in this round"
 NO_PARTICIPANT = "its author does not take part in the room as of this round"
 SHORT_ID = 32
 """Hex digits of a contribution id in :class:`NewAttempt`."""
@@ -50,6 +57,7 @@ class Facts:
     voters: tuple[str, ...]
     order: tuple[str, ...]
     present_before: tuple[str, ...]
+    asked: frozenset[str] | None
     previous: BlobRef
 
     @classmethod
@@ -67,6 +75,7 @@ class Facts:
             voters=voters,
             order=leader_order(voters, room_id, 1, membership.members),
             present_before=voters,
+            asked=asked_participants(genesis.plan, room_id, membership.members, voters),
             previous=BlobRef(genesis.initial_blob, genesis.initial_size, genesis.initial_chunks),
         )
 
@@ -85,6 +94,9 @@ class Facts:
             voters=result.next_voters,
             order=leader_order(result.next_voters, self.room_id, number, membership.members),
             present_before=result.present,
+            asked=asked_participants(
+                self.genesis.plan, record.commit_hash, membership.members, result.present
+            ),
             previous=result.ref,
         )
 
@@ -108,6 +120,10 @@ class Facts:
     @property
     def liars(self) -> int:
         return tolerated_liars(len(self.voters), self.genesis.policy.quorum)
+
+    def asks(self, peer: str) -> bool:
+        """Whether a contribution of ``peer`` is wanted in this round."""
+        return self.asked is None or peer in self.asked
 
     def leader(self, attempt: int) -> str:
         return self.order[attempt % len(self.order)]
@@ -148,7 +164,7 @@ def select(
     excluded: list[Exclusion] = []
     taken: set[str] = set()
     for id_, contribution in sorted(contributions.items()):
-        refusal = _refusal(contribution, verdicts[id_], taken, after)
+        refusal = _refusal(contribution, verdicts[id_], taken, facts, after)
         if refusal is not None:
             excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=refusal))
         else:
@@ -171,10 +187,16 @@ def select(
 
 
 def _refusal(
-    contribution: Contribution, verdict: Verdict, taken: Collection[str], after: Membership
+    contribution: Contribution,
+    verdict: Verdict,
+    taken: Collection[str],
+    facts: Facts,
+    after: Membership,
 ) -> str | None:
     if not after.trains(contribution.peer):
         return NO_PARTICIPANT
+    if not facts.asks(contribution.peer):
+        return NOT_ASKED
     if not verdict.ok:
         return _printable(verdict.reason)
     return REPLACED if contribution.peer in taken else None
@@ -274,7 +296,7 @@ def check_result(
     if len({item.peer for item in result.inputs}) != len(result.inputs):
         raise ProtocolError("a result counts a member twice")
     after = facts.membership.folded(result.operations)
-    if not all(after.trains(item.peer) for item in result.inputs):
+    if not all(after.trains(item.peer) and facts.asks(item.peer) for item in result.inputs):
         raise ProtocolError("a result counts the contribution of a non-participant")
     for item in result.listed:
         known = contributions.get(item.contribution)
@@ -314,7 +336,11 @@ def judge_contents(result: Result, verdict: Callable[[str], Verdict], facts: Fac
             reason = verdict(item.contribution).reason
             raise ProtocolError(f"an input fails the check here: {reason}")
     after = facts.membership.folded(result.operations)
-    good = {e.peer for e in result.excluded if verdict(e.contribution).ok and after.trains(e.peer)}
+    good = {
+        entry.peer
+        for entry in result.excluded
+        if verdict(entry.contribution).ok and after.trains(entry.peer) and facts.asks(entry.peer)
+    }
     good -= {item.peer for item in result.inputs}
     if not good:
         return

@@ -54,11 +54,12 @@ class Bench:
         rule: str = "majority",
         rounds: int = 3,
         min_contributions: int = 1,
+        ask: int | None = None,
         start: bool = True,
     ) -> None:
         base = simulated_genesis(count, "majority", 10_000)
         plan = base.plan.model_copy(
-            update={"rounds": rounds, "min_contributions": min_contributions}
+            update={"rounds": rounds, "min_contributions": min_contributions, "ask": ask}
         )
         policy = Policy.model_validate({"quorum": rule, "max_blob": 1 << 20})
         self.genesis: Genesis = base.model_copy(update={"plan": plan, "policy": policy})
