@@ -207,6 +207,10 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         f"{len(e['admins'])} admins now, {e['threshold']} must sign",
         "warning",
     ),
+    "room.forked": lambda e: (
+        f"the admins went on without this room after round {e['round']}: room {e['room'][:8]}",
+        "warning",
+    ),
     "evidence.found": lambda e: (
         f"{e.get('who')} broke the rules in round {e['round']}: {_OFFENCES[e['offence']]}",
         "error",

@@ -102,3 +102,5 @@ SUPPORT_LOG_BYTES = 1 << 20
 
 MIN_BANDWIDTH_KIB: Final = 64
 """Per second: what a user may not limit transfers below, because others would give up on us."""
+FORK_SPREAD_S: Final = 2.0
+"""How long a node stays in a room it has forked, so that the others hear of it."""

@@ -23,6 +23,7 @@ from fedtui.founding import continue_room
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.library import Library
 from fedtui.limits import (
+    FORK_SPREAD_S,
     STATE_RETRY_S,
     STATUS_INTERVAL_S,
     VIEW_COMMITS,
@@ -237,6 +238,8 @@ class Node:
             Continuation(room=self._room.id, round=self._peer.round - 1, head=self._peer.head),
             (self._peer.state, await self._peer.previous()),
         )
+        await self._peer.fork(made.envelope)
+        await asyncio.sleep(FORK_SPREAD_S)
         left = [display_name(m) for id_, m in self._peer.members.items() if id_ not in here]
         await self._switch(Switch(made.id))
         return {

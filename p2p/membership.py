@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from p2p.envelope import decode_base64
 from p2p.errors import ProtocolError
 from p2p.limits import MAX_MEMBERS
-from p2p.operations import MAX_REASON, AdminChange, AnyChange, MemberAdd, MemberRemove, Operation
+from p2p.operations import (
+    MAX_REASON,
+    AdminChange,
+    AnyChange,
+    MemberAdd,
+    MemberRemove,
+    Operation,
+    RoomFork,
+)
 from p2p.room import Genesis, Member
 from p2p.text import clean_text
 
@@ -30,7 +38,7 @@ class Membership:
 
     ``last`` holds, for each author and subject, the number of the last change that took effect:
     an older one never comes back. Keys that admins ``removed`` never come back either; whoever
-    left by itself may be admitted again.
+    left by itself may be admitted again. ``fork`` is where the admins went on without this room.
     """
 
     members: Mapping[str, Member]
@@ -38,6 +46,7 @@ class Membership:
     threshold: int
     removed: frozenset[str] = frozenset()
     last: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    fork: RoomFork | None = None
 
     @classmethod
     def founding(cls, genesis: Genesis) -> Membership:
@@ -89,6 +98,8 @@ class Membership:
                 return self._without(change.peer, change.peer == change.author)
             case AdminChange():
                 return self._led_by(change, signers)
+            case RoomFork():
+                return replace(self, fork=change)
 
     def _with(self, member: Member) -> Membership:
         if member.peer_id in self.removed:

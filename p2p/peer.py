@@ -20,7 +20,7 @@ from p2p.blobs.chunks import BlobRef
 from p2p.blobs.store import BlobStore
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
-from p2p.envelope import Envelope
+from p2p.envelope import Envelope, open_genesis
 from p2p.errors import ProtocolError, TrustError
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.effects import Liveness
@@ -35,11 +35,12 @@ from p2p.operations import (
     MemberAdd,
     MemberRemove,
     Operation,
+    RoomFork,
 )
 from p2p.pacing import Bandwidth
 from p2p.paths import Paths
 from p2p.relay import Relay
-from p2p.room import Genesis, Member, Plan
+from p2p.room import Continuation, Genesis, Member, Plan
 from p2p.rounds.admission import verify_operation
 from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import Emit, RoundDriver, read_commit
@@ -324,6 +325,48 @@ class Peer:
         """Replaces the admins and how many of them must sign. Raises as :meth:`add_member`."""
         change = AdminChange(**self._header(), admins=tuple(sorted(admins)), threshold=threshold)
         return await self._operate(change)
+
+    async def fork(self, genesis_envelope: Envelope) -> Operation:
+        """Tells every member of this room that its admins go on in another one, which names this
+        room and its head (:class:`p2p.room.Continuation`). Nothing ends here by itself: whoever
+        sees the fork decides whether to follow it (:meth:`forked_genesis`).
+
+        Raises:
+            ProtocolError: the genesis does not go on from where this node stands, or this node is
+                no admin.
+            StorageError: the disk refused.
+        """
+        begun = read_genesis(genesis_envelope).continues
+        here = Continuation(room=self.room_id, round=self.round - 1, head=self.head)
+        if begun != here:
+            raise ProtocolError("a fork must go on from the last commit of this room")
+        ref = await self.blobs.put(genesis_envelope.to_bytes())
+        change = RoomFork(
+            **self._header(),
+            genesis=genesis_envelope.id,
+            round=here.round,
+            head=here.head,
+            blob=ref.sha256,
+            size=ref.size,
+            chunks=ref.chunks,
+        )
+        return await self._operate(change)
+
+    async def forked_genesis(self) -> Envelope | None:
+        """What founds the room in which the admins went on; None while they have not.
+
+        Raises:
+            BlobUnavailable: nobody reachable has it now.
+            ProtocolError: the bytes found another room than the admins signed for.
+        """
+        fork = self._membership.fork
+        if fork is None:
+            return None
+        path = await self._driver.blob(BlobRef(fork.blob, fork.size, fork.chunks))
+        envelope = open_genesis(await asyncio.to_thread(path.read_bytes))
+        if envelope.id != fork.genesis:
+            raise ProtocolError("a fork's genesis is another than the admins signed for")
+        return envelope
 
     async def endorse(self, operation_id: str) -> Operation:
         """Adds this admin's signature to a change that waits for it. Raises as

@@ -115,7 +115,6 @@ class PeerSnapshot:
     commits_counted: int
     contributions: tuple[ContributionStatus, ...]
     expected: int
-    asked: tuple[str, ...] | None
     waiting_for: tuple[str, ...]
     elapsed_s: float
     deadline_in_s: float
@@ -123,6 +122,7 @@ class PeerSnapshot:
     discovery: str
     peers: tuple[PeerStatus, ...]
     commits: tuple[CommitStatus, ...]
+    asked: tuple[str, ...] | None = None
     evidence: tuple[EvidenceStatus, ...] = ()
 
     @property
@@ -314,5 +314,7 @@ def changes(before: Membership, after: Membership) -> Iterator[tuple[str, dict[s
             yield type_, {"peer": peer, "name": display_name(member), "role": member.role}
     for peer in sorted(before.members.keys() - after.members.keys()):
         yield "member.removed", {"peer": peer, "name": display_name(before.members[peer])}
+    if after.fork is not None and before.fork != after.fork:
+        yield "room.forked", {"room": after.fork.genesis, "round": after.fork.round}
     if (before.admins, before.threshold) != (after.admins, after.threshold):
         yield "admins.changed", {"admins": sorted(after.admins), "threshold": after.threshold}

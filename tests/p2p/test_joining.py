@@ -11,10 +11,10 @@ import pytest
 from toy_room import ToyNode, identity, toy_genesis, until
 
 from p2p.addresses import Address
-from p2p.envelope import Envelope
+from p2p.envelope import Envelope, seal_genesis
 from p2p.errors import ProtocolError, TrustError
 from p2p.operations import MemberAdd, Operation
-from p2p.room import Member
+from p2p.room import Continuation, Member
 from p2p.rounds.signing import EnvelopeSigner
 
 
@@ -139,3 +139,29 @@ async def test_a_stranger_does_not_become_a_member_by_operations_it_made_up(
         stranger = ToyNode(tmp_path, 9, room.genesis, operations=[forged])
         with pytest.raises(TrustError, match="not a member"):
             await stranger.start()
+
+
+async def test_a_fork_is_shown_to_everybody_and_its_genesis_is_the_one_the_admins_signed(
+    tmp_path: Path,
+) -> None:
+    async with growing(tmp_path, rounds=5_000, min_contributions=3) as room:
+        founder = room.founder
+        bob = await room.admit(1, founder)
+        await until(lambda: founder.id in bob.peer._gossip.alive())
+        old = founder.peer.genesis
+        here = Continuation(
+            room=founder.peer.room_id, round=founder.peer.round - 1, head=founder.peer.head
+        )
+        fork = old.model_copy(
+            update={"members": list(founder.peer.members.values()), "continues": here}
+        )
+        envelope = seal_genesis(founder.peer.identity, fork.to_bytes())
+        with pytest.raises(ProtocolError, match="may not"):
+            await bob.peer.fork(seal_genesis(founder.peer.identity, fork.to_bytes()))
+        with pytest.raises(ProtocolError, match="last commit of this room"):
+            await founder.peer.fork(room.genesis)
+        await founder.peer.fork(envelope)
+        await until(lambda: bool(bob.of("room.forked")))
+        assert bob.of("room.forked")[0]["room"] == envelope.id
+        assert await bob.peer.forked_genesis() == envelope
+        assert await founder.peer.forked_genesis() == envelope
