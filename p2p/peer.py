@@ -47,6 +47,7 @@ from p2p.rounds.driver import Emit, RoundDriver, read_commit
 from p2p.rounds.effects import Journal, OperationHeard
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE, KEPT_INPUT_ROUNDS
+from p2p.rounds.rules import Facts
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.scores import Scores
@@ -231,7 +232,12 @@ class Peer:
 
     def _remember_operations(self, journal: Journal, signer: EnvelopeSigner) -> None:
         """Takes in what admitted this node, once."""
+        if not self._operations:
+            return
+        known = Facts.of(self.genesis, self.room_id, journal.commits).membership
         for operation in self._operations:
+            if operation.id in journal.operations or known.is_outdated(operation):
+                continue
             verify_operation(operation, signer)
             record = OperationHeard(journal.round, operation)
             self._ledger.write(record)

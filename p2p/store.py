@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 from p2p.errors import StorageError
 
 BUSY_TIMEOUT_S: Final = 5.0
+_RESERVE_STEP: Final = 1 << 20
 _SIDE_FILES: Final = ("", "-wal", "-shm")
 
 
@@ -86,6 +87,35 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
     if os.name == "posix":
         path.chmod(0o600)
     return connection
+
+
+class Reserve:
+    """Some space kept on the disk for what must still be written when it is full."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    def keep(self) -> None:
+        """Takes the space, where the disk has it to spare; says nothing where it has not."""
+        with suppress(OSError):
+            if self._path.exists() and self._path.stat().st_size == self._size:
+                return
+            try:
+                with self._path.open("wb") as file:
+                    # Written, not sparse: a hole would hold nothing free.
+                    for _ in range(self._size // _RESERVE_STEP):
+                        file.write(b"\0" * _RESERVE_STEP)
+            except OSError:
+                self._path.unlink()
+
+    def release(self) -> bool:
+        """Gives the space back; whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
 
 
 def quarantine(path: Path) -> Path:

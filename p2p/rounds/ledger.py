@@ -35,12 +35,14 @@ from p2p.rounds.effects import (
     Remembered,
     VoteCast,
 )
-from p2p.store import open_database, quarantine, translated
+from p2p.store import Reserve, open_database, quarantine, translated
 
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "ledger.sqlite"
 _ENTRIES_PER_READ: Final = 64
+RESERVE_MIB: Final = 2
+"""Kept for votes and commits when the disk is full. A round of five nodes writes some 20 kB."""
 _INTEGER: Final = (1 << 63) - 1
 MAX_INCARNATION: Final = 1 << 32
 """Above it a number of refutations would no longer fit into a message."""
@@ -89,6 +91,7 @@ class Ledger:
         # A cancelled wait leaves its thread running: writes and close() must still take turns.
         self._writing = threading.Lock()
         self._reading = threading.Lock()
+        self._reserve = Reserve(directory / "reserve", RESERVE_MIB << 20)
         self.quarantined: Path | None = None
         with translated(self._path):
             try:
@@ -101,6 +104,7 @@ class Ledger:
                 self._database = open_database(self._path, _SCHEMA)
                 self._set("amnesia", 1)
             self._notice_a_copy()
+            self._reserve.keep()
             self._reader = sqlite3.connect(self._path, check_same_thread=False)
 
     def close(self) -> None:
@@ -166,7 +170,18 @@ class Ledger:
         Raises:
             StorageError: the disk refused; nothing of the record was kept.
         """
-        with self._access(), self._database:
+        with self._access():
+            try:
+                self._write(record)
+            except sqlite3.OperationalError as error:
+                full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+                if not full or not self._reserve.release():
+                    raise
+                _log.error("the disk is full: the last %d MiB are for votes", RESERVE_MIB)
+                self._write(record)
+
+    def _write(self, record: Record) -> None:
+        with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._insert(record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from p2p.rounds.effects import (
     Remembered,
     VoteCast,
 )
-from p2p.rounds.ledger import FILE_NAME, Ledger
+from p2p.rounds.ledger import FILE_NAME, RESERVE_MIB, Ledger
 from p2p.rounds.rules import Facts, make_result
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.store import DirectoryLock
@@ -172,6 +173,26 @@ def test_a_damaged_ledger_is_kept_aside_and_the_node_falls_silent(
     ledger.write(Remembered(1))
     assert not ledger.journal().amnesia
     ledger.close()
+
+
+def test_on_a_full_disk_the_reserve_keeps_votes_possible(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    reserve = tmp_path / "reserve"
+    assert reserve.stat().st_size == RESERVE_MIB << 20
+    # SQLite says "database or disk is full" in the same words for both.
+    pages = ledger._database.execute("PRAGMA page_count").fetchone()[0]
+    ledger._database.execute(f"PRAGMA max_page_count={pages}")
+    vote = VoteCast(1, 0, "prepare", "1" * 64)
+    first = committed(None)
+    with pytest.raises(StorageError, match="full"):
+        ledger.write(replace(first, payload=first.payload + b" " * (1 << 20)))
+    assert not reserve.exists()
+    ledger._database.execute("PRAGMA max_page_count=1000000")
+    ledger.write(vote)
+    assert ledger.journal().votes == {(0, "prepare"): "1" * 64}
+    ledger.close()
+    Ledger(tmp_path, ROOM).close()
+    assert reserve.exists()
 
 
 def test_use_after_close_is_an_error_of_the_family(tmp_path: Path) -> None:
