@@ -37,10 +37,17 @@ def run_with_interface(options: DemoOptions) -> int:
         output.say(f"founding a room in {paths.root} …")
         _wait_for_first_node(room, paths)
         terminal.prepare()
+        from fedtui import doctor, settings
         from fedtui.tui.app import run
 
         profile = paths.profile(0)
-        code = run(profile.control, quit_hint=QUIT_HINT, owns_room=True, kept=profile.interface)
+        code = run(
+            profile.control,
+            quit_hint=QUIT_HINT,
+            owns_room=True,
+            kept=profile.interface,
+            examine=lambda: doctor.examine(profile, settings.load(profile)),
+        )
     finally:
         _end(room)
     _tell(paths)

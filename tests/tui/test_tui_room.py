@@ -92,6 +92,22 @@ async def test_a_newcomer_is_shown_first_and_let_in_or_sent_away(folder: Path) -
         await until(pilot, lambda: last(source, "answer")["approve"] is False)
 
 
+async def test_nobody_is_let_in_unseen(folder: Path) -> None:
+    view = training(folder)
+    async with shown(view) as (pilot, app, source):
+        with_members(source)
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        source.now = asked(view)
+        await until(pilot, lambda: "at the door" in text(app))
+        await pilot.press("a")
+        await until(pilot, lambda: "Compare the six words, then" in text(app))
+        assert not [name for name, _ in source.done if name == "answer"]
+        assert "mallory [b] asks to be let in" in text(app)
+        await pilot.press("a")
+        await until(pilot, lambda: last(source, "answer") == {"id": "r1", "approve": True})
+
+
 async def test_a_known_name_with_another_key_is_let_in_only_after_a_question(folder: Path) -> None:
     async with shown(asked(training(folder), identity(1))) as (pilot, app, source):
         with_members(source)
@@ -168,4 +184,4 @@ async def test_the_doctor_says_what_to_do_and_gives_a_report(folder: Path) -> No
         assert "failed   mdns" in app.clipboard
     async with shown(training(folder)) as (pilot, app, _source):
         await pilot.press("f12")
-        await until(pilot, lambda: "this is a recording" in text(app))
+        await until(pilot, lambda: "no machine to look at" in text(app))

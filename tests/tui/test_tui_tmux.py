@@ -86,7 +86,7 @@ def test_a_recorded_room_in_tmux(window: Tmux) -> None:
         ("4", "[r2]"),
         ("6", "F5 draws"),
         (",", "fedtui-light"),
-        ("D", "this is a recording"),
+        ("D", "no machine to look at"),
         ("w", "before: base model"),
     ):
         window.press(key)

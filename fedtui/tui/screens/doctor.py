@@ -27,7 +27,7 @@ SIGNS: dict[str, tuple[str, Ink]] = {
     "failed": ("✗ fails", "error"),
 }
 EMPTY = "Looking at this machine…"
-NONE = "There is no machine to look at: this is a recording."
+NONE = "There is no machine to look at here."
 COLUMNS: tuple[Column[Check], ...] = (
     Column("state", 0, 8, 8, lambda c, w: one(SIGNS[c.grade][0], w, SIGNS[c.grade][1])),
     Column("check", 0, 10, 12, lambda c, w: one(c.name, w)),

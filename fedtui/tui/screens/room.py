@@ -189,7 +189,7 @@ class RoomScreen(LiveScreen):
         """Keys without an object are greyed."""
         person = self.table.selected
         if action in ("approve", "decline"):
-            return True if person and person.request else None
+            return True if self.view and self.view.requests else None
         if action in ("verify", "remove"):
             return True if person and not person.request and not person.me else None
         return super().check_action(action, parameters)
@@ -201,6 +201,18 @@ class RoomScreen(LiveScreen):
         else:
             self.ask("invite", uses=INVITE_USES)
 
+    def _at_the_door(self) -> bool:
+        """Whether the cursor is on a newcomer; if not, it goes there, so that one sees who it is
+        before one answers."""
+        person = self.table.selected
+        if person and person.request:
+            return True
+        waiting = next((row for row in self.table.rows if row.request), None)
+        if waiting is not None:
+            self.table.choose(waiting.peer)
+            self.notify("Compare the six words, then press it again.", markup=False)
+        return False
+
     def _answer(self, approve: bool) -> None:
         person = self.table.selected
         if person and person.request:
@@ -208,9 +220,11 @@ class RoomScreen(LiveScreen):
 
     def action_approve(self) -> None:
         """Lets the newcomer in; asks twice when the name belongs to another key."""
-        person = self.table.selected
-        if not person or not person.request:
+        if not self._at_the_door():
             return
+        person = self.table.selected
+        assert person is not None
+        assert person.request is not None
         if not person.request.namesake:
             self._answer(True)
             return
@@ -226,7 +240,8 @@ class RoomScreen(LiveScreen):
 
     def action_decline(self) -> None:
         """Sends the newcomer away."""
-        self._answer(False)
+        if self._at_the_door():
+            self._answer(False)
 
     def action_verify(self) -> None:
         """Marks the key as compared, or takes the mark back."""
