@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 
 from p2p.gossip.effects import Liveness
+from p2p.gossip.hello import Accusation
+from p2p.gossip.rumours import Statement
 from p2p.sim.gossip import (
     WARM_UP,
     GossipRoom,
@@ -76,3 +78,19 @@ def test_progress_reaches_everybody() -> None:
             assert isinstance(step, int)
             steps.append(step)
     assert sum(step >= WARM_UP - 10 for step in steps) >= 0.9 * len(steps)
+
+
+def test_a_liar_that_accuses_everybody_all_the_time_silences_nobody() -> None:
+    room = GossipRoom(10, loss=0.05, seed=5)
+    room.run(WARM_UP)
+    liar = member_id(0)
+    for second in range(60):
+        room.run(WARM_UP + second)
+        for node in room.others(liar):
+            for accused in room.others(liar):
+                said = Accusation(peer=accused.id, incarnation=accused.core.hello.incarnation)
+                node.core.on_rumours(liar, [Statement(liar, said, b"lie")], room.now)
+    honest = room.others(liar)
+    assert all(not node.missed and not node.false_alarms for node in honest)
+    assert all(node.core.alive() >= {other.id for other in honest} - {node.id} for node in honest)
+    assert sum(node.core.patience for node in honest) <= 3 * len(honest), "nor slows anybody much"
