@@ -106,38 +106,37 @@ class Relay:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        throttle = self._throttles.setdefault(
-            sender, Throttle(self._limits.rate, asyncio.get_running_loop().time())
-        )
+        clock = asyncio.get_running_loop().time
+        throttle = self._throttles.setdefault(sender, Throttle(self._limits.rate, clock()))
+        last = clock()
+
+        async def copy(read: Callable[[], Awaitable[bytes]], send: Send) -> None:
+            nonlocal last
+            while data := await read():
+                last = clock()
+                await asyncio.sleep(throttle.delay(len(data), last))
+                await send(data)
 
         async def onward(data: bytes) -> None:
             writer.write(data)
             await writer.drain()
 
-        both = [
-            asyncio.ensure_future(self._copy(request.content.readany, onward, throttle)),
-            asyncio.ensure_future(
-                self._copy(lambda: reader.read(_READ_BYTES), response.write, throttle)
-            ),
+        async def idle() -> None:
+            """Ends when neither side has said anything for long."""
+            while (left := last + self._limits.idle - clock()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(left)
+
+        work = [
+            asyncio.ensure_future(copy(request.content.readany, onward)),
+            asyncio.ensure_future(copy(lambda: reader.read(_READ_BYTES), response.write)),
+            asyncio.ensure_future(idle()),
         ]
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in both:
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-
-    async def _copy(
-        self, read: Callable[[], Awaitable[bytes]], send: Send, throttle: Throttle
-    ) -> None:
-        while True:
-            async with asyncio.timeout(self._limits.idle):
-                data = await read()
-            if not data:
-                return
-            await asyncio.sleep(throttle.delay(len(data), asyncio.get_running_loop().time()))
-            async with asyncio.timeout(self._limits.idle):
-                await send(data)
+            await asyncio.gather(*work, return_exceptions=True)
 
 
 Post = Callable[[AsyncIterator[bytes]], AbstractAsyncContextManager[ClientResponse]]

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from p2p import clock
 from p2p.addresses import Address, AddressBook
 from p2p.client import PeerRefused
-from p2p.errors import LimitError, NetworkError, P2PError, ProtocolError
+from p2p.errors import LimitError, P2PError, ProtocolError
 from p2p.gossip.core import SwimCore
 from p2p.gossip.effects import (
     Effect,
@@ -300,7 +300,7 @@ class Gossip:
             answered = True
         except PeerRefused:
             answered = True
-        except (NetworkError, ProtocolError) as error:
+        except P2PError as error:
             _log.debug("%s could not probe %s for us: %s", helper, peer_id, error)
         finally:
             self._act(self._core.on_witness(peer_id, helper, seen, answered, self._clock()))

@@ -176,6 +176,18 @@ async def test_an_idle_pipe_ends(room: Room) -> None:
     await raw.close()
 
 
+async def test_a_pipe_in_which_only_one_side_speaks_is_not_idle(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    eve = await room.add(relay=RelayLimits(idle=0.4, rate=1 << 19))
+    await eve.client.hello(bob.id, b"x")
+    data = bytes(1 << 20)
+    ref = await bob.store.put(data)
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    received = await ada.client.fetch_chunk(bob.id, ref, 0)
+    assert received.data == data
+
+
 def test_a_caller_gets_its_rate_and_a_seconds_worth_at_once() -> None:
     throttle = Throttle(1000.0, now=0.0)
     assert throttle.delay(1000, 0.0) == 0.0
