@@ -70,14 +70,15 @@ class Lab:
 
     def _build(self) -> None:
         run("ip", "netns", "add", self._switch)
-        self._nft_on_switch("add table bridge faults")
-        self._nft_on_switch(
-            "add chain bridge faults forward { type filter hook forward priority 0; }"
-        )
         for number in range(len(self._networks)):
             bridge = f"br{number}"
             self._on_switch("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
             self._on_switch("link", "set", bridge, "up")
+        # After the first bridge: rules made before it see none of its packets.
+        self._nft_on_switch("add table bridge faults")
+        self._nft_on_switch(
+            "add chain bridge faults forward { type filter hook forward priority 0; }"
+        )
         for index, name in enumerate(self.machines):
             run("ip", "netns", "add", name)
             self.ip(index, "link", "set", "lo", "up")

@@ -3,7 +3,8 @@
 usage: toy_daemon.py ROOT INDEX COUNT SECONDS OPTIONS, where SECONDS is how long it trains per round
 and OPTIONS a JSON object of arguments for Peer. It writes what a screen would show to
 ROOT/status-INDEX.json several times a second, prints its events, takes ``HOST:PORT`` lines on its
-standard input as ``fedtui peer add`` would, and leaves cleanly on SIGTERM.
+standard input as ``fedtui peer add`` would, and leaves cleanly on SIGTERM or when whoever started it
+is gone.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ async def tell(node: ToyNode, file: Path) -> None:
         await asyncio.sleep(0.3)
 
 
-async def obey(node: ToyNode) -> None:
+async def obey(node: ToyNode, stopping: asyncio.Event) -> None:
     """Lines are read in a thread: standard input may be anything."""
     lines: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -72,6 +73,7 @@ async def obey(node: ToyNode) -> None:
     def read() -> None:
         for line in sys.stdin:
             loop.call_soon_threadsafe(lines.put_nowait, line)
+        loop.call_soon_threadsafe(stopping.set)
 
     threading.Thread(target=read, daemon=True).start()
     while True:
@@ -95,7 +97,7 @@ async def main(root: Path, index: int, count: int, training: float, options: Any
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     await node.start()
     work = [asyncio.create_task(tell(node, root / f"status-{index}.json"))]
-    work.append(asyncio.create_task(obey(node)))
+    work.append(asyncio.create_task(obey(node, stopping)))
     await stopping.wait()
     for task in work:
         task.cancel()
