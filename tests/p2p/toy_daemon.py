@@ -3,8 +3,8 @@
 usage: toy_daemon.py ROOT INDEX COUNT SECONDS OPTIONS, where SECONDS is how long it trains per round
 and OPTIONS a JSON object of arguments for Peer. It writes what a screen would show to
 ROOT/status-INDEX.json several times a second, prints its events, takes ``HOST:PORT`` lines on its
-standard input as ``fedtui peer add`` would, and leaves cleanly on SIGTERM or when whoever started it
-is gone.
+standard input as ``fedtui peer add`` would, and leaves cleanly on SIGTERM, or when
+whoever started it is gone.
 """
 
 from __future__ import annotations
