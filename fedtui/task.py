@@ -63,11 +63,6 @@ class RuleTask(_Part):
     def spec(self) -> RuleSpec:
         return RuleSpec(**self.model_dump())
 
-    @property
-    def fewest(self) -> int:
-        """How many contributions the rule needs."""
-        return 2 * self.byzantine + 3 if self.name == "multi_krum" else 1
-
 
 class PreviewTask(_Part):
     """The pictures everybody draws after each commit: every prompt with every seed."""
@@ -146,11 +141,11 @@ def chosen_rule(
     ):
         if name not in names:
             raise UsageError(f"there is no {kind} {name!r}", remedy=f"one of {', '.join(names)}")
-    if rule.fewest > contributions:
+    if rule.spec.fewest > contributions:
         raise UsageError(
             f"{contributions} participants are too few for the rule {rule.name}",
-            f"it needs {rule.fewest} to tolerate {rule.byzantine}",
-            f"let {rule.fewest} take part, or use a smaller `--byzantine`",
+            f"it needs {rule.spec.fewest} to tolerate {rule.byzantine}",
+            f"let {rule.spec.fewest} take part, or use a smaller `--byzantine`",
         )
     return rule
 

@@ -19,7 +19,7 @@ from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
 from p2p.rounds.proof import ProvenRound, prove, read_ledger
 from p2p.workload import Input
-from trainer.protocol import RestoreAdapter
+from trainer.protocol import DENSE, RestoreAdapter
 
 Outcome = Literal["equal", "kept", "skipped", "missing"]
 """Recomputed with equal bytes; result here but inputs gone; nothing to compute; no files here."""
@@ -148,7 +148,7 @@ async def verify_file(adapter: Path, arithmetic: TrainerProcess) -> FileVerdict:
     statement = record.statement
     plan = record.history.genesis.plan
     task = read_task(plan.task)
-    whole = plan.algorithm == "dense"
+    whole = plan.algorithm == DENSE
     exact = not statement.rank and not (whole and task.rule.ema_milli)
     if exact:
         with tempfile.TemporaryDirectory(prefix="fedtui-verify-") as folder:

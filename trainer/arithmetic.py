@@ -25,7 +25,7 @@ from trainer import (
     whole_file,
 )
 from trainer.aggregate import combination
-from trainer.aggregate.modes import DENSE, LOW_RANK, MODES
+from trainer.aggregate.modes import LOW_RANK, MODES
 from trainer.aggregate.rules import RULES
 from trainer.config import (
     LISTED_PICTURES,
@@ -41,6 +41,7 @@ from trainer.job import Job
 from trainer.lora_file import LoraAdapter
 from trainer.models.base import Digests
 from trainer.protocol import (
+    DENSE,
     CheckBlob,
     CheckData,
     Combine,

@@ -16,12 +16,11 @@ import numpy as np
 from trainer import lora_file, models, room_adapter, tensor_file
 from trainer.adapter import A_SUFFIX, B_SUFFIX, FloatArray
 from trainer.aggregate.combination import Combination, check_choice, combine
-from trainer.aggregate.modes import DENSE
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
 from trainer.lora_file import Factors, LoraAdapter
 from trainer.models.base import BaseModel
-from trainer.protocol import CombineAdapters, WeightedFile
+from trainer.protocol import DENSE, CombineAdapters, WeightedFile
 from trainer.tensor_file import Written
 
 SEPARATOR = "/"

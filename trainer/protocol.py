@@ -22,6 +22,9 @@ MAX_LINE = 1 << 20
 
 VERSION = 1
 
+DENSE = "dense"
+"""The mode in which rooms train whole weights instead of an adapter."""
+
 
 Wish = Literal["pause", "resume", "save", "sample"]
 """What may be wished of a running training."""
@@ -70,6 +73,11 @@ class RuleSpec:
     ema_milli: int = 0
     outer_rate_milli: int = 1_000
     outer_momentum_milli: int = 0
+
+    @property
+    def fewest(self) -> int:
+        """How many contributions the rule needs."""
+        return 2 * self.byzantine + 3 if self.name == "multi_krum" else 1
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from torch import nn
 from trainer import injection, lora_file, start, tensor_file, whole
 from trainer.adapter import FloatArray
 from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY
-from trainer.aggregate.modes import DENSE
 from trainer.arithmetic import Result, written
 from trainer.errors import MISUSE, TrainerError
 from trainer.lora_file import LoraAdapter
 from trainer.models.base import BaseModel, LoadedModel
-from trainer.protocol import Train
+from trainer.protocol import DENSE, Train
 
 
 class Trainee(ABC):

@@ -172,7 +172,7 @@ def _genesis(
             rounds=options.rounds,
             deadline_ms=DEADLINE_MS,
             algorithm=options.algorithm,
-            min_contributions=task.rule.fewest,
+            min_contributions=task.rule.spec.fewest,
             task=task.to_plan(),
         ),
         initial_blob=initial.sha256,

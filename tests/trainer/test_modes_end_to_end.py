@@ -12,7 +12,7 @@ from trainer_rig import MakePictures
 
 from trainer import arithmetic
 from trainer.aggregate.modes import MODES
-from trainer.aggregate.rules import RULES, fewest
+from trainer.aggregate.rules import RULES
 from trainer.job import Job
 from trainer.protocol import (
     AdapterSpec,
@@ -85,7 +85,7 @@ def test_a_round_of_every_rule(rule: str, tiny_model: Path, tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     spec = RuleSpec(rule, threshold_milli=-1000)
     inputs = []
-    for member in range(max(3, fewest(spec))):
+    for member in range(max(3, spec.fewest)):
         arrays = {n: a + rng.standard_normal(a.shape).astype("f4") for n, a in before.items()}
         path = write(tmp_path / str(member), arrays, {"fedtui.steps": "40"}).path
         inputs.append(WeightedFile(str(member), str(path), 5))

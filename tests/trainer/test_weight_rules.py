@@ -16,7 +16,6 @@ from trainer.aggregate.rules import (
     Update,
     Weighting,
     by_samples,
-    fewest,
     impossible,
 )
 from trainer.protocol import RuleSpec
@@ -127,9 +126,21 @@ def test_fednova_takes_back_what_more_steps_gave() -> None:
     shares = np.array(COUNTS) / 200
     effective = (shares * steps).sum()
     assert weights == pytest.approx(effective * shares / steps)
-    silent = [*members.updates[1:], Update("m0", 20)]
-    with pytest.raises(RuleRefused, match="does not say"):
-        RULES["fednova"](silent, Geometry(inner_products(members.pairs)), RuleSpec("fednova"))
+    members.updates[4] = Update("m4", 40)
+    weighting = members.weigh(RuleSpec("fednova"))
+    assert weighting.weights[4] == 0.0
+    assert "does not say" in weighting.excluded[4]
+    members.updates = [Update(u.id, u.samples) for u in members.updates]
+    with pytest.raises(RuleRefused, match="nobody says"):
+        members.weigh(RuleSpec("fednova"))
+
+
+def test_a_huge_claim_of_steps_does_not_enlarge_everybody_elses_weight() -> None:
+    members = Members((10,) * 5)
+    members.updates[0] = Update("m0", 10, steps=(1 << 31) - 1)
+    weights = members.weigh(RuleSpec("fednova")).weights
+    assert max(weights) < 1.0
+    assert weights[0] < weights[1] / 9
 
 
 def test_fedbuff_discounts_and_drops_what_is_old() -> None:
@@ -177,7 +188,7 @@ def test_o11_multi_krum_chooses_as_brute_force_does_in_the_plane() -> None:
 def test_multi_krum_refuses_too_few() -> None:
     for liars, count in ((1, 4), (2, 6)):
         spec = RuleSpec("multi_krum", byzantine=liars)
-        assert fewest(spec) == count + 1
+        assert spec.fewest == count + 1
         with pytest.raises(RuleRefused, match=f"needs {count + 1} contributions"):
             Members((1,) * count).weigh(spec)
 

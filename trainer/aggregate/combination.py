@@ -18,11 +18,11 @@ from trainer.aggregate.dense import DenseRound
 from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY, Source, in_order, open_source
 from trainer.aggregate.kernel import SUM_TOLERANCE
 from trainer.aggregate.lowrank import LowRankRound, Outcome
-from trainer.aggregate.modes import DENSE, LOW_RANK, MODES
+from trainer.aggregate.modes import LOW_RANK, MODES
 from trainer.aggregate.rules import Geometry, RuleRefused, Update, Weighting
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
-from trainer.protocol import RuleSpec, WeightedFile
+from trainer.protocol import DENSE, RuleSpec, WeightedFile
 from trainer.tensor_file import FormatError, Written
 
 
@@ -62,14 +62,6 @@ class Combination:
     branch_rank: int = 0
     whole_layers: int = 0
     note: str = ""
-
-    @property
-    def norms(self) -> dict[str, float]:
-        return {each.id: each.norm for each in self.participants}
-
-    @property
-    def cosines(self) -> dict[str, float]:
-        return {each.id: each.cosine for each in self.participants}
 
 
 def combine(

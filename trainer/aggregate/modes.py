@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from trainer.protocol import DENSE
+
 Trained = Literal["AB", "A", "B"]
 Residual = Literal["dropped", "branch", "restart", "none"]
 
@@ -55,7 +57,6 @@ LOW_RANK: Mapping[str, LowRank] = {
     "rolora": LowRank("exact: trains and sends B and A in turns", _alternating, "none"),
 }
 
-DENSE = "dense"
 MODES: tuple[str, ...] = (*LOW_RANK, DENSE)
 """All modes by the name a room's plan uses; the first one is the default."""
 

@@ -27,6 +27,8 @@ WEISZFELD_TOLERANCE = 1e-12
 SMOOTHING = 1e-6
 """Smallest distance of the geometric median, as a share of the median distance (RFA's ν)."""
 CLIPPING_STEPS = 3
+STEPS_CAP = 10
+"""Claimed local steps above so many medians count as that many."""
 MILLI = 1000
 
 
@@ -246,18 +248,27 @@ def centered_clip(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec)
 def fednova(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec) -> Weighting:
     """w_k = τ p_k / a_k with a_k local steps and τ = Σ p_k a_k: many steps are no extra say.
 
-    Wang et al., arXiv 2007.07481. Raises :class:`RuleRefused` when a member does not say its steps.
+    Wang et al., arXiv 2007.07481. Who does not say its steps counts nothing. Steps are claims, and
+    a huge one would enlarge every weight: none counts for more than ``STEPS_CAP`` medians. Raises
+    :class:`RuleRefused` when nobody says its steps.
     """
     del geometry
-    shares = by_samples([u.samples for u in updates], spec.cap_milli)
-    silent = next((u.id for u in updates if not u.steps), None)
-    if silent is not None:
-        raise RuleRefused(f"fednova needs the number of local steps, and {silent} does not say it")
-    steps = [u.steps or 1 for u in updates]
-    if len(set(steps)) == 1:
-        return Weighting(shares)
-    effective = math.fsum(p * a for p, a in zip(shares, steps, strict=True))
-    return Weighting(tuple(effective * p / a for p, a in zip(shares, steps, strict=True)))
+    told = {k: u.steps for k, u in enumerate(updates) if u.steps}
+    if not told:
+        raise RuleRefused("fednova needs the numbers of local steps, and nobody says them")
+    excluded = {
+        k: "it does not say its number of local steps (fednova)"
+        for k in range(len(updates))
+        if k not in told
+    }
+    most = STEPS_CAP * median(told.values())
+    steps = [min(float(a), most) for a in told.values()]
+    shares = by_samples([updates[k].samples for k in told], spec.cap_milli)
+    if len(set(steps)) > 1:
+        effective = math.fsum(p * a for p, a in zip(shares, steps, strict=True))
+        shares = tuple(effective * p / a for p, a in zip(shares, steps, strict=True))
+    weights = dict(zip(told, shares, strict=True))
+    return Weighting(tuple(weights.get(k, 0.0) for k in range(len(updates))), excluded)
 
 
 def fedbuff(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec) -> Weighting:
@@ -330,11 +341,6 @@ RULES: Mapping[str, Rule] = {
     "threshold": threshold,
 }
 """All rules by the name a room's plan uses; the first one is the default."""
-
-
-def fewest(spec: RuleSpec) -> int:
-    """How many contributions a rule needs."""
-    return 2 * spec.byzantine + 3 if spec.name == "multi_krum" else 1
 
 
 def impossible(spec: RuleSpec) -> str:
