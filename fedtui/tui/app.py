@@ -162,6 +162,7 @@ class FedtuiApp(App[None]):
     def _hand_on(self) -> None:
         for screen in self.screen_stack:
             if hasattr(screen, "feed"):
+                screen.set_class(bool(self.feed.lost), "-stale")
                 screen.feed = self.feed
 
     async def action_place(self, place: str) -> None:

@@ -87,6 +87,19 @@ async def test_peers_goes_on_while_it_is_open(folder: Path) -> None:
         await until(pilot, lambda: "✓ SENT" in text(app))
 
 
+async def test_every_screen_says_when_the_node_is_gone_and_that_it_is_back(folder: Path) -> None:
+    view = training(folder)
+    async with shown(view) as (pilot, app, source):
+        await pilot.press("3")
+        source.now = ConnectionRefusedError("nobody listens")
+        await until(pilot, lambda: "✗ NODE GONE" in text(app))
+        assert app.screen.has_class("-stale")
+        assert "Election" in text(app)
+        source.now = replace(view, version="9.9.9")
+        await until(pilot, lambda: "NODE GONE" not in text(app))
+        assert not app.screen.has_class("-stale")
+
+
 @pytest.mark.parametrize(
     ("moves", "words"),
     [

@@ -17,7 +17,10 @@ from tui_scenarios import done, training
 from fedtui.tape import Recorder
 
 WAIT_S = 90.0
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux"),
+    pytest.mark.slow,
+]
 
 
 class Tmux:

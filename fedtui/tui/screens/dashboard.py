@@ -81,7 +81,6 @@ class DashboardScreen(LiveScreen):
 
     def watch_feed(self) -> None:
         """Keeps the table as high as its rows and the footer true to what is possible."""
-        self.set_class(bool(self.feed.lost), "-stale")
         self._fit()
         could = (bool(self.pictures.recipes), len(self.pictures.recipes) > 1)
         if could != self._could:
