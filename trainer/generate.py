@@ -25,9 +25,6 @@ from trainer.models.base import Drawing, LoadedModel
 from trainer.protocol import Generate, Shot
 from trainer.provenance import Provenance, save
 
-SIDE_STEP = 8
-"""Pixels; sides must be multiples of it."""
-
 Weights = tuple[float, ...]
 
 
@@ -47,17 +44,22 @@ class Exposure:
         return plain, self.weights
 
 
-def planned(request: Generate, resolution: int) -> tuple[Exposure, ...]:
-    """Checks the request before anything is drawn. Raises :class:`TrainerError`."""
+def planned(request: Generate, resolution: int, side_step: int = 8) -> tuple[Exposure, ...]:
+    """Checks the request before anything is drawn. Raises :class:`TrainerError`.
+
+    Without a size pictures have ``resolution`` pixels a side; sides are multiples of ``side_step``.
+    """
     width, height = request.width or resolution, request.height or resolution
     shots = request.shots or _product(request)
     own = tuple(lora.weight for lora in request.loras)
-    cause = _impossible(request, shots, width, height)
+    cause = _impossible(request, shots)
+    if any(s % side_step or not side_step <= s <= MAX_RESOLUTION for s in (width, height)):
+        cause = f"{width} x {height} pixels is not possible."
     if cause:
         raise TrainerError(
             "These pictures cannot be drawn",
             cause,
-            f"Sides are multiples of {SIDE_STEP} up to {MAX_RESOLUTION}.",
+            f"Sides are multiples of {side_step} up to {MAX_RESOLUTION}.",
             MISUSE,
         )
     for shot in shots:
@@ -87,7 +89,7 @@ def _product(request: Generate) -> tuple[Shot, ...]:
     )  # fmt: skip
 
 
-def _impossible(request: Generate, shots: Sequence[Shot], width: int, height: int) -> str:
+def _impossible(request: Generate, shots: Sequence[Shot]) -> str:
     """Why the request makes no sense, or nothing."""
     if not 1 <= len(shots) <= MAX_PICTURES:
         return f"{len(shots)} pictures were asked for; 1 to {MAX_PICTURES} are possible."
@@ -95,8 +97,6 @@ def _impossible(request: Generate, shots: Sequence[Shot], width: int, height: in
         return f"{request.batch} pictures at once; 1 to {MAX_DRAWN_AT_ONCE} are possible."
     if len(request.loras) > MAX_ADAPTERS:
         return f"{len(request.loras)} adapters at once; {MAX_ADAPTERS} are possible."
-    if any(s % SIDE_STEP or not SIDE_STEP <= s <= MAX_RESOLUTION for s in (width, height)):
-        return f"{width} x {height} pixels is not possible."
     for shot in shots:
         if not 1 <= shot.steps <= MAX_SAMPLING_STEPS:
             return f"{shot.steps} steps were asked for; 1 to {MAX_SAMPLING_STEPS} are possible."

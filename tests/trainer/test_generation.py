@@ -231,6 +231,14 @@ def test_what_cannot_be_drawn_is_refused_before_a_model_is_loaded(
     assert caught.value.remedy
 
 
+def test_sides_are_multiples_of_what_the_model_takes(request_to_draw: Generate) -> None:
+    wide = replace(request_to_draw, width=40)
+    assert generate.planned(wide, 32, side_step=8)[0].drawing.width == 40
+    with pytest.raises(TrainerError) as caught:
+        generate.planned(wide, 32, side_step=16)
+    assert "multiples of 16" in caught.value.remedy
+
+
 def test_a_device_without_room_is_answered_with_what_to_change(
     studio: Studio, request_to_draw: Generate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
