@@ -110,7 +110,8 @@ def test_a_round_by_hand(
     a, b, mean = (read_all(tmp_path / name)[0] for name in ("a", "b", "round1"))
     for name, value in mean.items():
         by_hand = (4 * a[name].astype(np.float64) + 3 * b[name].astype(np.float64)) / 7
-        assert (value == by_hand.astype(np.float32)).all()
+        # float64 divides once more than the kernel rounds: the last bit may differ.
+        assert (np.abs(value - by_hand) <= np.spacing(np.abs(value))).all()
     assert full.ask(combine)["sha256"] == result["sha256"]
 
     lora = str(tmp_path / "lora.safetensors")
@@ -458,12 +459,13 @@ requests = [
     p.SplitData(out + "/s", (out + "/p",)),
     p.InitAdapter(model, spec, 1, out + "/a"),
     p.CheckBlob(out + "/a", model, spec, 1 << 20),
-    p.Combine((p.WeightedFile("x", out + "/a", 1),), "fedavg", out + "/a", out + "/c"),
-    p.ExportAdapter(out + "/a", out + "/k", model),
+    p.Combine((p.WeightedFile("x", out + "/a", 1),), "fedex", out + "/a", out + "/c"),
+    p.ExportAdapter(out + "/c", out + "/k", model),
     p.InspectAdapter(out + "/k", model),
     p.Describe(model),
     p.ContactSheet(out + "/sheet.png", ("x",), (p.SheetRow("y", (out + "/s/0000.png",)),)),
-    p.InspectAdapter(out + "/a", model),
+    p.RestoreAdapter(out + "/k", model, 2, out + "/r"),
+    p.CombineAdapters((p.WeightedFile("x", out + "/k", 1),), model, "fedavg", out + "/m"),
 ]
 assert {{type(r) for r in requests}} == set(HANDLERS) == p.ARITHMETIC
 for request in requests:
