@@ -41,7 +41,8 @@ class RoomChoices:
     """What a founder decides. ``deadline_s`` is in seconds; ``learning_rate`` None takes what
     suits the model.
 
-    A round waits until ``min_contributions`` participants are there, however long.
+    A round waits until ``min_contributions`` participants are there, however long. Layers whose
+    names contain a word of ``personal`` stay with each member; ``proximal`` is FedProx's μ.
     """
 
     name: str
@@ -49,6 +50,8 @@ class RoomChoices:
     algorithm: str = "fedex"
     rule: str = "n_k"
     byzantine: int = 1
+    personal: tuple[str, ...] = ()
+    proximal: float = 0.0
     rounds: int = 3
     min_contributions: int = 2
     deadline_s: int = 900
@@ -101,7 +104,7 @@ async def _found(
             f"{choices.model} brings none of its own",
             "say --prompt TEXT, several times if you like",
         )
-    adapter = AdapterTask(rank=choices.rank, alpha=choices.rank)
+    adapter = AdapterTask(rank=choices.rank, alpha=choices.rank, personal=list(choices.personal))
     if choices.model == BUILT_IN:
         adapter = adapter.model_copy(update={"targets": TARGETS})
     task = _checked_task(choices, adapter, prompts, model["sha256"])
@@ -195,6 +198,7 @@ def _checked_task(
             steps=choices.steps,
             batch=choices.batch,
             learning_rate_micro=round(choices.rate * MICRO),
+            proximal_micro=round(choices.proximal * 1_000_000),
             seed=choices.seed,
             preview=PreviewTask(prompts=prompts),
         )

@@ -40,6 +40,13 @@ def create(
     byzantine: Annotated[
         int, typer.Option(min=0, max=63, help="Liars that --rule multi_krum tolerates.")
     ] = 1,
+    personal: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers whose names contain this stay with each member; repeatable."),
+    ] = None,
+    proximal: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="FedProx: pull towards the room's adapter.")
+    ] = 0.0,
     rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
@@ -79,6 +86,8 @@ def create(
         algorithm=algorithm,
         rule=rule,
         byzantine=byzantine,
+        personal=tuple(personal or ()),
+        proximal=proximal,
         rounds=rounds,
         min_contributions=min_contributions,
         deadline_s=deadline,

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from committed_room import committed_room
 
+from fedtui import rooms
+from fedtui.paths import Profile
 from fedtui.rooms import Room
 from fedtui.training import TrainerProcess
 
@@ -126,3 +128,19 @@ def test_unknown_or_impossible_choices_name_the_possible(
     refused = fedtui(tmp_path, "demo", "--headless", "--dir", str(tmp_path / "demo"), *arguments)
     assert refused.returncode == 2
     assert word in refused.stderr
+
+
+def test_a_room_keeps_what_its_founder_chose(tmp_path: Path) -> None:
+    made = fedtui(
+        tmp_path, "room", "create", "club", "--algorithm", "ffa", "--rule", "clip",
+        "--personal", "conv1", "--proximal", "0.01",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    room = rooms.current(Profile(tmp_path))
+    assert room.genesis.plan.algorithm == "ffa"
+    assert room.task.rule.name == "clip"
+    assert room.task.adapter.personal == ["conv1"]
+    assert room.task.proximal == 0.01
+    refused = fedtui(tmp_path, "room", "create", "other", "--rule", "multi_krum")
+    assert refused.returncode == 2
+    assert "it needs 5 to tolerate 1" in refused.stderr
