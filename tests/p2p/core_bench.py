@@ -56,7 +56,9 @@ class Bench:
         min_contributions: int = 1,
         ask: int | None = None,
         start: bool = True,
+        core: type[RoundCore] = RoundCore,
     ) -> None:
+        self._core = core
         base = simulated_genesis(count, "majority", 10_000)
         plan = base.plan.model_copy(
             update={"rounds": rounds, "min_contributions": min_contributions, "ask": ask}
@@ -82,7 +84,7 @@ class Bench:
 
     def _new(self, peer: str) -> RoundCore:
         journal = self.disks[peer].copy()
-        return RoundCore(self.genesis, ROOM_ID, SimSigner(peer), journal, Timing())
+        return self._core(self.genesis, ROOM_ID, SimSigner(peer), journal, Timing())
 
     def signer(self, peer: str) -> SimSigner:
         return SimSigner(peer)

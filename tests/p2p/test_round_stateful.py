@@ -5,10 +5,21 @@ The invariants S1-S7 are checked by the bench in every step; here hypothesis loo
 
 from __future__ import annotations
 
-from core_bench import Bench
+import pytest
+from core_bench import Bench, Message
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from p2p.rounds.core import RoundCore
+from p2p.sim.invariants import Violation
+from p2p.sim.mutations import NoLockRule
 
 TIMERS = ("deadline", "attempt", "grace", "resend")
 
@@ -17,10 +28,11 @@ class Room(RuleBasedStateMachine):
     """Three to five members; hypothesis is network, clock and power supply."""
 
     bench: Bench
+    core: type[RoundCore] = RoundCore
 
     @initialize(count=st.integers(3, 5), kind=st.sampled_from(["majority", "two_thirds"]))
     def found(self, count: int, kind: str) -> None:
-        self.bench = Bench(count, rule=kind, rounds=2)
+        self.bench = Bench(count, rule=kind, rounds=2, core=self.core)
         self.bench.contribute()
 
     def _member(self, index: int) -> str:
@@ -55,6 +67,39 @@ class Room(RuleBasedStateMachine):
         kept = [message for message in self.bench.mail if message[1] != peer]
         self.bench.mail.clear()
         self.bench.mail.extend(kept)
+
+    @rule(
+        away=st.sampled_from([None, 0, 1, 2, 3, 4]),
+        lost=st.sampled_from([None, "commit", "prepared", "vote"]),
+    )
+    def go_on_without(self, away: int | None, lost: str | None) -> None:
+        """All but one go on for an attempt; what one kind of message says is lost to everybody."""
+        peer = None if away is None else self._member(away)
+
+        def heard(message: Message) -> bool:
+            return peer not in message[:2] and message[2].type != lost
+
+        self.bench.deliver(heard)
+        for other in self.bench.peers:
+            if other != peer and (other, "grace") in self.bench.timers:
+                self.bench.fire(other, "grace")
+        self.bench.deliver(heard)
+
+    @rule(away=st.integers(0, 4))
+    def lose_patience(self, away: int) -> None:
+        for name in ("deadline", "attempt"):
+            for other in self.bench.peers:
+                if other != self._member(away) and (other, name) in self.bench.timers:
+                    self.bench.fire(other, name)  # type: ignore[arg-type]
+
+    @rule(lost=st.sampled_from(["commit", "prepared", "vote"]))
+    def leader_is_cut_off_at_a_certificate(self, lost: str) -> None:
+        """What chance alone does not find in thousands of runs, and what breaks rounds."""
+        leader = self.bench.cores[self.bench.peers[0]].leader
+        away = self.bench.peers.index(leader)
+        self.go_on_without(None, lost)
+        self.lose_patience(away)
+        self.go_on_without(away, None)
 
     @rule(member=st.integers(0, 4), name=st.sampled_from(TIMERS))
     def time_passes(self, member: int, name: str) -> None:
@@ -115,3 +160,16 @@ Room.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestRoom = Room.TestCase
+
+
+class ForgetfulRoom(Room):
+    core = NoLockRule
+
+    def teardown(self) -> None:
+        """It need not get to its end."""
+
+
+def test_hypothesis_finds_the_order_that_splits_a_room_without_locks() -> None:
+    fresh = settings(Room.TestCase.settings, database=None)
+    with pytest.raises(Violation):
+        run_state_machine_as_test(ForgetfulRoom, settings=fresh)
