@@ -14,6 +14,7 @@ import pytest
 
 from trainer import room_adapter
 from trainer.adapter import A_SUFFIX, B_SUFFIX, DENSE_SUFFIX, factor_shapes, initial_factors
+from trainer.aggregate import dense
 from trainer.aggregate.combination import Combination, combine
 from trainer.aggregate.files import ROUNDS_KEY
 from trainer.aggregate.modes import LOW_RANK, MODES, trained_factors
@@ -270,6 +271,17 @@ def test_dense_is_the_weighted_mean_of_weights(tmp_path: Path) -> None:
             n / 200 * each[name].astype("f8") for n, each in zip(COUNTS, files, strict=True)
         )
         assert np.abs(value - wanted).max() < 1e-8
+
+
+def test_the_size_of_a_piece_changes_no_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room(tmp_path, "dense")
+    whole = room.combine(room.inputs(), "1").participants
+    monkeypatch.setattr(dense, "PIECE", 7)
+    for one, other in zip(whole, room.combine(room.inputs(), "2").participants, strict=True):
+        assert other.norm == pytest.approx(one.norm, rel=1e-9)
+        assert other.cosine == pytest.approx(one.cosine, rel=1e-9)
 
 
 def test_a_plain_outer_step_is_the_mean_itself(tmp_path: Path) -> None:

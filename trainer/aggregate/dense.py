@@ -30,6 +30,8 @@ from trainer.protocol import RuleSpec
 
 EMA_PREFIX = "ema/"
 VELOCITY_PREFIX = "velocity/"
+PIECE = 1 << 19
+"""Numbers of one tensor that are compared at a time: 4 MiB for each member."""
 
 
 @dataclass
@@ -60,14 +62,18 @@ class DenseRound:
         """⟨x_i, x_j⟩ of the updates, with a zero for the previous weights.
 
         Whole weights are far longer than what a round changes, so differences are taken first.
+        Pieces of ``PIECE`` numbers of all members are in memory at a time.
         """
         count = len(self.sources)
         total: Wide = np.zeros((count + 1, count + 1))
-        for name in self.shapes:
-            job.check()
-            before = self.previous.read(name).ravel()
-            updates = np.stack([source.read(name).ravel() - before for source in self.sources])
-            total[1:, 1:] = total[1:, 1:] + products.gram(updates)
+        for name, shape in self.shapes.items():
+            size = math.prod(shape)
+            for first in range(0, size, PIECE):
+                job.check()
+                last = min(size, first + PIECE)
+                before = self.previous.piece(name, first, last)
+                updates = [source.piece(name, first, last) - before for source in self.sources]
+                total[1:, 1:] = total[1:, 1:] + products.gram(np.stack(updates))
         return total
 
     def write(self, weights: Sequence[float], before: float, out: Path, job: Job) -> Outcome:

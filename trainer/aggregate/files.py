@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,7 @@ from trainer.config import MAX_INPUTS, MAX_WEIGHT
 from trainer.errors import MISUSE, TrainerError
 from trainer.models.base import Shape
 from trainer.protocol import WeightedFile
-from trainer.tensor_file import FormatError, Header, read_header, read_tensor
+from trainer.tensor_file import ITEM_SIZES, FormatError, Header, read_header, read_tensor
 
 ROUNDS_KEY = "fedtui.rounds"
 """Metadata: how many combinations an adapter has behind it, or the one that was trained on."""
@@ -44,6 +44,16 @@ class Source:
     def read(self, name: str) -> Wide:
         """One tensor. Raises :class:`FormatError` when a value is not finite."""
         values = widen(read_tensor(self.file, self.header.tensors[name]))
+        if not np.isfinite(values).all():
+            raise FormatError(f"{self.id} contains NaN or infinity")
+        return values
+
+    def piece(self, name: str, first: int, last: int) -> Wide:
+        """Numbers ``first`` to ``last`` of a tensor, flat. Raises :class:`FormatError`."""
+        tensor = self.header.tensors[name]
+        start = tensor.start + first * ITEM_SIZES["F32"]
+        end = tensor.start + last * ITEM_SIZES["F32"]
+        values = widen(read_tensor(self.file, replace(tensor, shape=(-1,), start=start, end=end)))
         if not np.isfinite(values).all():
             raise FormatError(f"{self.id} contains NaN or infinity")
         return values
