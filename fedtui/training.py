@@ -35,6 +35,8 @@ from fedtui.limits import (
 from trainer import protocol
 
 Role = Literal["full", "arithmetic"]
+GPUS_VARIABLE = "FEDTUI_GPUS"
+"""Environment: processes that train together, one per GPU; 1 without it."""
 OnProgress = Callable[[dict[str, Any]], None]
 
 
@@ -87,8 +89,7 @@ class TrainerProcess:
         on_log: Callable[[str], None] | None = None,
     ) -> None:
         self.role = role
-        # -P: a folder called "trainer" where the user stands must not take our module's place.
-        self._command = tuple(command) or (sys.executable, "-P", "-m", "trainer", "--role", role)
+        self._command = tuple(command) or _command(role)
         self._environment = _environment(threads, device)
         self._log = _WorkerLog(role, log, on_log)
         self._on_state = on_state
@@ -350,9 +351,21 @@ class _WorkerLog:
             self._handler = None
 
 
+def _command(role: Role) -> tuple[str, ...]:
+    """One process, or one per GPU where ``FEDTUI_GPUS`` says how many."""
+    gpus = os.environ.get(GPUS_VARIABLE, "")
+    if role == "full" and gpus.isdecimal() and int(gpus) > 1:
+        launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", gpus)
+        plain = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+        return (sys.executable, "-m", *launcher, *plain, "-m", "trainer", "--role", role)
+    # -P: a folder called "trainer" where the user stands must not take our module's place.
+    return (sys.executable, "-P", "-m", "trainer", "--role", role)
+
+
 def _environment(threads: int, device: str) -> Mapping[str, str]:
     environment = dict(os.environ)
     environment["PYTHONUNBUFFERED"] = "1"
+    environment["PYTHONSAFEPATH"] = "1"
     if threads:
         environment["FEDTUI_THREADS"] = str(threads)
     if device:

@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from trainer.config import ARITHMETIC_ADDRESS_SPACE, NICENESS
+from trainer.config import ARITHMETIC_ADDRESS_SPACE, NICENESS, PARENT_POLL_INTERVAL
 
 
 def main() -> int:
@@ -35,6 +36,8 @@ def main() -> int:
     from trainer.protocol import Ready
     from trainer.worker import Worker
 
+    if int(os.environ.get("RANK", "0")) > 0:
+        return follow()
     # Not sys.stdin: the interpreter would close it at its end, under the reading thread.
     worker = Worker(os.fdopen(os.dup(0), "rb"), sink)
     device = "cpu"
@@ -49,6 +52,24 @@ def main() -> int:
     worker.say(Ready(role, device, os.getpid()))
     worker.run()
     return 0
+
+
+def follow() -> int:
+    """A further process of ``accelerate launch``: it trains along and ends with the first."""
+    from trainer.studio import Studio
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Studio().follow()
+    return 0
+
+
+def end_with_parent() -> None:
+    """The launcher's end is ours."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_INTERVAL)
+    os._exit(1)
 
 
 def private_stdout() -> BinaryIO:

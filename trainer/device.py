@@ -18,6 +18,8 @@ THREADS_VARIABLE = "FEDTUI_THREADS"
 def choose() -> torch.device:
     """The device to train on. Raises :class:`TrainerError` with code 5 if it does not exist."""
     wanted = os.environ.get(DEVICE_VARIABLE, "")
+    if not wanted and "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if not wanted:
         if torch.cuda.is_available():
             return torch.device("cuda")

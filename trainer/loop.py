@@ -26,6 +26,7 @@ from trainer.config import (
     PROGRESS_INTERVAL,
     VALIDATION_DRAWS,
 )
+from trainer.crew import ALONE, Crew
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import LoadedModel
@@ -162,6 +163,7 @@ def train(
     job: Job,
     saved: Path | None = None,
     draw: Callable[[int], None] | None = None,
+    crew: Crew = ALONE,
 ) -> Outcome:
     """Trains ``parameters`` of ``network`` in place with a fresh optimiser.
 
@@ -176,11 +178,11 @@ def train(
     progress = _begun(parameters, recipe)
     place = checkpoint.restore(saved, recipe.run, progress) if saved is not None else Place()
     losses = Losses(place)
-    pace = _Pace(place.step, recipe)
+    pace = _Pace(place.step, recipe, crew.size)
     measured: list[tuple[int, float]] = []
 
     def save() -> None:
-        if saved is not None:
+        if saved is not None and crew.leads:
             with pace.saving():
                 checkpoint.save(saved, recipe.run, losses.place(), progress)
 
@@ -192,7 +194,8 @@ def train(
     with disable_input_dtype_casting(network):
         for step in range(place.step, recipe.steps):
             steering.attend(step, recipe.steps)
-            losses.add(_advance(model, material, recipe, progress, anchors, step))
+            crew.step()
+            losses.add(_advance(model, material, recipe, progress, anchors, crew, step))
             if step + 1 == recipe.steps:
                 job.announce(pace.progress(losses.place()))
             elif pace.report_due():
@@ -235,6 +238,7 @@ def _advance(
     recipe: Recipe,
     progress: Progress,
     anchors: Sequence[torch.Tensor],
+    crew: Crew,
     step: int,
 ) -> torch.Tensor:
     """One step of the optimiser; its loss, still on the device."""
@@ -242,12 +246,14 @@ def _advance(
     for group in progress.optimizer.param_groups:
         group["lr"] = recipe.learning_rate * rates.factor(tuning, step, recipe.steps)
     total = torch.zeros((), device=model.device)
-    for number in range(step * tuning.accumulate, (step + 1) * tuning.accumulate):
+    for place in range(step * tuning.accumulate, (step + 1) * tuning.accumulate):
+        number = place * crew.size + crew.rank
         if tuning.dropout:
             torch.manual_seed(derived("dropout", recipe.seed, recipe.round, recipe.node, number))
         value = step_loss(model, material, recipe, number) / tuning.accumulate
         value.backward()  # type: ignore[no-untyped-call]
         total = total + value.detach()
+    total = crew.average(values, total)
     if anchors:
         pull_back(values, anchors, recipe.proximal)
     if tuning.clip:
@@ -273,8 +279,8 @@ def _validated(model: LoadedModel, held_out: Examples, recipe: Recipe, job: Job)
 class _Pace:
     """The clock's part in training: when to speak and when to save. It decides no value."""
 
-    def __init__(self, first: int, recipe: Recipe) -> None:
-        self._first, self._recipe = first, recipe
+    def __init__(self, first: int, recipe: Recipe, crew: int) -> None:
+        self._first, self._recipe, self._crew = first, recipe, crew
         self._started = self._reported = time.monotonic()
         self._saved = float("-inf")
         self._cost = 0.0
@@ -305,7 +311,7 @@ class _Pace:
 
     def progress(self, place: Place) -> dict[str, Any]:
         tuning = self._recipe.tuning
-        images = (place.step - self._first) * self._recipe.batch * tuning.accumulate
+        images = (place.step - self._first) * self._recipe.batch * tuning.accumulate * self._crew
         return {
             "stage": "train",
             "step": place.step,

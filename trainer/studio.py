@@ -7,8 +7,8 @@ each handler takes and gives is written at its request in :mod:`trainer.protocol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from trainer import (
     batch_sheet,
     cache,
+    crew,
     dataset,
     device,
     evaluate,
@@ -28,7 +29,7 @@ from trainer import (
 from trainer.arithmetic import Handler, Result, written
 from trainer.cache import Cache
 from trainer.config import MAX_DRAWS
-from trainer.errors import MISUSE, TrainerError
+from trainer.errors import MISUSE, Cancelled, TrainerError
 from trainer.job import Job
 from trainer.measures import leak
 from trainer.mix import alone, ingredient, mixed
@@ -64,6 +65,7 @@ class Studio:
 
     def __init__(self) -> None:
         self._device = device.configure()
+        self._crew = crew.joined(self._device)
         self._loaded: Loaded | None = None
 
     @property
@@ -74,7 +76,7 @@ class Studio:
         """What this adds to the requests that need no torch."""
         return {
             Load: self.load,
-            Train: self.train,
+            Train: self.lead,
             Generate: self.generate,
             Evaluate: self.evaluate,
             PreviewData: batch_sheet.draw,
@@ -111,7 +113,24 @@ class Studio:
         training.check(request, base)
         given = training.found(request, base, job)
         loaded = self._use(request.model, job)
-        return training.run(request, given, loaded.model, loaded.digests, job)
+        return training.run(request, given, loaded.model, loaded.digests, job, self._crew)
+
+    def lead(self, request: Train, job: Job) -> Result:
+        """Trains with all processes of the crew."""
+        self._crew.tell(request)
+        try:
+            return self.train(request, job)
+        except BaseException:
+            self._crew.tell(crew.STOP)
+            raise
+
+    def follow(self) -> None:
+        """Trains what the leader trains, until there is no leader any more."""
+        while True:
+            request = self._crew.heard()
+            if isinstance(request, Train):
+                with suppress(Cancelled, TrainerError):
+                    self.train(replace(request, tuning=replace(request.tuning, held_out="")), Job())
 
     def generate(self, request: Generate, job: Job) -> Result:
         base = importing.obtain(request.model, job)

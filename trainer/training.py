@@ -24,6 +24,7 @@ from trainer import (
 from trainer.arithmetic import Result, listed_problems
 from trainer.cache import Cache
 from trainer.config import MAX_BATCH, MAX_PROXIMAL, MAX_RESOLUTION, MAX_STEPS
+from trainer.crew import ALONE, Crew
 from trainer.dataset import Contents
 from trainer.errors import MISUSE, Cancelled, TrainerError
 from trainer.job import Job
@@ -119,8 +120,18 @@ def found(request: Train, base: BaseModel, job: Job) -> Found:
     )
 
 
-def run(request: Train, given: Found, model: LoadedModel, digests: Digests, job: Job) -> Result:
-    """Trains and writes the file. Raises :class:`TrainerError` and :class:`Cancelled`."""
+def run(
+    request: Train,
+    given: Found,
+    model: LoadedModel,
+    digests: Digests,
+    job: Job,
+    crew: Crew = ALONE,
+) -> Result:
+    """Trains and writes the file, which only the leader of a crew does.
+
+    Raises :class:`TrainerError` and :class:`Cancelled`.
+    """
     objective.check(model.schedule, request.min_snr)
     what, base = given.what, given.what.base
     material = _encoded(request, given, model, digests, job)
@@ -137,15 +148,18 @@ def run(request: Train, given: Found, model: LoadedModel, digests: Digests, job:
         recipe = _recipe(request, plan, _run_name(request, plan, digests, material, what))
         with precision.prepared(network, plan.checkpointing, request.tuning.compile):
             try:
-                outcome = loop.train(model, network, parameters, material, recipe, job, saved, draw)
+                outcome = loop.train(
+                    model, network, parameters, material, recipe, job, saved,
+                    draw if crew.leads else None, crew,
+                )  # fmt: skip
             except Exception as error:
                 if not memory.is_exhaustion(error):
                     raise
                 resolution = request.resolution or base.resolution
                 raise memory.exhausted(error, plan.batch, plan.checkpointing, resolution) from error
-        result = what.write(model)
+        result = what.write(model) if crew.leads else {}
         computed = str(model.compute).removeprefix("torch.")
-    if saved is not None:
+    if saved is not None and crew.leads:
         saved.unlink(missing_ok=True)
     return result | {
         "samples": len(given.contents.pictures),

@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,9 +35,10 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
         *,
         own_session: bool = False,
+        launcher: Sequence[str] = (),
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainer", "--role", role],
+            [sys.executable, *launcher, "-m", "trainer", "--role", role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
