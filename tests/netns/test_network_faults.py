@@ -178,7 +178,5 @@ def test_a_machine_on_two_networks_joins_them(room: Rooms) -> None:
     site.until("the far ones are relayed", lambda: site.path(2, seen_by=0)["reach"] == "relayed")
     assert site.path(2, seen_by=0)["via"] == peer_id(1)
     site.until("the middle is direct", lambda: site.path(1, seen_by=2)["reach"] == "direct")
-    assert site.path(1, seen_by=0)["address"].startswith("10.77.0.")
-    assert site.path(1, seen_by=2)["address"].startswith("10.77.1.")
     site.until_rounds(2)
     assert site.agree()
