@@ -327,6 +327,12 @@ class Peer:
         text = clean_text(reason, MAX_REASON) if reason.strip() else None
         return await self._operate(MemberRemove(**self._header(peer_id), peer=peer_id, reason=text))
 
+    def removal_pauses(self, peer_id: str) -> bool:
+        """Whether the voters without ``peer_id`` are fewer than a quorum: its removal could not be
+        committed, and the room would be paused until it is forked."""
+        voters = set(self._core.facts.voters)
+        return peer_id in voters and len(voters - {peer_id}) < self._core.quorum
+
     async def change_admins(self, admins: Sequence[str], threshold: int = 1) -> Operation:
         """Replaces the admins and how many of them must sign. Raises as :meth:`add_member`."""
         change = AdminChange(**self._header(), admins=tuple(sorted(admins)), threshold=threshold)

@@ -90,6 +90,7 @@ async def test_a_removed_member_is_cut_off_at_once_and_loses_its_vote(tmp_path: 
         bob, cleo = [await room.admit(index, founder) for index in (1, 2)]
         await until(lambda: len(founder.peer.snapshot().voters) == 3)
         await until(lambda: cleo.id in founder.peer._server.connected_peers())
+        assert not founder.peer.removal_pauses(cleo.id)
         await founder.peer.remove_member(cleo.id, "lost the laptop")
         assert cleo.id not in founder.peer._server.connected_peers()
         await until(lambda: cleo.id not in founder.peer.snapshot().voters)
@@ -101,7 +102,10 @@ async def test_a_removed_member_is_cut_off_at_once_and_loses_its_vote(tmp_path: 
             await founder.peer.add_member(Member.of(identity(2), "cleo again"))
         with pytest.raises(ProtocolError, match="may not"):
             await bob.peer.remove_member(founder.id)
-        assert bob.of("member.removed")[0]["peer"] == cleo.id
+        gone = bob.of("member.removed")[0]
+        assert (gone["peer"], gone["reason"]) == (cleo.id, "lost the laptop")
+        await until(lambda: founder.peer.snapshot().voters == tuple(sorted((founder.id, bob.id))))
+        assert founder.peer.removal_pauses(bob.id)
 
 
 async def test_any_member_lets_a_newcomer_catch_up_when_the_founder_is_gone(
