@@ -41,7 +41,8 @@ class RoomChoices:
     """What a founder decides. ``deadline_s`` is in seconds; ``learning_rate`` None takes what
     suits the model.
 
-    A round waits until ``min_contributions`` participants are there, however long. Layers whose
+    A round waits until ``min_contributions`` participants are there, however long, and asks ``ask``
+    of them for a contribution (None: everybody). Layers whose
     names contain a word of ``personal`` stay with each member; ``proximal`` is FedProx's μ.
     """
 
@@ -54,6 +55,7 @@ class RoomChoices:
     proximal: float = 0.0
     rounds: int = 3
     min_contributions: int = 2
+    ask: int | None = None
     deadline_s: int = 900
     steps: int = 40
     batch: int = 8
@@ -94,6 +96,11 @@ async def _found(
     choices: RoomChoices,
     arithmetic: TrainerProcess,
 ) -> rooms.Room:
+    if choices.ask is not None and choices.ask < choices.min_contributions:
+        raise UsageError(
+            f"a round cannot ask {choices.ask} and need {choices.min_contributions}",
+            remedy="raise --ask, or lower --min-contributions",
+        )
     model = await arithmetic.request(Describe(choices.model))
     rule = RuleTask(name=choices.rule, byzantine=choices.byzantine)
     chosen_rule(model, choices.algorithm, rule, choices.min_contributions)
@@ -124,6 +131,7 @@ async def _found(
                 rounds=choices.rounds,
                 deadline_ms=choices.deadline_s * 1000,
                 min_contributions=choices.min_contributions,
+                ask=choices.ask,
                 algorithm=choices.algorithm,
                 task=task.to_plan(),
             ),

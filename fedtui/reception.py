@@ -70,10 +70,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Removal:
-    """``peer``: a name, or the beginning of an id."""
+    """``peer``: a name, or the beginning of an id. ``anyway``: even if the room is paused by it."""
 
     peer: str
     reason: str = ""
+    anyway: bool = False
 
 
 @dataclass(frozen=True)
@@ -309,6 +310,12 @@ class Reception:
         member = self._member(removal.peer)
         if member.peer_id == self._identity.peer_id:
             raise UsageError("that is this machine", remedy="leave with `fedtui room leave`")
+        if self._peer.removal_pauses(member.peer_id) and not removal.anyway:
+            raise UsageError(
+                f"without {display_name(member)} too few voters would be left",
+                "the room would be paused, and only `fedtui room recover` could end that",
+                "wait until others vote too, or say `fedtui room remove … --anyway`",
+            )
         await self._operate(self._peer.remove_member(member.peer_id, removal.reason))
         if member.peer_id in self._peer.members:
             return {"peer": member.peer_id, "name": display_name(member), "state": "needs others"}

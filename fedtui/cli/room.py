@@ -51,6 +51,9 @@ def create(
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
     ] = 2,
+    ask: Annotated[
+        int, typer.Option(min=0, max=128, help="Participants asked in each round; 0: everybody.")
+    ] = 0,
     deadline: Annotated[
         int, typer.Option(min=1, max=604_800, help="Seconds one round may take at most.")
     ] = 900,
@@ -90,6 +93,7 @@ def create(
         proximal=proximal,
         rounds=rounds,
         min_contributions=min_contributions,
+        ask=ask or None,
         deadline_s=deadline,
         steps=steps,
         rank=rank,
@@ -366,10 +370,13 @@ def members(json: Json = False) -> None:
 def remove(
     peer: Peer,
     reason: Annotated[str, typer.Option(help="Told to the room.")] = "",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Even if too few voters are left to go on.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Remove a member for good: its key never comes back."""
-    told = _need("remove", peer=peer, reason=reason)
+    told = _need("remove", peer=peer, reason=reason, anyway=anyway)
     if json:
         output.data_json(told)
     elif told["state"] == "removed":

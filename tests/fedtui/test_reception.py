@@ -89,6 +89,21 @@ async def test_a_removed_member_is_cut_off_and_refused(ada: Host, tmp_path: Path
         await grace.stop()
 
 
+async def test_a_removal_that_would_pause_the_room_needs_a_word_more(
+    ada: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = parse_link((await ada.do("invite", auto_approve=True))["text"])
+    grace = await newcomer(tmp_path / "grace", 2, await joiner(2).by_link(link))
+    try:
+        monkeypatch.setattr(ada.peer, "removal_pauses", lambda peer: peer == identity(2).peer_id)
+        with pytest.raises(UsageError, match="too few voters"):
+            await ada.do("remove", peer="Grace")
+        assert identity(2).peer_id in ada.peer.members
+        assert (await ada.do("remove", peer="Grace", anyway=True))["state"] == "removed"
+    finally:
+        await grace.stop()
+
+
 async def test_no_is_remembered(ada: Host) -> None:
     link = parse_link((await ada.do("invite"))["text"])
     joining = asyncio.create_task(joiner(2).by_link(link))
