@@ -74,6 +74,8 @@ DEMO_STOP_S: Final = 12.0
 DEMO_SAMPLE_S: Final = 2.0
 """Between two looks at the memory of all processes."""
 DEMO_LAST_PREVIEWS_S: Final = 180.0
+DEMO_VIEW_S: Final = 10.0
+"""For a node's view to catch up with its last commit."""
 
 LIBRARY_FILES: Final = 500
 """Adapter files listed at once."""

@@ -19,7 +19,13 @@ from fedtui.demo.options import DemoOptions, DemoPaths, open_directory
 from fedtui.demo.progress import RoomProgress
 from fedtui.demo.reporting import Reporter
 from fedtui.errors import ExitCode, FedtuiError, NetworkError
-from fedtui.limits import DEMO_LAST_PREVIEWS_S, DEMO_MEET_S, DEMO_SAMPLE_S
+from fedtui.limits import (
+    DEMO_LAST_PREVIEWS_S,
+    DEMO_MEET_S,
+    DEMO_SAMPLE_S,
+    DEMO_VIEW_S,
+    VIEW_INTERVAL_S,
+)
 from fedtui.training import TrainerProcess
 
 
@@ -191,10 +197,17 @@ class _Demo:
         return sum(number == self._options.rounds for number, _, _ in self._progress.previews)
 
     async def _heads(self) -> dict[str, str]:
+        """Where every node stands, once its view has caught up with its events."""
         heads = {}
         for node in self._alive():
-            with suppress(NoNode):  # it ended this very moment
-                heads[node.name] = (await node.view()).head
+            with suppress(NoNode, TimeoutError):  # it ended this very moment, or lags behind
+                async with asyncio.timeout(DEMO_VIEW_S):
+                    view = await node.view()
+                    heads[node.name] = view.head
+                    while not view.commits or view.commits[-1].round < self._options.rounds:
+                        await asyncio.sleep(VIEW_INTERVAL_S)
+                        view = await node.view()
+                        heads[node.name] = view.head
         return heads
 
     async def _stop_nodes(self) -> None:

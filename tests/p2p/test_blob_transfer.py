@@ -346,7 +346,7 @@ async def test_a_holder_that_dies_in_the_middle_is_replaced(room: Room) -> None:
     async def fetch_and_kill(peer_id: str, ref: BlobRef, index: int) -> Received:
         received = await real_fetch(peer_id, ref, index)
         got.append(peer_id)
-        if got.count(bob.id) == 3:
+        if peer_id == bob.id and got.count(bob.id) == 3:
             await bob.server.stop()
         return received
 
