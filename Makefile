@@ -1,5 +1,5 @@
 # make demo   a whole room on this machine: five nodes train one adapter together
-# make test   every test (make test-fast leaves out the slow ones)
+# make test   the tests (make test-fast leaves out the slow ones, make test-netns needs root)
 # Both set everything up the first time; later that costs nothing.
 
 # The first that runs and is new enough: a name on the PATH may be an empty shim.

@@ -25,8 +25,9 @@ from fedtui.limits import MIN_BANDWIDTH_KIB
 from fedtui.paths import HOME_VARIABLE, Profile
 
 PREFIX = "FEDTUI_"
-LOCATIONS = frozenset({HOME_VARIABLE})
-"""Variables with the prefix that are no settings: they say where the settings are."""
+NO_SETTINGS = frozenset({HOME_VARIABLE, "FEDTUI_MODELS", "FEDTUI_GPUS", "FEDTUI_TORCH_INDEX"})
+"""Variables with the prefix that are no settings: where the profile and models lie, how many
+processes a training has, where the set-up took torch from."""
 
 
 class Settings(BaseSettings):
@@ -64,7 +65,8 @@ class Settings(BaseSettings):
         0, description="Processor threads the trainer may use; 0 leaves the choice to it."
     )
     device: str = Field(
-        "", description="Where the trainer computes: cpu, cuda, cuda:1 or mps; the best if empty."
+        "",
+        description="Where the trainer computes: cpu, cuda, cuda:1, xpu, mps; the best if empty.",
     )
     previews: bool = Field(True, description="Whether to draw previews after each round.")
     color: Literal["auto", "truecolor", "256", "16", "none"] = Field(
@@ -111,7 +113,7 @@ def load(profile: Profile) -> Settings:
         _known(key, f"{profile.config}")
     for variable in os.environ:
         upper = variable.upper()
-        if upper.startswith(PREFIX) and upper not in LOCATIONS:
+        if upper.startswith(PREFIX) and upper not in NO_SETTINGS:
             _known(upper.removeprefix(PREFIX).lower(), "the environment", shown=variable)
     try:
         return Settings(**values)

@@ -30,13 +30,14 @@ SAFE_KEYS = frozenset(
     }
 )  # fmt: skip
 """Keys whose text is chosen by this program; all other text is left out."""
-PRIVATE_SETTINGS = frozenset({"name", "data", "host", "interfaces"})
+PRIVATE_SETTINGS = frozenset({"name", "data", "host", "interfaces", "seeds"})
 REMOVED = "…"
 
 _PEER = re.compile(r"\b[a-z2-7]{52}\b")
 _HASH = re.compile(r"\b[0-9a-f]{24,64}\b")
 _IP = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[?(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}\]?")
 _PATH = re.compile(r"(?:~|[A-Za-z]:\\|/)[^\s'\",;]*[/\\][^\s'\",;]*")
+_HOST = re.compile(r"\b[\w-]+(?:\.[\w-]+)+:\d{1,5}\b")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -70,7 +71,7 @@ class Redaction:
         """A line of a log without identities, hashes, addresses, paths, names and quotations."""
         for peer, stand_in in self._stand_ins.items():
             text = text.replace(peer, stand_in)
-        for pattern in (_PEER, _PATH, _IP, _HASH, _QUOTED):
+        for pattern in (_PEER, _PATH, _IP, _HOST, _HASH, _QUOTED):
             text = pattern.sub(REMOVED, text)
         for name, stand_in in self._names:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", stand_in, text)

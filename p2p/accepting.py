@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import socket
 import ssl
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2p.errors import NetworkError
+from p2p.interfaces import is_loopback
 from p2p.limits import (
     ACCEPT_RETRY_DELAY,
     HANDSHAKE_TIMEOUT,
@@ -173,8 +173,3 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a remote host is this machine."""
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback

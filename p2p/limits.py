@@ -1,7 +1,7 @@
 """Every size, rate and duration of the network layer, with its unit, in one place.
 
-Sizes are bytes, durations seconds, rates per second, unless the name says otherwise. The
-reasons are in docs/security.md; tests that need faster ones inject them.
+Sizes are bytes, durations seconds, rates per second, unless the name says otherwise. Tests
+that need faster ones inject them.
 """
 
 from __future__ import annotations
@@ -120,7 +120,6 @@ MAX_BLOB_BYTES: Final = 1 * GIB
 CHUNK_BYTES: Final = 1 * MIB
 """What is verified, resumed and passed on: with 4 MiB a hand-out of 64 MB to 15 took 2.2 times as
 long as to one, with 1 MiB 1.6 times (``python -m tests.benchmarks handout``)."""
-BLOB_WRITE_BYTES: Final = 1 * MIB
 ROOM_QUOTA_BYTES: Final = 20 * GIB
 QUOTA_FOR_OLD_PERCENT: Final = 80
 """Share of the quota that past rounds may use; the rest is for the one under way."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from fedtui.grid import Grid
     from trainer.protocol import Generate, LoraFile
 
-SAMPLERS = "ddim, ddpm, euler, euler_a, heun, dpm2, dpm2_a, dpmpp_2m, dpmpp_2m_karras, unipc"
+SAMPLERS = (
+    "ddim, ddpm, euler, euler_a, heun, dpm2, dpm2_a, dpmpp_2m, dpmpp_2m_karras, dpmpp_2m_sde, unipc"
+)
 
 
 def generate(

@@ -57,8 +57,6 @@ KINDS: Mapping[str, frozenset[str]] = {
     "meadow": frozenset({"day", "mountain", "grass"}),
 }
 """Tags that make a picture one of a participant's own kind; participant i has kind i, in turn."""
-CAPTIONS_LISTED = 200
-"""Of a folder, by the trainer."""
 
 
 @dataclass(frozen=True)

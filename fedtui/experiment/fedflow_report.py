@@ -12,9 +12,6 @@ from fedtui.experiment.record import Record
 from fedtui.experiment.rows import Row, Spread, select, spread
 from trainer.protocol import ContactSheet, SheetRow
 
-TARGET_RATIO = 1.03
-"""Room over centralised in held-out loss after the last round that we aim at; the paper's FID
-ratio is 1.076."""
 SHEET_PROMPTS = 6
 RATIO = "room loss over this"
 

@@ -8,8 +8,6 @@ from fedtui.tui.lines import Ink, Line, left, width_of, wrapped
 
 NAME = 14
 """Cells for the name of a fact."""
-ROW = 3
-"""Beside a bar: at least so many cells for it."""
 
 
 def heading(text: str) -> Line:
@@ -17,9 +15,8 @@ def heading(text: str) -> Line:
     return ((text, "accent"),)
 
 
-def fact(name: str, *parts: Line, width: int = 0) -> Line:
+def fact(name: str, *parts: Line) -> Line:
     """A name at the left, spans beside it."""
-    del width
     return ((left(name, NAME), "muted"), *(span for part in parts for span in part))
 
 
@@ -46,8 +43,3 @@ def flowing(parts: Iterable[Line], width: int, gap: str = "  ") -> list[Line]:
             longer = part
         current = longer
     return [*lines, current] if current else lines
-
-
-def hexed(text: str, groups: int = 16) -> str:
-    """The first hexadecimal digits of a hash, in fours: for reading aloud, never for deciding."""
-    return " ".join(text[i : i + 4] for i in range(0, min(len(text), 4 * groups), 4))

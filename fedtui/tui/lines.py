@@ -7,7 +7,7 @@ becomes cells: control characters, bidirectional overrides and markup never get 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
@@ -15,7 +15,6 @@ from fedtui.tui.limits import NAMES_LISTED, TEXT_CHARS
 
 Ink = Literal["text", "strong", "muted", "faint", "accent", "ok", "warning", "error"]
 """What a piece of text is; each theme says how that looks."""
-INKS: tuple[Ink, ...] = get_args(Ink)
 
 Span: TypeAlias = tuple[str, Ink]
 Line: TypeAlias = tuple[Span, ...]

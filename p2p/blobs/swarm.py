@@ -116,11 +116,6 @@ class Swarm:
             for peer, source in self._sources.items()
         )
 
-    @property
-    def seconds_per_chunk(self) -> float | None:
-        """The running mean of how long a chunk took; None before the first."""
-        return self._chunk_seconds
-
     # --- events ------------------------------------------------------------------------------
     def on_sources(self, peers: Iterable[str]) -> None:
         """Names members worth asking, best first; those known already are kept."""

@@ -17,10 +17,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from p2p.accepting import Acceptor, HandshakeLimits, is_loopback
+from p2p.accepting import Acceptor, HandshakeLimits
 from p2p.envelope import decode_base64, encode_base64, open_envelope
 from p2p.errors import NetworkError, P2PError, ProtocolError, TrustError
 from p2p.identity import Identity, check_certificate
+from p2p.interfaces import is_loopback
 from p2p.joining import wire
 from p2p.joining.door import lobby_context
 from p2p.joining.handshake import Proofs, inviter_side, same, transcript

@@ -85,8 +85,6 @@ LARGE_KINDS: Final = frozenset({Proposal.kind, Prepared.kind, Commit.kind})
 """Only these messages may exceed ``MAX_MESSAGE_BYTES``."""
 
 Event = Callable[[float], list[Effect]]
-_Work = tuple[tuple[Part, ...], BlobRef]
-"""Inputs and previous result: what a combination is a function of."""
 
 
 class RoundClient(BlobClient, Protocol):

@@ -71,3 +71,11 @@ def test_a_broken_file_is_refused(profile: Profile) -> None:
 
 def test_every_setting_is_documented() -> None:
     assert all(field.description for field in settings.Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("name", ["FEDTUI_MODELS", "FEDTUI_GPUS", "FEDTUI_TORCH_INDEX"])
+def test_documented_variables_that_are_no_settings_are_left_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "2")
+    assert settings.load(Profile(tmp_path)) == settings.Settings()

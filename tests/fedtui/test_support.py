@@ -18,7 +18,14 @@ from fedtui.support import Redaction
 
 PEER = "a" * 26 + "2" * 26
 OTHER = "b" * 52
-SECRETS = ("Ada Lovelace", "192.168.7.23", "fe80::1ff:fe23:4567:890a", "/home/ada/pictures", PEER)
+SECRETS = (
+    "Ada Lovelace",
+    "192.168.7.23",
+    "fe80::1ff:fe23:4567:890a",
+    "gpu-1.lab",
+    "/home/ada/pictures",
+    PEER,
+)
 
 
 @pytest.fixture
@@ -29,7 +36,8 @@ def hidden() -> Redaction:
 def test_lines_lose_what_is_private_and_keep_what_happened(hidden: Redaction) -> None:
     line = (
         f"Ada Lovelace ({PEER}) at 192.168.7.23:4711 sent /home/ada/pictures/cat.png "
-        f"'a cat on my sofa' {'f' * 64} via fe80::1ff:fe23:4567:890a: refused after 3 tries"
+        f"'a cat on my sofa' {'f' * 64} via fe80::1ff:fe23:4567:890a "
+        "or gpu-1.lab:47778: refused after 3 tries"
     )
     said = hidden.line(line)
     for secret in (*SECRETS, "cat", "sofa", "f" * 24):
@@ -77,7 +85,7 @@ async def test_a_bundle_without_a_node(tmp_path: Path) -> None:
         json.dumps({"type": "peer.found", "peer": PEER, "name": "Ada Lovelace"}) + "\n{torn"
     )
     profile.log.write_text("looking at /home/ada/pictures from 192.168.7.23\n")
-    settings = Settings(name="Ada Lovelace", data="/home/ada/pictures")
+    settings = Settings(name="Ada Lovelace", data="/home/ada/pictures", seeds=("gpu-1.lab:47778",))
     out = tmp_path / "bundle.zip"
     files = await support.write(profile, settings, out, trainer=False)
     with zipfile.ZipFile(out) as bundle:

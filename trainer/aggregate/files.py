@@ -22,7 +22,6 @@ ROUNDS_KEY = "fedtui.rounds"
 """Metadata: how many combinations an adapter has behind it, or the one that was trained on."""
 STEPS_KEY = "fedtui.steps"
 """Metadata of a contribution: the local optimiser steps behind it, as its maker says."""
-MAX_COUNT = 1 << 31
 
 
 @dataclass(frozen=True)
