@@ -32,6 +32,11 @@ MAX_OPERATIONS: Final = 32
 MAX_OFFERED: Final = 8
 """Operations in one message: with 16 signatures each they stay below 64 KiB."""
 
+MAX_SMALL_PAYLOAD: Final = 16 << 10
+"""Longer payloads share a few places of their own in what is remembered of parsing: 1024 messages
+of 1 MiB would fill the memory."""
+MAX_LARGE_REMEMBERED: Final = 8
+
 Phase = Literal["prepare", "commit"]
 Offence = Literal["double_vote", "double_proposal", "wrong_result"]
 RoundNumber = Annotated[int, Field(ge=1, le=100_000)]
@@ -306,13 +311,17 @@ MESSAGES: Final[dict[str, type[AnyMessage]]] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=1024)
 def parse(kind: str, payload: bytes) -> AnyMessage:
-    """The message of a payload; repetitions of the same bytes are not parsed again.
+    """The message of a payload; repetitions of the same bytes are rarely parsed again.
 
     Raises:
         ProtocolError: an unknown kind, or content that breaks its model.
     """
+    remembered = _small_message if len(payload) <= MAX_SMALL_PAYLOAD else _large_message
+    return remembered(kind, payload)
+
+
+def _read_message(kind: str, payload: bytes) -> AnyMessage:
     model = MESSAGES.get(kind)
     if model is None:
         raise ProtocolError(f"messages of type {kind[:32]!r} are not known here")
@@ -321,14 +330,24 @@ def parse(kind: str, payload: bytes) -> AnyMessage:
     return read_payload(model, payload)
 
 
-@lru_cache(maxsize=256)
 def parse_result(body: str) -> Result:
     """Reads the quoted result of a proposal or commit.
 
     Raises:
         ProtocolError: it is none.
     """
+    remembered = _small_result if len(body) <= MAX_SMALL_PAYLOAD else _large_result
+    return remembered(body)
+
+
+def _read_result(body: str) -> Result:
     return read_payload(Result, body.encode())
+
+
+_small_message = lru_cache(maxsize=1024)(_read_message)
+_large_message = lru_cache(maxsize=MAX_LARGE_REMEMBERED)(_read_message)
+_small_result = lru_cache(maxsize=256)(_read_result)
+_large_result = lru_cache(maxsize=MAX_LARGE_REMEMBERED)(_read_result)
 
 
 def value_of(body: str) -> str:

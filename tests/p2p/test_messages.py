@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -14,6 +16,8 @@ from p2p.errors import ProtocolError
 from p2p.identity import Identity
 from p2p.messages import (
     MAX_ATTEMPT,
+    MAX_LARGE_REMEMBERED,
+    MAX_SMALL_PAYLOAD,
     MESSAGES,
     NewAttempt,
     Vote,
@@ -120,3 +124,21 @@ def test_unknown_types_and_double_keys_are_refused() -> None:
         parse("gossip", b"{}")
     with pytest.raises(ProtocolError):
         parse("leave", b'{"round":1,"round":2}')
+
+
+def test_what_is_remembered_of_parsing_stays_small() -> None:
+    weights = sys.getsizeof(large_leave(0))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(20 * MAX_LARGE_REMEMBERED):
+            parse("leave", large_leave(number))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2 * MAX_LARGE_REMEMBERED * weights
+
+
+def large_leave(number: int) -> bytes:
+    """A payload padded with blanks."""
+    return b'{"round":%d%s}' % (number + 1, b" " * (2 * MAX_SMALL_PAYLOAD))
