@@ -33,6 +33,7 @@ from p2p.limits import (
     MAX_HEADER_BYTES,
     MAX_LARGE_MESSAGE_BYTES,
     MAX_LEDGER_REPLY_BYTES,
+    MAX_LEDGER_REPLY_ENTRIES,
     MAX_MESSAGE_BYTES,
     MAX_QUEUE_AGE,
     MAX_REQUEST_LINE_BYTES,
@@ -306,16 +307,14 @@ class PeerClient:
 
         Raises:
             NetworkError, TrustError: as :meth:`hello`.
+            ProtocolError: what it sent are no entries.
         """
         path = f"/v1/ledger?from={from_round}"
         most = MAX_LEDGER_REPLY_BYTES + MAX_LARGE_MESSAGE_BYTES
         async with self._request("GET", peer_id, path, timeout=None) as response:
             data = bytearray()
             await _receive(response, _into(data), most)
-        try:
-            return _split_entries(bytes(data))
-        except ProtocolError as error:
-            raise NetworkError(f"{peer_id} sent a ledger that cannot be read") from error
+        return _split_entries(bytes(data))
 
     async def holdings(self, peer_id: str, ref: BlobRef) -> Holdings:
         """What a peer holds of a blob, with its list of chunks, both unverified.
@@ -493,6 +492,8 @@ def _split_entries(data: bytes) -> list[bytes]:
         at += _LENGTH.size
         if size > len(data) - at:
             raise ProtocolError("a ledger reply ends within an entry")
+        if not size or len(entries) == MAX_LEDGER_REPLY_ENTRIES:
+            raise ProtocolError("a ledger reply has empty entries, or too many")
         entries.append(data[at : at + size])
         at += size
     return entries

@@ -39,6 +39,13 @@ class LimitError(ProtocolError):
     remedy = "Nothing to do: the sender is slowed down or cut off."
 
 
+class Overloaded(P2PError):
+    """This node has no room for one more message; its sender is not to blame."""
+
+    title = "This machine is busy"
+    remedy = "Nothing to do: the sender tries again in a moment."
+
+
 class TrustError(P2PError):
     """An identity, signature or membership that must not be trusted. Never retried."""
 

@@ -169,6 +169,7 @@ class Peer:
             reachable=lambda: self._gossip.alive(),
             moved=self._moved,
             members_changed=self._on_members,
+            misbehaved=self._scores.invalid,
             kept_rounds=self._kept_rounds,
         )
         self._server = MemberServer(

@@ -40,6 +40,7 @@ from p2p.errors import (
     BlobUnavailable,
     LimitError,
     NetworkError,
+    Overloaded,
     P2PError,
     ProtocolError,
     StorageError,
@@ -94,7 +95,8 @@ class RoomHandler(Protocol):
     """
 
     def on_message(self, sender: str, data: bytes) -> None:
-        """Takes one envelope. Raises ProtocolError (400) or LimitError (429) to refuse it."""
+        """Takes one envelope. Raises ProtocolError (400) or LimitError (429) to refuse it,
+        Overloaded (503) to have it brought again."""
         ...
 
     def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
@@ -466,6 +468,8 @@ def _status_of(error: P2PError) -> int:
             return 413
         case LimitError():
             return 429
+        case Overloaded():
+            return 503
         case BlobUnavailable():
             return 404
         case StorageError():

@@ -23,7 +23,15 @@ from p2p.blobs.retention import Retention, RoundBlobs, doomed
 from p2p.blobs.store import BlobStore
 from p2p.blobs.transfer import BlobClient
 from p2p.envelope import Envelope, open_envelope
-from p2p.errors import BlobUnavailable, LimitError, NetworkError, P2PError, StorageError
+from p2p.errors import (
+    BlobUnavailable,
+    LimitError,
+    NetworkError,
+    Overloaded,
+    P2PError,
+    ProtocolError,
+    StorageError,
+)
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from p2p.membership import Membership
 from p2p.messages import (
@@ -95,7 +103,7 @@ class RoundClient(BlobClient, Protocol):
         ...
 
     async def fetch_ledger(self, peer_id: str, from_round: int) -> list[bytes]:
-        """Ledger entries from a round on. Raises NetworkError, TrustError."""
+        """Ledger entries from a round on. Raises NetworkError, TrustError, ProtocolError."""
         ...
 
 
@@ -138,7 +146,8 @@ class RoundDriver:
 
     ``reachable`` lists the members worth asking for bytes, best first. ``moved`` is called
     whenever round, head or attempt may have changed, ``members_changed`` when there are others to
-    connect to. The inputs of the last ``kept_rounds`` rounds stay on disk.
+    connect to, ``misbehaved`` with a member that sent a ledger nobody honest has. The inputs of
+    the last ``kept_rounds`` rounds stay on disk.
     """
 
     def __init__(
@@ -153,6 +162,7 @@ class RoundDriver:
         reachable: Callable[[], Iterable[str]],
         moved: Callable[[], None],
         members_changed: Callable[[Membership], None],
+        misbehaved: Callable[[str], None],
         kept_rounds: int = KEPT_INPUT_ROUNDS,
     ) -> None:
         self.core = core
@@ -165,6 +175,7 @@ class RoundDriver:
         self._reachable = reachable
         self._moved = moved
         self._members_changed = members_changed
+        self._misbehaved = misbehaved
         self._kept_rounds = kept_rounds
         self._history: list[RoundBlobs] = []
         self._forgetful = asyncio.Event()
@@ -206,12 +217,13 @@ class RoundDriver:
 
         Raises:
             ProtocolError: it is malformed or its signature does not fit.
-            LimitError: it is too large for its type, or too many are waiting.
+            LimitError: it is too large for its type, or too many of this peer are waiting.
+            Overloaded: too many of all peers together are waiting.
         """
         if self._waiting[sender] >= MAX_QUEUED_EVENTS_PER_PEER:
             raise LimitError("too many messages of this peer are waiting")
         if self._events.qsize() >= MAX_QUEUED_EVENTS:
-            raise LimitError("too many messages are waiting")
+            raise Overloaded("too many messages are waiting")
         envelope = open_envelope(data, self.core.room_id, max_bytes=MAX_LARGE_MESSAGE_BYTES)
         if len(data) > MAX_MESSAGE_BYTES and envelope.type not in LARGE_KINDS:
             raise LimitError(f"a {envelope.type} has more than {MAX_MESSAGE_BYTES} bytes")
@@ -273,6 +285,9 @@ class RoundDriver:
                 self._moved()
                 if queued.done is not None and not queued.done.done():
                     queued.done.set_result(None)
+                await asyncio.sleep(
+                    0
+                )  # A full queue and a fast disk must not stop everything else.
         except StorageError as error:
             # Without a disk no promise can be kept: silence is the only safe answer.
             self._fail(error)
@@ -584,17 +599,30 @@ class RoundDriver:
 
     async def _fetch_commits(self, effect: FetchCommits) -> None:
         try:
-            entries = await self._client.fetch_ledger(effect.peer, effect.first)
+            for payload in await self._client.fetch_ledger(effect.peer, effect.first):
+                await self._take_in(effect.peer, payload)
+        except ProtocolError as error:
+            _log.info("the ledger of %s is refused: %s", effect.peer[:8], error.cause)
+            self._misbehaved(effect.peer)
         except P2PError as error:
             _log.info("the ledger of %s: %s", effect.peer[:8], error)
-            entries = []
-        for payload in entries:
-            self._post(lambda now, p=payload: self.core.on_commit(effect.peer, p, now))  # type: ignore[misc]
-        self._post(self._caught_up)
+        finally:
+            self._catching_up = False
 
-    def _caught_up(self, _: float) -> list[Effect]:
-        self._catching_up = False
-        return []
+    async def _take_in(self, peer: str, payload: bytes) -> None:
+        """Raises ProtocolError when the entry of a ledger is refused."""
+        effects: list[Effect] = []
+
+        def take_in(now: float) -> list[Effect]:
+            effects.extend(self.core.on_commit(peer, payload, now))
+            return effects
+
+        await self._carried_out(take_in)
+        # Beside a commit, messages that were kept for the next round may be refused.
+        if not any(isinstance(effect, CommitRound) for effect in effects):
+            for effect in effects:
+                if isinstance(effect, Rejected) and effect.peer == peer:
+                    raise ProtocolError(effect.reason)
 
 
 def read_commit(payload: bytes) -> tuple[Result, QC]:

@@ -167,7 +167,7 @@ async def test_after_a_reset_the_client_goes_on(room: Room) -> None:
 # --- ledger ---------------------------------------------------------------------------------
 async def test_the_ledger_comes_from_the_asked_round_on(room: Room) -> None:
     ada, bob = await room.add(), await room.add()
-    ada.handler.entries = [b"genesis", b"", b"two" * 1000]
+    ada.handler.entries = [b"genesis", b"one", b"two" * 1000]
     assert await bob.client.fetch_ledger(ada.id, 0) == list(ada.handler.entries)
     assert await bob.client.fetch_ledger(ada.id, 2) == [b"two" * 1000]
     assert await bob.client.fetch_ledger(ada.id, 3) == []
@@ -191,6 +191,12 @@ def test_any_ledger_reply_is_entries_or_a_protocol_error(data: bytes) -> None:
     except ProtocolError:
         return
     assert b"".join(struct.pack(">I", len(e)) + e for e in entries) == data
+
+
+@pytest.mark.parametrize("entries", [[b""], [b"one", b""], [b"x"] * (MAX_LEDGER_REPLY_ENTRIES + 1)])
+def test_a_ledger_reply_of_crumbs_is_refused(entries: list[bytes]) -> None:
+    with pytest.raises(ProtocolError, match="empty entries, or too many"):
+        _split_entries(b"".join(struct.pack(">I", len(e)) + e for e in entries))
 
 
 # --- blobs over HTTP ------------------------------------------------------------------------
