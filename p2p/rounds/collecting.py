@@ -35,16 +35,17 @@ class Collecting(RoundBase):
     """Knows contributions and operations, and whom to tell of them."""
 
     # --- contributions ---------------------------------------------------------------------------
-    def _on_contribution(self, envelope: Envelope) -> None:
+    def _on_contribution(self, sender: str, envelope: Envelope) -> None:
         if self._learn(envelope):
             self._round.last_contribution_at = self._now
-        known = envelope.id in self._round.contributions
-        receipt = Receipt(
-            round=self.round,
-            contribution=envelope.id,
-            verdict="stored" if known else "rejected",
-        )
-        self._send(envelope.signer, self._signer.seal(receipt))
+        if sender == envelope.signer:
+            known = envelope.id in self._round.contributions
+            receipt = Receipt(
+                round=self.round,
+                contribution=envelope.id,
+                verdict="stored" if known else "rejected",
+            )
+            self._send(sender, self._signer.seal(receipt))
         self._look_for_cut()
         self._lead()
 
@@ -96,7 +97,7 @@ class Collecting(RoundBase):
         """The ``seq`` of this node's next change of the membership."""
         return self._admissions.next_number(self.me, subject)
 
-    def _on_operations(self, signer: str, message: Operations) -> None:
+    def _on_operations(self, sender: str, signer: str, message: Operations) -> None:
         self._admissions.acknowledged(signer, message.known)
         refused: ProtocolError | None = None
         for operation in message.offered:
@@ -106,7 +107,7 @@ class Collecting(RoundBase):
                 refused = error
         held = tuple(op.id for op in message.offered if self._admissions.has(op))
         self._admissions.acknowledged(signer, held)
-        if held:
+        if held and sender == signer:
             self._send(signer, self._signer.seal(Operations(known=held)))
         self._go_on()
         if refused is not None:

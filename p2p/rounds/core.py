@@ -360,7 +360,7 @@ class RoundCore(Remembering):
         if envelope.signer == self.me:
             self._recognise(envelope, message)
         if isinstance(message, Operations):
-            self._on_operations(envelope.signer, message)
+            self._on_operations(sender, envelope.signer, message)
             return
         if isinstance(message, Commit):
             self._on_commit(sender, message, envelope.payload)
@@ -371,14 +371,18 @@ class RoundCore(Remembering):
                 self._early[envelope.signer, envelope.type] = envelope
             self._out.append(FetchCommits(sender, self.round))
         elif round_number < self.round:
-            self._answer_the_past(envelope, message)
+            if sender == envelope.signer:
+                self._answer_the_past(envelope, message)
         elif not self.done:
-            self._dispatch(envelope, message)
+            self._dispatch(sender, envelope, message)
 
-    def _dispatch(self, envelope: Envelope, message: RoundMessage) -> None:
+    def _dispatch(self, sender: str, envelope: Envelope, message: RoundMessage) -> None:
+        """Whoever repeats what others signed must not make us flood those with answers."""
+        if sender != envelope.signer and isinstance(message, Want | NewAttempt):
+            raise ProtocolError("a member repeats what another one asked")
         match message:
             case Contribution():
-                self._on_contribution(envelope)
+                self._on_contribution(sender, envelope)
             case Receipt():
                 if message.contribution == self._round.own:
                     self._round.receipts.add(envelope.signer)

@@ -15,12 +15,14 @@ from p2p.messages import (
     Exclusion,
     Leave,
     NewAttempt,
+    Operations,
     Prepared,
     Proposal,
     Receipt,
     Result,
     ResultInput,
     Vote,
+    Want,
     parse,
     parse_result,
     value_of,
@@ -597,6 +599,45 @@ def test_a_stranger_is_not_heard() -> None:
     stranger = bench.signer("z" * 52)
     bench.hand_over((bench.peers[1], bench.peers[0], stranger.seal(Leave(round=1))))
     assert bench.refused == [(bench.peers[0], "a message is signed by a stranger")]
+
+
+def test_words_that_another_repeats_are_not_answered() -> None:
+    bench = Bench(4)
+    mallory, victim, *_ = [peer for peer in bench.peers if peer != bench.order[0]]
+    leader = bench.order[0]
+    bench.contribute()
+    bench.deliver(kind_is("contribution", "receipt"))
+    signer = bench.signer(victim)
+    core = bench.cores[leader]
+    (own,) = (e for e in core._round.envelopes.values() if e.signer == victim)
+    everybodys = tuple(sorted(id_[:32] for id_ in core.contributions))
+    report = NewAttempt(round=1, attempt=0, parent=core.head, have=("0" * 32,))
+    words = [
+        own,
+        signer.seal(Want(round=1, contributions=everybodys)),
+        signer.seal(report),
+        signer.seal(Operations(offered=())),
+    ]
+    for word in words:
+        bench.hand_over((mallory, leader, word))
+    assert not bench.mail
+    bench.hand_over((victim, leader, words[1]))
+    bench.hand_over((victim, leader, words[2]))
+    assert {(m[1], m[2].type) for m in bench.mail} == {(victim, "contribution"), (victim, "want")}
+
+
+def test_words_about_the_past_that_another_repeats_are_not_answered() -> None:
+    bench = Bench(3)
+    told, mallory, victim = bench.peers
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [1, 1, 1]
+    late = bench.disks[victim].commits[0]
+    vote = bench.signer(victim).seal(Vote(attempt=0, phase="commit", round=1, value=late.value))
+    bench.hand_over((mallory, told, vote))
+    assert not bench.mail
+    bench.hand_over((victim, told, vote))
+    assert [(m[1], m[2].type) for m in bench.mail] == [(victim, "commit")]
 
 
 # --- a lost journal ------------------------------------------------------------------------------
