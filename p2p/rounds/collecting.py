@@ -22,11 +22,14 @@ from p2p.rounds.effects import (
     OperationHeard,
 )
 from p2p.rounds.rules import SHORT_ID
+from p2p.workload import Verdict
 
 MAX_CONTRIBUTIONS_PER_PEER = 2
 """What one member can make others fetch in one round by itself."""
 MAX_QUOTED_PER_PEER = 4
 """With what leaders quote, whom a member that sends everybody another one may have told more."""
+UNWANTED = Verdict(False, rules.NO_PARTICIPANT)
+"""Of a contribution whose blob is not fetched, because its author cannot count."""
 OFFER_FANOUT = 3
 """How many members are offered changes of the membership with each repetition."""
 
@@ -67,8 +70,17 @@ class Collecting(RoundBase):
         if contribution.peer == self.me:
             state.own = envelope.id
             state.last_contribution_at = self._now
-        self._out.append(FetchBlob(envelope.id, contribution))
+        if self._wants(contribution):
+            self._out.append(FetchBlob(envelope.id, contribution))
+        else:
+            state.verdicts[envelope.id] = UNWANTED
         return True
+
+    def _wants(self, contribution: Contribution) -> bool:
+        """Whether its author may count in this round, by commit or by what is under way."""
+        author = contribution.peer
+        trains = self.facts.membership.trains(author) or self.membership.trains(author)
+        return trains and self.facts.asks(author)
 
     def _refetch(self, contributions: Iterable[str]) -> None:
         for id_ in list(contributions):
@@ -119,6 +131,9 @@ class Collecting(RoundBase):
             self._persist(OperationHeard(self.round, news))
             if self._admissions.refold():
                 self._out.append(MembersChanged(self.membership))
+                state = self._round
+                unwanted = [id_ for id_, v in state.verdicts.items() if v == UNWANTED]
+                self._refetch(id_ for id_ in unwanted if self._wants(state.contributions[id_]))
         return news
 
     def _offer_operations(self) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from p2p import clock
 from p2p.blobs.chunks import BlobRef
@@ -75,6 +75,7 @@ from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import (
     APPLY_RETRY_DELAY,
     BLOB_CHECK_RETRY_DELAY,
+    BLOB_CHECK_TIMEOUT,
     BLOB_CHECK_TRIES,
     KEPT_INPUT_ROUNDS,
     MAX_COMPUTING_PATIENCE,
@@ -184,6 +185,8 @@ class RoundDriver:
         self._waiting: Counter[str] = Counter()
         self._timers: dict[TimerName, _Timer] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
+        self._fetches: dict[asyncio.Task[None], Contribution] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._combining = asyncio.Lock()
         self._results: dict[
             tuple[tuple[Part, ...], BlobRef], asyncio.Task[BlobRef | Exception]
@@ -319,7 +322,9 @@ class RoundDriver:
                 case SetTimer():
                     self._set_timer(effect)
                 case FetchBlob():
-                    self._tasks.spawn(self._check(effect), "check")
+                    task = self._tasks.spawn(self._check(effect), "check")
+                    self._fetches[task] = effect.contribution
+                    task.add_done_callback(self._fetched)
                 case Combine():
                     self._tasks.spawn(self._combine(effect), "combine")
                 case Precompute():
@@ -410,8 +415,7 @@ class RoundDriver:
 
     async def _check(self, effect: FetchBlob) -> None:
         contribution = effect.contribution
-        async with self._checks:
-            verdict = await self._checked(effect)
+        verdict = await self._checked(contribution)
         self._emit(
             "contribution.checked",
             round=contribution.round,
@@ -421,25 +425,45 @@ class RoundDriver:
         )
         self._post(lambda now: self.core.on_checked(effect.id, verdict, now))
 
-    async def _checked(self, effect: FetchBlob) -> Verdict:
-        contribution = effect.contribution
+    async def _checked(self, contribution: Contribution) -> Verdict:
+        try:
+            # In turn for one author: whoever is slow holds up nobody else's.
+            async with self._turns[contribution.peer], asyncio.timeout(BLOB_CHECK_TIMEOUT):
+                path = await self._fetch_contribution(contribution)
+            self._fetched(asyncio.current_task())
+            if path is None:
+                return UNAVAILABLE
+            async with self._checks:
+                return await self._workload.check(path, self._plan)
+        except Exception as error:  # The workload is foreign code; a verdict is owed.
+            _log.warning("contribution of %s: %s", contribution.peer[:8], error or repr(error))
+            return UNAVAILABLE
+
+    async def _fetch_contribution(self, contribution: Contribution) -> Path | None:
         for attempt in range(BLOB_CHECK_TRIES):
             if attempt:
                 await asyncio.sleep(BLOB_CHECK_RETRY_DELAY)
             try:
-                path = await self._blobs.fetch(
+                return await self._blobs.fetch(
                     self._client,
                     contribution.ref,
                     lambda: self._sources([contribution.peer]),
                     durable=False,  # Its author has it on disk; that is enough to get it again.
                 )
-                return await self._workload.check(path, self._plan)
             except NetworkError as error:
                 _log.info("contribution of %s: %s", contribution.peer[:8], error)
-            except Exception as error:  # The workload is foreign code; a verdict is owed.
-                _log.warning("contribution of %s: %s", contribution.peer[:8], error)
-                return UNAVAILABLE
-        return UNAVAILABLE
+        return None
+
+    def _fetched(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            self._fetches.pop(task, None)
+
+    def _stop_fetching(self, result: Result) -> None:
+        """What a committed round did not take need not come any more."""
+        taken = {item.blob for item in result.inputs}
+        for task, contribution in list(self._fetches.items()):
+            if contribution.round <= result.round and contribution.blob not in taken:
+                task.cancel()
 
     async def _combine(self, effect: Combine) -> None:
         try:
@@ -510,6 +534,7 @@ class RoundDriver:
     # --- commits ---------------------------------------------------------------------------------
     def _on_commit(self, effect: CommitRound) -> None:
         record, result = effect.record, effect.result
+        self._stop_fetching(result)
         self._results = {k: t for k, t in self._results.items() if not t.done()}
         since = effect.last_contribution_at
         waited = None if since is None else round(clock.now() - since, 3)

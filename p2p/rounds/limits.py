@@ -8,6 +8,8 @@ MAX_QUEUED_EVENTS: Final = 4096
 MAX_QUEUED_EVENTS_PER_PEER: Final = 256
 MAX_PARALLEL_CHECKS: Final = 4
 BLOB_CHECK_TRIES: Final = 3
+BLOB_CHECK_TIMEOUT: Final = 900.0
+"""For the bytes of one contribution; what has come by then is kept for the next try."""
 BLOB_CHECK_RETRY_DELAY: Final = 1.0
 KEPT_INPUT_ROUNDS: Final = 50
 """Contributions older than this are deleted unless the user says otherwise: their rounds can no

@@ -25,7 +25,7 @@ from p2p.messages import (
     value_of,
 )
 from p2p.rounds import rules
-from p2p.rounds.collecting import MAX_QUOTED_PER_PEER
+from p2p.rounds.collecting import MAX_QUOTED_PER_PEER, UNWANTED
 from p2p.rounds.effects import (
     UNAVAILABLE,
     Accused,
@@ -108,10 +108,11 @@ class Voting(Leading):
             self._learn(self._signer.open(text), MAX_QUOTED_PER_PEER)
 
     def _retry_missing(self, result: Result) -> None:
-        """A blob that could not be had before may be with the leader now."""
+        """A blob that could not be had before may be with the leader now, and one that nobody
+        wanted here is wanted by the membership that the result leads to."""
         verdicts = self._round.verdicts
         listed = (item.contribution for item in result.inputs)
-        self._refetch(id_ for id_ in listed if verdicts.get(id_) == UNAVAILABLE)
+        self._refetch(id_ for id_ in listed if verdicts.get(id_) in (UNAVAILABLE, UNWANTED))
 
     def _check_reproposal(
         self,
@@ -146,16 +147,21 @@ class Voting(Leading):
             raise ProtocolError("a result names a voter that is no member")
 
     def _judge(self) -> None:
-        """Votes for the proposal once every check of its content has come back."""
+        """Votes for the proposal once every check of its inputs has come back.
+
+        What was left out is not waited for: its author may feed the bytes as slowly as it likes.
+        """
         heard = self._attempt.heard
         if heard is None or not self._attempt.judging:
             return
         state, result = self._round, heard.result
-        if any(item.contribution not in state.verdicts for item in result.listed):
+        if any(item.contribution not in state.verdicts for item in result.inputs):
             return
         leader = heard.envelope.signer
         try:
-            rules.judge_contents(result, state.verdicts.__getitem__, self.facts)
+            rules.judge_contents(
+                result, lambda id_: state.verdicts.get(id_, UNAVAILABLE), self.facts
+            )
         except ProtocolError as error:
             self._attempt.judging = False
             self._out.append(Rejected(leader, error.cause))

@@ -72,6 +72,7 @@ class Bench:
         self.refused: list[tuple[str, str]] = []
         self.effects: list[tuple[str, Effect]] = []
         self.missing: set[str] = set()
+        self.slow: set[str] = set()
         self.bad_arithmetic: set[str] = set()
         self.now = 0.0
         self.invariants = Invariants(ALL, self.genesis)
@@ -121,6 +122,8 @@ class Bench:
                     self.timers[peer, effect.name] = self.now + effect.after
             case FetchBlob():
                 blob = effect.contribution.blob
+                if blob in self.slow and peer != effect.contribution.peer:
+                    return
                 verdict = Verdict(False, "not finite") if is_bad(blob) else Verdict(True)
                 if blob in self.missing:
                     verdict = UNAVAILABLE
@@ -172,13 +175,18 @@ class Bench:
         self.timers.pop((peer, name), None)
         self.feed(peer, lambda core: core.on_timer(name, self.now))
 
-    def persist_until(self, done: Callable[[], bool], wanted: Callable[[Message], bool]) -> None:
+    def persist_until(
+        self,
+        done: Callable[[], bool],
+        wanted: Callable[[Message], bool],
+        timers: Iterable[TimerName] = ("grace", "attempt"),
+    ) -> None:
         """Delivers, and lets patience end where the room falls silent, until it is done."""
         for _ in range(20):
             self.deliver(wanted)
             if done():
                 return
-            for name in ("grace", "attempt"):
+            for name in timers:
                 self.fire_all(name)
                 self.deliver(wanted)
         raise AssertionError("the room does not get on")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
-from core_bench import Bench, Message, kind_is, kind_is_not
+from core_bench import Bench, Message, everything, kind_is, kind_is_not
 
 from p2p.messages import (
     QC,
@@ -31,6 +31,7 @@ from p2p.rounds.effects import (
     Accused,
     Combine,
     Elected,
+    FetchBlob,
     FetchCommits,
     Persist,
     Send,
@@ -692,3 +693,46 @@ def test_the_leader_does_not_wait_for_a_check_for_ever() -> None:
     assert not any(isinstance(e, Combine) for p, e in bench.effects if p == leader)
     bench.fire(leader, "grace")
     assert any(isinstance(e, Combine) for p, e in bench.effects if p == leader)
+
+
+def test_a_blob_that_comes_slowly_holds_up_neither_the_leader_nor_the_voters() -> None:
+    bench = Bench(4)
+    slow = bench.peers[2]
+    bench.slow.add(contribution_blob(slow, 1, bench.cores[slow].head, False).sha256)
+    bench.contribute()
+    bench.persist_until(
+        lambda: bench.committed() == [1] * 4,
+        everything,
+        ("deadline", "grace", "grace", "attempt"),
+    )
+    (excluded,) = result_of(bench, bench.peers[0]).excluded
+    assert (excluded.peer, excluded.reason) == (slow, "blob unavailable")
+
+
+def test_nobody_fetches_what_cannot_count() -> None:
+    bench = Bench(4, ask=2)
+    asked = bench.cores[bench.peers[0]].facts.asked
+    assert asked is not None
+    unasked = next(peer for peer in reversed(bench.order) if peer not in asked)
+    core = bench.cores[unasked]
+    blob = contribution_blob(unasked, 1, core.head, False)
+    message = Contribution(
+        peer=unasked,
+        round=1,
+        parent=core.head,
+        plan=core.facts.plan_hash,
+        blob=blob.sha256,
+        size=blob.size,
+        chunks=blob.chunks,
+        samples=10,
+        steps=1,
+    )
+    envelope = bench.signer(unasked).seal(message)
+    for peer in bench.peers:
+        if peer != unasked:
+            bench.hand_over((unasked, peer, envelope))
+    assert not any(isinstance(effect, FetchBlob) for _, effect in bench.effects)
+    bench.contribute(*asked)
+    bench.deliver()
+    assert bench.committed() == [1] * 4
+    assert {item.peer for item in result_of(bench, unasked).inputs} == asked
