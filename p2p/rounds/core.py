@@ -327,6 +327,8 @@ class RoundCore(Remembering):
             self._out.append(FetchCommits(sender, self.round))
         if commit.round != self.round or self.done:
             return
+        if commit.to_bytes() != payload:
+            raise ProtocolError("an entry of the ledger is not written as commits are")
         if value_of(commit.body) != commit.qc.value:
             raise ProtocolError("a certificate is for another result")
         self._check_qc(commit.qc, self.commit_phase)
