@@ -58,6 +58,7 @@ class Collecting(RoundBase):
         contribution = parse(envelope.type, envelope.payload)
         if not isinstance(contribution, Contribution):
             raise ProtocolError("a contribution was expected")
+        rules.check_spelling(contribution, envelope)
         rules.check_contribution(contribution, envelope.signer, self.facts)
         if not self._admissions.knows(envelope.signer):
             raise ProtocolError("a contribution came from a stranger")

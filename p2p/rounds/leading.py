@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 
 from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES
 from p2p.membership import Membership
 from p2p.messages import (
     QC,
@@ -14,6 +16,7 @@ from p2p.messages import (
     NewAttempt,
     Prepared,
     Proposal,
+    Result,
     Want,
     parse,
     parse_result,
@@ -32,6 +35,10 @@ from p2p.rounds.effects import (
 )
 from p2p.rounds.rules import SHORT_ID
 from p2p.rounds.state import Draft, Heard
+
+MAX_PROPOSAL_TEXT = MAX_LARGE_MESSAGE_BYTES * 3 // 4 - 1024
+"""Bytes of the texts a proposal quotes: its envelope spends four bytes on three, and has fields
+beside them."""
 
 
 class Leading(Collecting):
@@ -57,6 +64,7 @@ class Leading(Collecting):
     def _on_new_attempt(self, envelope: Envelope, message: NewAttempt) -> None:
         if message.parent != self.head:
             raise ProtocolError("a member is on another history")
+        rules.check_spelling(message, envelope)
         signer = envelope.signer
         state = self._round
         if message.attempt > state.reached.get(signer, -1):
@@ -150,18 +158,37 @@ class Leading(Collecting):
         self._out.append(Combine(self.round, self.attempt, parts, facts.previous))
 
     def _propose_result(self, draft: Draft, blob: BlobRef) -> None:
-        result = rules.make_result(
+        result = self._result(draft, draft.reports, blob)
+        listed = [self._round.envelopes[item.contribution] for item in result.listed]
+        taken = sum(map(_quoted_bytes, [result.to_bytes().decode(), *map(text_of, listed)]))
+        reports = self._fitting(draft.reports, MAX_PROPOSAL_TEXT - taken)
+        if len(reports) < len(draft.reports):
+            result = self._result(draft, reports, blob)
+        self._attempt.draft = None
+        self._propose(result.to_bytes().decode(), None, reports, listed)
+
+    def _result(self, draft: Draft, reporters: Iterable[str], blob: BlobRef) -> Result:
+        return rules.make_result(
             self.facts,
             self.attempt,
             draft.inputs,
             draft.excluded,
-            draft.reports,
+            reporters,
             draft.operations,
             blob,
         )
-        listed = [self._round.envelopes[item.contribution] for item in result.listed]
-        self._attempt.draft = None
-        self._propose(result.to_bytes().decode(), None, draft.reports, listed)
+
+    def _fitting(self, reports: Mapping[str, Envelope], room: int) -> dict[str, Envelope]:
+        """As many reports as have ``room`` bytes, those of voters first and the shortest first;
+        this node's own and a quorum in any case."""
+        voters, kept, votes = set(self.facts.voters), dict[str, Envelope](), 0
+        sizes = {peer: _quoted_bytes(text_of(envelope)) for peer, envelope in reports.items()}
+        for peer in sorted(reports, key=lambda p: (p != self.me, p not in voters, sizes[p], p)):
+            room -= sizes[peer]
+            if room >= 0 or votes < self.quorum:
+                kept[peer] = reports[peer]
+                votes += peer in voters
+        return kept
 
     def _propose(
         self,
@@ -205,3 +232,8 @@ class Leading(Collecting):
 def text_of(envelope: Envelope) -> str:
     """An envelope as others quote it."""
     return envelope.to_bytes().decode()
+
+
+def _quoted_bytes(text: str) -> int:
+    """What a text takes in a payload that quotes it, with the comma after it."""
+    return len(json.dumps(text)) + 1

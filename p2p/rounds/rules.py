@@ -24,7 +24,7 @@ from p2p.messages import (
     parse_result,
 )
 from p2p.operations import MAX_REASON, Operation
-from p2p.room import Genesis, Member
+from p2p.room import Genesis, Member, Message
 from p2p.rounds.effects import Committed, Part
 from p2p.rounds.quorum import (
     asked_participants,
@@ -132,6 +132,13 @@ class Facts:
 def weight_of(contribution: Contribution) -> int:
     """``n_k``: a member weighs as much as the samples it says it trained on."""
     return contribution.samples
+
+
+def check_spelling(message: Message, envelope: Envelope) -> None:
+    """Raises :class:`ProtocolError` unless a message that others will quote is written as ours are:
+    blanks between its words could make what quotes it too large to send."""
+    if message.to_bytes() != envelope.payload:
+        raise ProtocolError(f"a {envelope.type} is not written as {envelope.type}s are")
 
 
 def check_contribution(contribution: Contribution, signer: str, facts: Facts) -> None:

@@ -94,6 +94,7 @@ class Voting(Leading):
             expected = (self.round, proposal.attempt, self.head)
             if not isinstance(report, NewAttempt) or envelope.signer in reports:
                 raise ProtocolError("a proposal quotes something else than distinct reports")
+            rules.check_spelling(report, envelope)
             if (report.round, report.attempt, report.parent) != expected:
                 raise ProtocolError("a proposal quotes a report of another attempt")
             if envelope.signer not in self.facts.members and envelope.signer not in after.members:

@@ -14,6 +14,7 @@ from toy_room import INITIAL, ToyNode, read_text, toy_genesis, until
 
 from p2p.blobs.chunks import describe
 from p2p.errors import StorageError
+from p2p.messages import Contribution
 from p2p.room import Plan
 from p2p.rounds.effects import Part
 from p2p.rounds.quorum import leader_order
@@ -267,3 +268,37 @@ async def test_two_results_computed_at_once_do_not_mix(tmp_path: Path) -> None:
         assert [read_text(blobs.path(ref.sha256)) for ref in refs] == ["10", "20"]
     finally:
         await node.stop()
+
+
+async def test_a_contribution_that_never_arrives_costs_the_others_no_round(tmp_path: Path) -> None:
+    genesis = toy_genesis(3, rounds=1, deadline_ms=1_500)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(3)]
+    slow = nodes[1]
+    given_up: list[str] = []
+
+    def stall(node: ToyNode) -> None:
+        driver = node.peer._driver
+        fetch = driver._fetch_contribution
+
+        async def stalled(contribution: Contribution) -> Any:
+            if contribution.peer != slow.id:
+                return await fetch(contribution)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.append(node.id)
+
+        driver._fetch_contribution = stalled  # type: ignore[method-assign]
+
+    try:
+        await asyncio.gather(*(node.start() for node in nodes))
+        for node in (nodes[0], nodes[2]):
+            stall(node)
+        for node in nodes:
+            node.knows(nodes)
+        await until(lambda: all(node.peer.done for node in nodes))
+        await until(lambda: len(given_up) == 2)
+        (commit,) = nodes[0].peer.snapshot().commits
+        assert {item.peer for item in commit.inputs} == {nodes[0].id, nodes[2].id}
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from core_bench import Bench, Message, everything, kind_is, kind_is_not
 
+from p2p.envelope import Envelope
 from p2p.messages import (
     QC,
     Commit,
@@ -27,6 +28,7 @@ from p2p.messages import (
     parse_result,
     value_of,
 )
+from p2p.rounds import leading
 from p2p.rounds.effects import (
     Accused,
     Combine,
@@ -34,6 +36,7 @@ from p2p.rounds.effects import (
     FetchBlob,
     FetchCommits,
     Persist,
+    ProposalMade,
     Send,
     VoteCast,
 )
@@ -736,3 +739,66 @@ def test_nobody_fetches_what_cannot_count() -> None:
     bench.deliver()
     assert bench.committed() == [1] * 4
     assert {item.peer for item in result_of(bench, unasked).inputs} == asked
+
+
+# --- what others quote or keep is written in one way ---------------------------------------------
+def padded(bench: Bench, envelope: Envelope) -> Envelope:
+    class Padded(type(parse(envelope.type, envelope.payload))):  # type: ignore[misc]
+        def to_bytes(self) -> bytes:
+            return envelope.payload.replace(b"{", b"{" + 40_000 * b" ", 1)
+
+    message = Padded.model_validate_json(envelope.payload)
+    return bench.signer(envelope.signer).seal(message)
+
+
+@pytest.mark.parametrize("kind", [Contribution.kind, NewAttempt.kind])
+def test_blanks_in_what_is_quoted_are_refused(kind: str) -> None:
+    bench = Bench(4)
+    liar = bench.order[-1]
+    bench.contribute()
+
+    def altered(message: Message) -> bool:
+        sender, receiver, envelope = message
+        if envelope.type != kind or envelope.signer != liar:
+            return True
+        bench.hand_over((sender, receiver, padded(bench, envelope)))
+        return False
+
+    bench.persist_until(
+        lambda: bench.committed() == [1] * 4, altered, ("deadline", "grace", "grace", "attempt")
+    )
+    assert any("is not written as" in reason for _, reason in bench.refused)
+
+
+def test_a_commit_with_blanks_is_not_kept() -> None:
+    bench = Bench(3)
+    late = bench.peers[2]
+    bench.contribute()
+    bench.deliver(lambda m: not (m[1] == late and m[2].type == Commit.kind))
+    payload = bench.cores[bench.peers[0]].journal.commits[0].payload
+    spaced = payload.replace(b"{", b"{ ", 1)
+    bench.feed(late, lambda core: core.on_commit(bench.peers[0], spaced, bench.now))
+    assert bench.cores[late].round == 1
+    bench.feed(late, lambda core: core.on_commit(bench.peers[0], payload, bench.now))
+    assert bench.cores[late].round == 2
+
+
+def test_reports_that_would_make_a_proposal_too_large_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = 4_500
+    monkeypatch.setattr(leading, "MAX_PROPOSAL_TEXT", limit)
+    bench = Bench(7)
+    bench.contribute(bench.peers[0])
+    bench.persist_until(
+        lambda: bench.committed() == [1] * 7, everything, ("deadline", "grace", "grace", "attempt")
+    )
+    (proposal,) = (
+        effect.record.envelope
+        for _, effect in bench.effects
+        if isinstance(effect, Persist) and isinstance(effect.record, ProposalMade)
+    )
+    message = parse(proposal.type, proposal.payload)
+    assert isinstance(message, Proposal)
+    assert len(proposal.payload) <= limit + 1024
+    assert 4 <= len(message.new_attempts) < 7, len(proposal.payload)
