@@ -36,7 +36,7 @@ from p2p.identity import Identity
 from p2p.joining.invites import InviteBook
 from p2p.joining.lobby import Applicant, Lobby, Standing
 from p2p.joining.nearby import Announcer
-from p2p.joining.wire import Admitted
+from p2p.joining.wire import MAX_ADMITTED_BYTES, MAX_TOLD_OPERATIONS, Admitted
 from p2p.joining.words import fingerprint_hex, fingerprint_words
 from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_MEMBERS
 from p2p.peer import Peer
@@ -46,6 +46,11 @@ from p2p.status import display_name
 log = logging.getLogger("fedtui.reception")
 
 Emit = Callable[..., None]
+
+SPARE_OPERATIONS = MAX_MEMBERS
+"""Changes of the members that may still come while newcomers wait to be admitted."""
+SPARE_BYTES = MAX_ADMITTED_BYTES // 8
+"""The same in bytes."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,15 @@ class Reception:
         """See :class:`p2p.joining.lobby.Doorkeeper`."""
         return len(self._peer.members) >= MAX_MEMBERS
 
+    def is_past_full(self) -> bool:
+        """See :class:`p2p.joining.lobby.Doorkeeper`."""
+        try:
+            told = self.admission()
+        except P2PError:
+            return True
+        too_many = len(told.operations) > MAX_TOLD_OPERATIONS - SPARE_OPERATIONS
+        return too_many or len(told.to_bytes()) > MAX_ADMITTED_BYTES - SPARE_BYTES
+
     async def approve(self, applicant: Applicant) -> bool:
         """Asks whoever looks: a screen, a command, a program at the control API."""
         member = applicant.member
@@ -211,13 +225,24 @@ class Reception:
             )
 
     def admission(self) -> Admitted:
-        """What a new member needs to begin."""
+        """What a new member needs to begin.
+
+        Raises:
+            P2PError: the room's past is more than the lobby may tell.
+        """
+        past = self._peer.operations()
+        if len(past) > MAX_TOLD_OPERATIONS:
+            raise P2PError(
+                f"the room's members have changed {len(past)} times, and a newcomer can be told "
+                f"of {MAX_TOLD_OPERATIONS} changes",
+                remedy="Create a new room for whoever wants to go on (`fedtui room create NAME`).",
+            )
         own = lobby_addresses(self._settings, self._peer.port)
         addresses = {**self._peer.addresses(), self._identity.peer_id: own}
         round_, head = self._head()
         return Admitted(
             genesis=self._room.envelope.to_bytes().decode(),
-            operations=tuple(op.to_bytes().decode() for op in self._peer.operations()),
+            operations=tuple(op.to_bytes().decode() for op in past),
             addresses={
                 peer: tuple(map(str, known[:MAX_ADDRESSES_PER_PEER]))
                 for peer, known in addresses.items()

@@ -61,6 +61,7 @@ class Room:
     size: int = 128
     answer: Callable[[Applicant], Any] = lambda _: True
     broken: bool = False
+    past_full: bool = False
     members: dict[str, Member] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     asked: list[Applicant] = field(default_factory=list)
@@ -73,6 +74,9 @@ class Room:
 
     def is_full(self) -> bool:
         return len(self.members) >= self.size
+
+    def is_past_full(self) -> bool:
+        return self.past_full
 
     async def approve(self, applicant: Applicant) -> bool:
         self.asked.append(applicant)

@@ -71,6 +71,10 @@ class Doorkeeper(Protocol):
 
     def is_full(self) -> bool: ...
 
+    def is_past_full(self) -> bool:
+        """Whether :meth:`admission` may soon have no room for one more change of the members."""
+        ...
+
     async def approve(self, applicant: Applicant) -> bool:
         """Whether to admit him. Cancelled when he goes away or after five minutes."""
         ...
@@ -80,7 +84,7 @@ class Doorkeeper(Protocol):
         ...
 
     def admission(self) -> wire.Admitted:
-        """What a member needs to begin."""
+        """What a member needs to begin. Raises P2PError when that is too much to tell."""
         ...
 
 
@@ -361,6 +365,8 @@ class Lobby:
         invite, member = applicant.invite, applicant.member
         if self._doorkeeper.is_full():
             raise _Refuse("room_full")
+        if self._doorkeeper.is_past_full():
+            raise _Refuse("past_full")
         # One question about each machine, and no more of them than the invite has uses left.
         rivals = sum(id_ == invite.id for id_ in self._waiting.values())
         if member.peer_id in self._waiting or rivals >= invite.uses - invite.used:

@@ -8,7 +8,7 @@ from p2p.errors import NetworkError, TrustError
 
 Refusal = Literal[
     "malformed", "version", "busy", "unknown", "other_room", "expired", "used_up", "revoked",
-    "burnt", "wrong_code", "declined", "unanswered", "removed", "room_full",
+    "burnt", "wrong_code", "declined", "unanswered", "removed", "room_full", "past_full",
     "closing", "failed",
 ]  # fmt: skip
 """What a lobby answers when it does not let somebody in."""
@@ -69,6 +69,10 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "room_full": (
         "the room has as many members as it can have",
         "An admin can remove one: `fedtui room remove PEER`.",
+    ),
+    "past_full": (
+        "the room's members changed so often that a newcomer cannot be told of all the changes",
+        "Create a new room for whoever wants to go on (`fedtui room create NAME`).",
     ),
     "closing": (
         "the inviter's machine is shutting down",

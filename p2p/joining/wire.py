@@ -35,6 +35,8 @@ PROTOCOL: Final = 1
 REQUEST_TYPE: Final = "join"
 """The signed type of the envelope by which a machine asks to be admitted."""
 MAX_ADMITTED_BYTES: Final = 2 * MAX_LARGE_MESSAGE_BYTES
+MAX_TOLD_OPERATIONS: Final = 8 * MAX_MEMBERS
+"""Changes of the membership since the genesis, as many as a newcomer can be told."""
 _LENGTH: Final = struct.Struct(">I")
 
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,96}$")]
@@ -100,7 +102,7 @@ class Admitted(Payload):
 
     say: Literal["admitted"] = "admitted"
     genesis: EnvelopeText
-    operations: Annotated[tuple[EnvelopeText, ...], Field(max_length=8 * MAX_MEMBERS)] = ()
+    operations: Annotated[tuple[EnvelopeText, ...], Field(max_length=MAX_TOLD_OPERATIONS)] = ()
     addresses: Annotated[
         dict[PeerId, Annotated[tuple[AddressText, ...], Field(max_length=MAX_ADDRESSES_PER_PEER)]],
         Field(max_length=MAX_MEMBERS),

@@ -16,7 +16,8 @@ from fedtui.rooms import Joining, read_operations
 from p2p.joining.code import parse_code
 from p2p.joining.joiner import Joined
 from p2p.joining.link import parse_link
-from p2p.joining.refusals import InviteRefused
+from p2p.joining.refusals import InviteRefused, NotNow
+from p2p.joining.wire import MAX_TOLD_OPERATIONS
 from p2p.peer import Peer
 from p2p.room import Member
 
@@ -65,6 +66,23 @@ async def test_an_invited_machine_starts_as_a_member_and_the_two_meet(
         await grace.stop()
     assert [event.event for event in ada.trust.history()] == ["asked", "admitted"]
     assert ada.reception.pending() == ()
+
+
+async def test_nobody_is_admitted_who_cannot_be_told_the_rooms_past(
+    ada: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = parse_link((await ada.do("invite", uses=2, auto_approve=True))["text"])
+    await joiner(2).by_link(link)
+    past = ada.peer.operations() * (MAX_TOLD_OPERATIONS + 1)
+    monkeypatch.setattr(ada.peer, "operations", lambda: past)
+    with pytest.raises(InviteRefused) as refused:
+        await joiner(3).by_link(link)
+    assert refused.value.reason == "past_full"
+    assert identity(3).peer_id not in ada.peer.members
+    assert [invite["used"] for invite in (await ada.do("invites"))["invites"]] == [1]
+    with pytest.raises(NotNow) as failed:
+        await joiner(2).by_link(link)
+    assert failed.value.reason == "failed", "a member that asks again is not left without a word"
 
 
 async def test_a_code_is_made_and_listed_without_its_use(ada: Host) -> None:

@@ -223,6 +223,13 @@ async def test_a_full_room(open_: Open) -> None:
     assert await refusal(joiner(2).by_link(await open_.link())) == "room_full"
 
 
+async def test_a_room_whose_past_is_too_long_to_tell_admits_nobody(open_: Open) -> None:
+    open_.room.past_full = True
+    assert await refusal(joiner(2).by_link(await open_.link(auto_approve=True))) == "past_full"
+    assert open_.book.invites()[0].used == 0
+    assert not open_.room.members
+
+
 async def test_a_removed_key_never_comes_back(open_: Open) -> None:
     open_.room.removed.add(identity(2).peer_id)
     assert await refusal(joiner(2).by_link(await open_.link())) == "removed"
