@@ -6,12 +6,12 @@ counting contributions. Until then every member that knows one offers it to thos
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Final
 
 from p2p.errors import LimitError, P2PError, ProtocolError
+from p2p.limits import MAX_ADMINS
 from p2p.membership import Membership, SignaturesMissing, check_signatures
 from p2p.messages import MAX_OFFERED, MAX_OPERATIONS, Result
 from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation
@@ -22,6 +22,8 @@ from p2p.rounds.signing import Signer, Verifier
 MAX_NUMBERS_AHEAD: Final = 1 << 16
 MAX_UNDER_WAY: Final = 512
 """A newcomer may have to take the room's whole past in before its first commit."""
+MAX_UNSIGNED_PER_AUTHOR: Final = MAX_UNDER_WAY // MAX_ADMINS
+"""Of those that lack signatures: a stolen key must not fill the places that its removal needs."""
 
 
 def verify_operation(operation: Operation, signer: Verifier) -> None:
@@ -76,9 +78,22 @@ class Admissions:
         if known is None:
             if len(self._journal.operations) >= MAX_UNDER_WAY:
                 raise LimitError("too many changes of the membership are under way")
-            with suppress(SignaturesMissing):
+            try:
                 self.current.after(merged)
+            except SignaturesMissing:
+                if self._unsigned_of(operation.change.author) >= MAX_UNSIGNED_PER_AUTHOR:
+                    raise LimitError(
+                        "too many changes of the membership by one admin wait for signatures"
+                    ) from None
         return merged
+
+    def _unsigned_of(self, author: str) -> int:
+        under_way = self._journal.operations.values()
+        return sum(op.change.author == author and self._is_unsigned(op) for op in under_way)
+
+    def _is_unsigned(self, operation: Operation) -> bool:
+        """Whether it has had no effect yet."""
+        return not self.current.is_outdated(operation)
 
     def _entitled(self, operation: Operation) -> frozenset[str]:
         change = operation.change
@@ -155,11 +170,17 @@ class Admissions:
         }
 
     def offer_to(self, peer: str) -> tuple[Operation, ...]:
-        """What ``peer`` is not known to have, as many as one message holds."""
+        """What ``peer`` is not known to have, as many as one message holds: first what has all its
+        signatures, then what lacks some, by turns of each author. What ``peer`` has no place for
+        is never acknowledged and must not keep the rest from it."""
         heard = self._heard[peer]
-        missing = [
-            operation
-            for id_, operation in self._journal.operations.items()
-            if (id_, len(operation.signatures)) not in heard
-        ]
-        return tuple(missing[:MAX_OFFERED])
+        turns: Counter[tuple[bool, str]] = Counter()
+        missing: list[tuple[bool, int, Operation]] = []
+        for id_, operation in self._journal.operations.items():
+            if (id_, len(operation.signatures)) not in heard:
+                unsigned = self._is_unsigned(operation)
+                kind = unsigned, operation.change.author
+                missing.append((unsigned, turns[kind], operation))
+                turns[kind] += unsigned
+        missing.sort(key=lambda entry: entry[:2])
+        return tuple(operation for *_, operation in missing[:MAX_OFFERED])

@@ -1,0 +1,77 @@
+"""Changes of the membership that are under way, in a room where two admins must sign."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p.errors import LimitError
+from p2p.messages import MAX_OFFERED
+from p2p.operations import MemberAdd, MemberRemove, Operation
+from p2p.room import Member
+from p2p.rounds.admission import MAX_UNDER_WAY, MAX_UNSIGNED_PER_AUTHOR, Admissions
+from p2p.rounds.effects import Journal
+from p2p.rounds.rules import Facts
+from p2p.sim.parts import ROOM_ID, SimSigner, peer_ids, simulated_genesis
+
+STOLEN, ADA, BOB, CLEO = peer_ids(4)
+
+
+class Desk:
+    """What one member knows of the changes."""
+
+    def __init__(self) -> None:
+        base = simulated_genesis(4, "majority", 10_000)
+        genesis = base.model_copy(update={"admins": [STOLEN, ADA, BOB], "admin_threshold": 2})
+        self.journal = Journal()
+        self.admissions = Admissions(
+            self.journal, SimSigner(CLEO), Facts.of(genesis, ROOM_ID, self.journal.commits)
+        )
+
+    def take(self, operation: Operation) -> None:
+        news = self.admissions.learn(operation)
+        if news is not None:
+            self.journal.operations[news.id] = news
+            self.admissions.refold()
+
+
+def wish(number: int) -> Operation:
+    member = Member(peer_id=CLEO, name=f"Cleo {number}", certificate="")
+    change = MemberAdd(author=STOLEN, seq=number, after=ROOM_ID, member=member)
+    return Operation.of(SimSigner(STOLEN).seal(change))
+
+
+def removal(by: str) -> Operation:
+    change = MemberRemove(author=ADA, seq=1, after=ROOM_ID, peer=STOLEN)
+    return Operation.of(SimSigner(by).seal(change))
+
+
+@pytest.fixture
+def flooded() -> Desk:
+    """One whom a stolen key sent as many wishes as it takes."""
+    desk = Desk()
+    refused = 0
+    for number in range(1, MAX_UNDER_WAY + 2):
+        try:
+            desk.take(wish(number))
+        except LimitError:
+            refused += 1
+    assert refused
+    return desk
+
+
+def test_a_stolen_key_fills_no_places_but_its_own(flooded: Desk) -> None:
+    assert len(flooded.journal.operations) == MAX_UNSIGNED_PER_AUTHOR
+    flooded.take(removal(ADA))
+    assert STOLEN in flooded.admissions.current.members
+    flooded.take(removal(BOB).joined(removal(ADA)))
+    assert STOLEN in flooded.admissions.current.removed
+
+
+def test_wishes_nobody_has_a_place_for_hold_up_no_other_change(flooded: Desk) -> None:
+    flooded.take(removal(ADA))
+    offered = flooded.admissions.offer_to(BOB)
+    assert len(offered) == MAX_OFFERED
+    assert removal(ADA) in offered
+    signed = removal(BOB).joined(removal(ADA))
+    flooded.take(signed)
+    assert flooded.admissions.offer_to(BOB)[0] == signed
