@@ -83,7 +83,8 @@ class Admissions:
             except SignaturesMissing:
                 if self._unsigned_of(operation.change.author) >= MAX_UNSIGNED_PER_AUTHOR:
                     raise LimitError(
-                        "too many changes of the membership by one admin wait for signatures"
+                        "too many changes of the membership by one admin wait for signatures",
+                        remedy="Ask the other admins to sign those that wait.",
                     ) from None
         return merged
 
