@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
+from p2p.limits import MAX_MEMBERS
 from p2p.messages import (
+    MAX_LISTED,
     Contribution,
     Operations,
     Receipt,
@@ -21,15 +23,19 @@ from p2p.rounds.effects import (
     MembersChanged,
     OperationHeard,
 )
-from p2p.rounds.rules import SHORT_ID
+from p2p.rounds.rules import MAX_COUNTED, SHORT_ID
 from p2p.workload import Verdict
 
-MAX_CONTRIBUTIONS_PER_PEER = 2
-"""What one member can make others fetch in one round by itself."""
 MAX_QUOTED_PER_PEER = 4
-"""With what leaders quote, whom a member that sends everybody another one may have told more."""
+"""With the inputs that leaders quote, whom a member that sends everybody another one may have told
+more."""
+MAX_EXTRA = MAX_LISTED - 2 * MAX_MEMBERS
+"""Manifests beyond ``MAX_COUNTED`` of a member that a leader takes in because voters report them:
+everybody else's still fit."""
 UNWANTED = Verdict(False, rules.NO_PARTICIPANT)
 """Of a contribution whose blob is not fetched, because its author cannot count."""
+SEVERAL = Verdict(False, rules.SEVERAL)
+"""Of a contribution beyond those of its author that are fetched."""
 OFFER_FANOUT = 3
 """How many members are offered changes of the membership with each repetition."""
 
@@ -52,9 +58,32 @@ class Collecting(RoundBase):
         self._look_for_cut()
         self._lead()
 
-    def _learn(self, envelope: Envelope, most: int = MAX_CONTRIBUTIONS_PER_PEER) -> bool:
+    def _learn(self, envelope: Envelope, most: int = MAX_COUNTED) -> bool:
         """Remembers a contribution and has its blob fetched; False when it was known or is one
         too many."""
+        contribution = self._read_contribution(envelope)
+        state = self._round
+        if envelope.id in state.contributions or len(state.contributions) >= MAX_LISTED:
+            return False
+        of_peer = [c for c in state.contributions.values() if c.peer == contribution.peer]
+        extra = len(of_peer) >= most
+        if extra and not self._needs_extra(envelope.id, contribution.peer):
+            return False
+        state.contributions[envelope.id] = contribution
+        state.envelopes[envelope.id] = envelope
+        if contribution.peer == self.me:
+            state.own = envelope.id
+            state.last_contribution_at = self._now
+        if extra:
+            state.extra.add(envelope.id)
+            state.verdicts[envelope.id] = SEVERAL
+        elif self._wants(contribution):
+            self._out.append(FetchBlob(envelope.id, contribution))
+        else:
+            state.verdicts[envelope.id] = UNWANTED
+        return True
+
+    def _read_contribution(self, envelope: Envelope) -> Contribution:
         contribution = parse(envelope.type, envelope.payload)
         if not isinstance(contribution, Contribution):
             raise ProtocolError("a contribution was expected")
@@ -62,20 +91,29 @@ class Collecting(RoundBase):
         rules.check_contribution(contribution, envelope.signer, self.facts)
         if not self._admissions.knows(envelope.signer):
             raise ProtocolError("a contribution came from a stranger")
+        return contribution
+
+    def _needs_extra(self, id_: str, author: str) -> bool:
+        """Whether somebody else's report cannot be quoted without it. Honest members report at
+        most ``MAX_QUOTED_PER_PEER`` of each author; one that reports more is taken in no further.
+        """
         state = self._round
-        of_peer = [c for c in state.contributions.values() if c.peer == contribution.peer]
-        if envelope.id in state.contributions or len(of_peer) >= most:
+        if len(state.extra) >= MAX_EXTRA:
             return False
-        state.contributions[envelope.id] = contribution
-        state.envelopes[envelope.id] = envelope
-        if contribution.peer == self.me:
-            state.own = envelope.id
-            state.last_contribution_at = self._now
-        if self._wants(contribution):
-            self._out.append(FetchBlob(envelope.id, contribution))
-        else:
-            state.verdicts[envelope.id] = UNWANTED
-        return True
+        known = {i[:SHORT_ID] for i, c in state.contributions.items() if c.peer == author}
+        return any(
+            id_[:SHORT_ID] in report.have
+            and len(known.intersection(report.have)) < MAX_QUOTED_PER_PEER
+            for signer, (_, report) in self._attempt.reports.items()
+            if signer != author
+        )
+
+    def _forget_extra(self) -> None:
+        """What the reports of one attempt made necessary; those of the next are others."""
+        state = self._round
+        for id_ in state.extra:
+            del state.contributions[id_], state.envelopes[id_], state.verdicts[id_]
+        state.extra.clear()
 
     def _wants(self, contribution: Contribution) -> bool:
         """Whether its author may count in this round, by commit or by what is under way."""

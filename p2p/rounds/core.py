@@ -305,6 +305,7 @@ class RoundCore(Remembering):
         """Goes on to a later attempt, for good."""
         self._persist(AttemptMoved(self.round, attempt))
         self._attempt = AttemptState()
+        self._forget_extra()
         self._out.append(SetTimer("grace", None))
         self._reach_cut()
         ahead, self._round.ahead = self._round.ahead, {}

@@ -45,14 +45,15 @@ class Leading(Collecting):
     """Proposes a result when this node's turn has come."""
 
     def _own_report(self) -> Envelope:
-        lock = self._locked()
+        lock, state = self._locked(), self._round
+        have = state.contributions.keys() - state.extra
         return self._signer.seal(
             NewAttempt(
                 round=self.round,
                 attempt=self.attempt,
                 parent=self.head,
                 lock=None if lock is None else LockClaim(attempt=lock.attempt, value=lock.value),
-                have=tuple(sorted(id_[:SHORT_ID] for id_ in self._round.contributions)),
+                have=tuple(sorted(id_[:SHORT_ID] for id_ in have)),
             )
         )
 

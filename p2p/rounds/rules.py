@@ -38,8 +38,12 @@ from p2p.workload import Verdict
 
 REPLACED = "another contribution of the same member was taken"
 TOO_FEW = "too few contributions for this round"
+SEVERAL = "its author told members different things"
 NOT_ASKED = "others were asked in this round"
 NO_PARTICIPANT = "its author does not take part in the room as of this round"
+MAX_COUNTED = 2
+"""Contributions of one member that a result may list and still count one of them: a node that lost
+its disk may sign a second one. Whoever is seen with more has none counted."""
 SHORT_ID = 32
 """Hex digits of a contribution id in :class:`NewAttempt`."""
 
@@ -170,8 +174,9 @@ def select(
     inputs: list[ResultInput] = []
     excluded: list[Exclusion] = []
     taken: set[str] = set()
+    several = equivocators(contributions.values())
     for id_, contribution in sorted(contributions.items()):
-        refusal = _refusal(contribution, verdicts[id_], taken, facts, after)
+        refusal = _refusal(contribution, verdicts[id_], taken, several, facts, after)
         if refusal is not None:
             excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=refusal))
         else:
@@ -193,10 +198,19 @@ def select(
     return tuple(inputs), tuple(sorted(excluded, key=lambda item: item.contribution))
 
 
+def equivocators(
+    listed: Iterable[Contribution | ResultInput | Exclusion],
+) -> frozenset[str]:
+    """The authors of more contributions than one may have signed, of those a result lists."""
+    counts = Counter(item.peer for item in listed)
+    return frozenset(peer for peer, count in counts.items() if count > MAX_COUNTED)
+
+
 def _refusal(
     contribution: Contribution,
     verdict: Verdict,
     taken: Collection[str],
+    several: Collection[str],
     facts: Facts,
     after: Membership,
 ) -> str | None:
@@ -204,6 +218,8 @@ def _refusal(
         return NO_PARTICIPANT
     if not facts.asks(contribution.peer):
         return NOT_ASKED
+    if contribution.peer in several:
+        return SEVERAL
     if not verdict.ok:
         return _printable(verdict.reason)
     return REPLACED if contribution.peer in taken else None
@@ -302,6 +318,8 @@ def check_result(
         raise ProtocolError("a result names a contribution twice")
     if len({item.peer for item in result.inputs}) != len(result.inputs):
         raise ProtocolError("a result counts a member twice")
+    if not equivocators(result.listed).isdisjoint(item.peer for item in result.inputs):
+        raise ProtocolError("a result counts a member that told members different things")
     after = facts.membership.folded(result.operations)
     if not all(after.trains(item.peer) and facts.asks(item.peer) for item in result.inputs):
         raise ProtocolError("a result counts the contribution of a non-participant")
@@ -348,7 +366,7 @@ def judge_contents(result: Result, verdict: Callable[[str], Verdict], facts: Fac
         for entry in result.excluded
         if verdict(entry.contribution).ok and after.trains(entry.peer) and facts.asks(entry.peer)
     }
-    good -= {item.peer for item in result.inputs}
+    good -= {item.peer for item in result.inputs} | equivocators(result.listed)
     if not good:
         return
     if not result.skipped:

@@ -76,6 +76,7 @@ class RoundState:
     contributions: dict[str, Contribution] = field(default_factory=dict)
     envelopes: dict[str, Envelope] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    extra: set[str] = field(default_factory=set)
     receipts: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
     verified: dict[str, Verdict] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from p2p.membership import Membership
 from p2p.messages import (
     QC,
     Commit,
+    Contribution,
     Evidence,
     NewAttempt,
     Offence,
@@ -79,8 +80,8 @@ class Voting(Leading):
             # One that contradicts what is under way here still takes effect by this result.
             with suppress(ProtocolError):
                 self._learn_operation(operation)
-        self._learn_quoted(proposal)
-        rules.check_result(result, self.facts, self.attempt, reports, self._round.contributions)
+        quoted = self._learn_quoted(proposal, result)
+        rules.check_result(result, self.facts, self.attempt, reports, quoted)
         self._attempt.judging = True
         self._retry_missing(result)
         self._judge()
@@ -104,9 +105,19 @@ class Voting(Leading):
             raise ProtocolError("a proposal quotes fewer reports than a quorum")
         return reports
 
-    def _learn_quoted(self, proposal: Proposal) -> None:
+    def _learn_quoted(self, proposal: Proposal, result: Result) -> dict[str, Contribution]:
+        """The manifests this node knows, and those that the proposal quotes. Remembered is what
+        may have to be fetched: inputs, and what one author may have left out."""
+        inputs = {item.contribution for item in result.inputs}
+        quoted: dict[str, Contribution] = {}
         for text in proposal.contributions:
-            self._learn(self._signer.open(text), MAX_QUOTED_PER_PEER)
+            envelope = self._signer.open(text)
+            quoted[envelope.id] = self._read_contribution(envelope)
+            most = MAX_QUOTED_PER_PEER if envelope.id in inputs else rules.MAX_COUNTED
+            self._learn(envelope, most)
+        if not inputs <= self._round.contributions.keys():
+            raise ProtocolError("a result counts a contribution beyond what is fetched of a member")
+        return quoted | self._round.contributions
 
     def _retry_missing(self, result: Result) -> None:
         """A blob that could not be had before may be with the leader now, and one that nobody

@@ -9,6 +9,7 @@ import pytest
 from core_bench import Bench, Message, everything, kind_is, kind_is_not
 
 from p2p.envelope import Envelope
+from p2p.errors import ProtocolError
 from p2p.messages import (
     QC,
     Commit,
@@ -28,7 +29,7 @@ from p2p.messages import (
     parse_result,
     value_of,
 )
-from p2p.rounds import leading
+from p2p.rounds import leading, rules
 from p2p.rounds.effects import (
     Accused,
     Combine,
@@ -42,6 +43,7 @@ from p2p.rounds.effects import (
 )
 from p2p.rounds.rules import parts_of
 from p2p.sim.parts import INITIAL, combine, contribution_blob
+from p2p.workload import Verdict
 
 
 def proposal_of(bench: Bench, leader: str) -> Proposal:
@@ -717,20 +719,7 @@ def test_nobody_fetches_what_cannot_count() -> None:
     asked = bench.cores[bench.peers[0]].facts.asked
     assert asked is not None
     unasked = next(peer for peer in reversed(bench.order) if peer not in asked)
-    core = bench.cores[unasked]
-    blob = contribution_blob(unasked, 1, core.head, False)
-    message = Contribution(
-        peer=unasked,
-        round=1,
-        parent=core.head,
-        plan=core.facts.plan_hash,
-        blob=blob.sha256,
-        size=blob.size,
-        chunks=blob.chunks,
-        samples=10,
-        steps=1,
-    )
-    envelope = bench.signer(unasked).seal(message)
+    envelope = variant(bench, unasked, 10)
     for peer in bench.peers:
         if peer != unasked:
             bench.hand_over((unasked, peer, envelope))
@@ -802,3 +791,90 @@ def test_reports_that_would_make_a_proposal_too_large_are_left_out(
     assert isinstance(message, Proposal)
     assert len(proposal.payload) <= limit + 1024
     assert 4 <= len(message.new_attempts) < 7, len(proposal.payload)
+
+
+# --- a member that tells everybody something else ------------------------------------------------
+def variant(bench: Bench, author: str, samples: int) -> Envelope:
+    core = bench.cores[author]
+    blob = contribution_blob(author, 1, core.head, False)
+    message = Contribution(
+        peer=author,
+        round=1,
+        parent=core.head,
+        plan=core.facts.plan_hash,
+        blob=blob.sha256,
+        size=blob.size,
+        chunks=blob.chunks,
+        samples=samples,
+        steps=1,
+    )
+    return bench.signer(author).seal(message)
+
+
+def told_apart(bench: Bench, liar: str, each: int) -> None:
+    """``liar`` signs ``each`` different contributions for every member."""
+    for number, peer in enumerate(p for p in bench.peers if p != liar):
+        for samples in range(each * number + 1, each * (number + 1) + 1):
+            bench.hand_over((liar, peer, variant(bench, liar, samples)))
+
+
+@pytest.mark.parametrize(("count", "rule"), [(4, "two_thirds"), (5, "majority"), (7, "two_thirds")])
+@pytest.mark.parametrize("each", [1, 2])
+@pytest.mark.parametrize("place", [1, -1])
+def test_a_member_that_tells_everybody_something_else_stops_no_round(
+    count: int, rule: str, each: int, place: int
+) -> None:
+    bench = Bench(count, rule=rule)
+    liar = bench.order[place]
+    honest = [peer for peer in bench.peers if peer != liar]
+    told_apart(bench, liar, each)
+    bench.contribute(*honest)
+    bench.persist_until(
+        lambda: all(len(bench.cores[peer].journal.commits) == 1 for peer in honest),
+        lambda m: liar not in m[:2],
+        ("deadline", "resend", "grace", "grace"),
+    )
+    result = result_of(bench, honest[0])
+    assert result.attempt == 0
+    assert {item.peer for item in result.inputs} == set(honest)
+    assert {(e.peer, e.reason) for e in result.excluded} == {(liar, rules.SEVERAL)}
+
+
+@pytest.mark.parametrize(("reporters", "taken"), [([-1], 2), ([-1, -2], 4)])
+def test_nobody_fills_a_leader_with_contributions_by_naming_them(
+    reporters: list[int], taken: int
+) -> None:
+    bench = Bench(7, rule="two_thirds")
+    leader, liar = bench.order[0], bench.order[-1]
+    many = [variant(bench, liar, samples) for samples in range(1, 30)]
+    have = tuple(sorted(envelope.id[: rules.SHORT_ID] for envelope in many))
+    report = NewAttempt(round=1, attempt=0, parent=bench.cores[leader].head, have=have)
+    for index in reporters:
+        reporter = bench.order[index]
+        bench.hand_over((reporter, leader, bench.signer(reporter).seal(report)))
+    for envelope in many:
+        bench.hand_over((liar, leader, envelope))
+    assert len(bench.cores[leader].contributions) == taken
+
+
+def test_a_result_may_not_count_a_member_that_told_members_different_things() -> None:
+    bench = Bench(4)
+    author = bench.order[-1]
+    known = {
+        envelope.id: message
+        for envelope in (variant(bench, author, samples) for samples in (1, 2, 3))
+        if isinstance(message := parse(envelope.type, envelope.payload), Contribution)
+    }
+    facts = bench.cores[author].facts
+    good = {id_: Verdict(True) for id_ in known}
+    inputs, excluded = rules.select(known, good, facts, facts.membership)
+    assert not inputs
+    assert {item.reason for item in excluded} == {rules.SEVERAL}
+    first, second = sorted(known)[:2]
+    pair = {first: known[first], second: known[second]}
+    (item,), rest = rules.select(pair, good, facts, facts.membership)
+    third = next(entry for entry in excluded if entry.contribution not in pair)
+    listed = tuple(sorted((*rest, third), key=lambda entry: entry.contribution))
+    result = rules.make_result(facts, 0, (item,), listed, [], (), INITIAL)
+    with pytest.raises(ProtocolError, match="different things"):
+        rules.check_result(result, facts, 0, {}, known)
