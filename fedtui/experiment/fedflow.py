@@ -119,6 +119,13 @@ class Arm:
     adapter: str
     drawn: bool = False
 
+    @property
+    def title(self) -> str:
+        """For a column of pictures."""
+        if self.name == "room":
+            return f"room, round {self.round}"
+        return f"{self.who} alone" if self.who else self.name
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -182,7 +189,7 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
         for arm in (arm for arm in arms if arm.drawn):
             folder, measured = await _drawn(lab, options, seed, arm, ground)
             rows += measured
-            pictures[" ".join(filter(None, (arm.name, arm.who, str(arm.round))))] = folder
+            pictures[arm.title] = folder
     rows += [
         Row(seed, "room", "", each.number, "residual share", share)
         for each in rounds

@@ -125,7 +125,10 @@ async def write(
     header = ["", "start", *(f"round {number + 1}" for number in range(rounds))]
     sheet.table(header, table(rows, "loss", rounds))
     _plot(rows, "loss", "held-out denoising loss", options, folder / "loss.png")
-    sheet.picture(folder / "loss.png", "Loss after each round; grey: each participant's own.")
+    sheet.picture(
+        folder / "loss.png",
+        "Loss after each round, without the base; grey: each participant's own.",
+    )
     sheet.heading("Room over everything else, same pictures")
     sheet.table(header, table(rows, RATIO, rounds))
     if options.pictures:
@@ -187,7 +190,8 @@ async def contact_sheet(lab: Lab, options: Options, measured: Measured) -> Path:
 
 
 def _plot(rows: Sequence[Row], metric: str, label: str, options: Options, path: Path) -> None:
-    """The room by round, everybody's own behind it, the arms without rounds as levels."""
+    """The room by round, everybody's own behind it, the arms without rounds as levels; not the
+    base, beside which all others would be one line."""
 
     def by_round(arm: str, who: str) -> dict[float, Spread]:
         found: dict[float, list[float]] = {}
@@ -195,8 +199,7 @@ def _plot(rows: Sequence[Row], metric: str, label: str, options: Options, path: 
             found.setdefault(row.round, []).append(row.value)
         return {number: spread(values) for number, values in found.items()}
 
-    base = by_round("base", "")
-    lines = [plots.Line("room", base | by_round("room", ""))]
+    lines = [plots.Line("room", by_round("room", ""))]
     people = dict.fromkeys(row.who for row in select(rows, metric=metric, arm="own"))
     lines += [plots.Line(who, by_round("own", who), pale=True) for who in people]
     levels = []
