@@ -33,6 +33,8 @@ R = TypeVar("R", bound=Request)
 KEY_DIGITS = 20
 MAX_WORKERS = 4
 """Unless asked for more: each holds a model."""
+HERE = "@lab/"
+"""The laboratory's own folder in its results, so that it may be moved."""
 MARK = "fedtui-lab"
 """A file that says a folder is a laboratory of ours."""
 
@@ -111,7 +113,8 @@ class Lab:
         async with self._making[key]:
             if place.exists():
                 self.kept += 1
-                kept: Result = json.loads(place.read_text(encoding="utf-8"))["result"]
+                text = place.read_text(encoding="utf-8").replace(HERE, f"{self.folder}/")
+                kept: Result = json.loads(text)["result"]
                 return kept
             async with self._worker() as trainer:
                 self._say(what)
@@ -119,8 +122,9 @@ class Lab:
                 result = await trainer.request(complete, lambda data: self._say(_line(what, data)))
                 seconds = round(time.monotonic() - began, 3)
             record = {"request": asdict(request), "result": result, "seconds": seconds}
+            text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
             draft = place.with_suffix(".draft")
-            draft.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            draft.write_text(text.replace(f"{self.folder}/", HERE), encoding="utf-8")
             draft.replace(place)
             self.made += 1
             return result

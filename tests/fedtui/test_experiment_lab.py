@@ -10,7 +10,9 @@ import pytest
 
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.experiment.lab import Lab
-from trainer.protocol import CheckData, InitAdapter, SampleData
+from trainer.protocol import AdapterSpec, CheckData, InitAdapter, SampleData
+
+FIRST = InitAdapter("tiny-landscapes", AdapterSpec(2, 2), 5, "")
 
 
 async def test_nothing_is_made_twice(tmp_path: Path) -> None:
@@ -38,11 +40,14 @@ async def test_a_laboratory_may_be_moved(tmp_path: Path) -> None:
     async with Lab(tmp_path / "here") as lab:
         folder = await lab.make("drawing", SampleData("", 2, seed=1), suffix="")
         await lab.ask("looking", CheckData(str(folder)))
+        await lab.result("first", FIRST)
     (tmp_path / "here").rename(tmp_path / "there")
     async with Lab(tmp_path / "there") as moved:
         folder = await moved.make("drawing", SampleData("", 2, seed=1), suffix="")
         await moved.ask("looking", CheckData(str(folder)))
+        path, result = await moved.result("first", FIRST)
         assert moved.made == 0
+        assert result["path"] == str(path)
 
 
 async def test_an_unfinished_file_is_made_again(tmp_path: Path) -> None:
@@ -77,11 +82,8 @@ async def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    from trainer.protocol import AdapterSpec
-
-    request = InitAdapter("tiny-landscapes", AdapterSpec(2, 2), 5, "")
     files = []
     for workers in (1, 2):
         async with Lab(tmp_path / str(workers), workers=workers) as lab:
-            files.append((await lab.make("first", request)).read_bytes())
+            files.append((await lab.make("first", FIRST)).read_bytes())
     assert files[0] == files[1]
