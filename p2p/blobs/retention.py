@@ -57,8 +57,11 @@ def doomed(
     last = 0
     for each in history:
         last = max(last, each.round)
-        for name, rank in _ranks(each):
-            worth[name] = max(worth.get(name, rank), rank)
+        for name, (kind, number) in _ranks(each):
+            # A blob may be several things in several rounds: it is worth the most of them, and
+            # as young as the last.
+            before, newest = worth.get(name, (kind, number))
+            worth[name] = max(before, kind), max(newest, number)
     gone = [name for name in sizes if name not in worth and name not in needed]
     left = sum(sizes.values()) - sum(sizes[name] for name in gone)
     candidates = sorted(

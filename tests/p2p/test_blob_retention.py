@@ -76,6 +76,12 @@ def test_inputs_go_before_own_work_and_results_and_old_before_new() -> None:
     assert doomed(history, sizes, (), Retention(3, UNLIMITED)) == ["i1", "i2", "o1", "o2"]
 
 
+def test_own_work_of_long_ago_that_was_handed_in_again_is_as_young_as_the_last_time() -> None:
+    history = [RoundBlobs(1, "r", ("x",), own="x"), *(RoundBlobs(n, "r", ()) for n in (2, 3))]
+    history.append(RoundBlobs(4, "r", ("x",)))
+    assert doomed(history, {"x": 1}, (), Retention(rounds=2, budget=0)) == []
+
+
 async def test_pruning_spares_what_was_just_stored(tmp_path: Path) -> None:
     store = BlobStore(tmp_path)
     old = await store.put(b"old")
