@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import shutil
@@ -31,7 +30,7 @@ from fedtui.limits import (
     VIEW_INTERVAL_S,
 )
 from fedtui.material import Material
-from fedtui.paths import Profile
+from fedtui.paths import Profile, sha256_of
 from fedtui.reaching import Reaching, checked_place
 from fedtui.reception import Reception
 from fedtui.rooms import Room, read_addresses, read_operations
@@ -356,7 +355,7 @@ class Node:
         adapter = await asyncio.to_thread(self._named_copy, blob, number - 1)
         self._adapter = str(adapter) if number > 1 else None
         train = self._peer.is_asked and not self._peer.done and not self._peer.contributed(number)
-        return Goal(number, adapter, await asyncio.to_thread(_sha256, adapter), train)
+        return Goal(number, adapter, await asyncio.to_thread(sha256_of, adapter), train)
 
     def _named_copy(self, blob: Path, round_number: int) -> Path:
         """A committed adapter under a name that says what it is; blobs are pruned, this is not."""
@@ -389,7 +388,7 @@ class Node:
         this machine differs, the adapter comes from the others, and a notice says so.
         """
         paths, task, genesis = self._room.paths, self._room.task, self._room.genesis
-        if paths.initial.is_file() and _sha256(paths.initial) == genesis.initial_blob:
+        if paths.initial.is_file() and sha256_of(paths.initial) == genesis.initial_blob:
             return
         if genesis.continues is not None:
             return  # It starts from a result that no seed gives: the members have it.
@@ -507,8 +506,3 @@ class Node:
     def _name_of(self, peer: str) -> str:
         member = self._peer.members.get(peer)
         return display_name(member) if member else peer[:8]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -208,3 +208,9 @@ def make_private(directory: Path) -> None:
 
 def _user() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else "user"
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

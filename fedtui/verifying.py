@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 
 from fedtui import provenance
 from fedtui.errors import FedtuiError, TrustError
+from fedtui.paths import sha256_of
 from fedtui.rooms import Room
 from fedtui.task import read_task
 from fedtui.training import TrainerProcess
@@ -108,7 +108,7 @@ async def _recomputed(room: Room, workload: AdapterWorkload, proven: ProvenRound
         )
     except P2PError as error:
         raise FedtuiError(f"round {result.round} cannot be recomputed", error.cause) from error
-    if await asyncio.to_thread(_sha256, again) != result.result_blob:
+    if await asyncio.to_thread(sha256_of, again) != result.result_blob:
         raise TrustError(
             f"round {result.round} is not what its inputs give",
             f"{len(result.inputs)} contributions give another file than the committed one",
@@ -127,7 +127,7 @@ def _intact(room: Room, sha256: str, round_number: int) -> Path | None:
     """The file of a blob, None where it is not here. Raises :class:`TrustError` when it rotted."""
     path = room.paths.blob(sha256)
     try:
-        digest = _sha256(path)
+        digest = sha256_of(path)
     except FileNotFoundError:
         return None
     if digest != sha256:
@@ -171,8 +171,3 @@ async def verify_file(adapter: Path, arithmetic: TrainerProcess) -> FileVerdict:
         statement.rank,
         statement.error,
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

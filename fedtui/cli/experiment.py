@@ -25,17 +25,23 @@ app = typer.Typer(no_args_is_help=True)
 FOLDER = Path("experiments")
 SPLITS = ("kind", "even", "dirichlet")
 
+Folder = Annotated[
+    Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
+]
+Seeds = Annotated[int, typer.Option(min=1, max=100, help="How many, counted from --seed.")]
+FirstSeed = Annotated[int, typer.Option(min=0, help="The first seed.")]
+Workers = Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+
 
 @app.command("fedflow")
 def fedflow(
-    folder: Annotated[
-        Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
-    ] = FOLDER,
+    folder: Folder = FOLDER,
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the report goes. [default: DIR/fedflow]")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, counted from --seed.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
+    seeds: Seeds = 1,
+    seed: FirstSeed = 1,
     rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Of each participant in a round.")] = 40,
     rank: Annotated[int, typer.Option(min=1, max=256)] = 8,
@@ -54,8 +60,8 @@ def fedflow(
     network: Annotated[
         bool, typer.Option("--network", help="Also run a real room and compare its adapter.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    workers: Workers = 0,
+    json: Json = False,
 ) -> None:
     """Federated rounds against training in one place and training alone (FedFlow's table)."""
     from fedtui.cli import running
@@ -126,14 +132,12 @@ def compare(
     sweep: Annotated[
         Path, typer.Argument(help="A TOML file of settings; see docs/experiments.md.")
     ],
-    folder: Annotated[
-        Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
-    ] = FOLDER,
+    folder: Folder = FOLDER,
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the report goes. [default: DIR/SWEEP]")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    workers: Workers = 0,
+    json: Json = False,
 ) -> None:
     """Every combination of the settings in a file: algorithms, rules, splits, attackers …"""
     from fedtui.cli import running
@@ -170,22 +174,20 @@ async def _compare(
 
 @app.command("ddpm")
 def ddpm(
-    folder: Annotated[
-        Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
-    ] = FOLDER,
+    folder: Folder = FOLDER,
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the report goes. [default: DIR/ddpm]")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many, counted from --seed.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 1,
+    seeds: Seeds = 1,
+    seed: FirstSeed = 1,
     rounds: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
     setting: Annotated[
         list[str] | None,
         typer.Option(help="N,E,BETA[,SHARED[,THRESHOLD]]; several times. [default: the papers']"),
     ] = None,
     pictures: Annotated[int, typer.Option(min=10, max=4000, help="Drawn to be judged.")] = 200,
-    workers: Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    workers: Workers = 0,
+    json: Json = False,
 ) -> None:
     """Whole diffusion models from scratch on handwritten digits (Tun et al., Phoenix)."""
     from fedtui.cli import running

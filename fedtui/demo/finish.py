@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from fedtui import rooms
 from fedtui.demo.founding import Founded, draw_holdout
 from fedtui.demo.options import MODEL, DemoOptions
+from fedtui.paths import sha256_of
 from fedtui.training import TrainerProcess
 from trainer.protocol import (
     ContactSheet,
@@ -64,7 +64,7 @@ async def finish(
     evaluation = {}
     if founded.paths.holdout.is_dir() and any(founded.paths.holdout.iterdir()):
         evaluation = await _evaluate(options, founded, committed, last_round, pictures, trainer)
-    return Results(founded.paths.adapter, _sha256(committed), sheet, evaluation)
+    return Results(founded.paths.adapter, sha256_of(committed), sheet, evaluation)
 
 
 async def _draw_sheet(
@@ -152,8 +152,3 @@ async def _train_alone(
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedtui.experiment import page, plots, record
 from fedtui.experiment.compare import Sweep
 from fedtui.experiment.record import Record
-from fedtui.experiment.rows import Row, select, spread
+from fedtui.experiment.rows import Row, by_round, select, spread
 
 MAX_LINES = 16
 """In one plot; the table has all settings."""
@@ -47,12 +47,7 @@ def write(sweep: Sweep, rows: Sequence[Row], command: str, folder: Path) -> Path
     made.heading("After the last round")
     made.table(*final_table(sweep, rows))
     labels = [sweep.label(setting) for setting in sweep.settings][:MAX_LINES]
-    lines = []
-    for label in labels:
-        points: dict[float, list[float]] = {}
-        for row in select(rows, metric="loss", arm=label):
-            points.setdefault(row.round, []).append(row.value)
-        lines.append(plots.Line(label, {x: spread(values) for x, values in points.items()}))
+    lines = [plots.Line(label, by_round(rows, "loss", label)) for label in labels]
     plots.draw_lines(folder / "loss.png", "Held-out loss", "round", "denoising loss", lines)
     made.picture(folder / "loss.png", "Loss of the room's adapter after each round.")
     made.heading("How it was made")

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from fedtui.experiment.federation import HELD_OUT, Participant, Recipe, Trained, train
+from fedtui.experiment.federation import HELD_OUT, Participant, Recipe, Trained, combine, train
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row
 from trainer.protocol import (
     AdapterSpec,
-    Combine,
     DigitData,
     Evaluate,
     ExportWhole,
@@ -29,7 +28,6 @@ from trainer.protocol import (
     MeasureSet,
     NewModel,
     RuleSpec,
-    WeightedFile,
 )
 
 SIDE = 8
@@ -104,16 +102,7 @@ async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> list[R
         own = await asyncio.gather(
             *(_train(lab, recipe, setting, who, state, number) for who in chosen)
         )
-        samples = {who.node: who.samples for who in chosen}
-        request = Combine(
-            tuple(WeightedFile(each.node, str(each.path), samples[each.node]) for each in own),
-            MODE,
-            str(state),
-            "",
-            recipe.rule,
-            seed,
-        )
-        state = await lab.make(f"round {number}: combining", request)
+        state = (await combine(lab, recipe, number, state, chosen, own)).state
         if number % options.measure_every == 0 or number == options.rounds:
             rows += await _measure(lab, options, setting.label, model, state, holdout, seed, number)
     return rows

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedtui.experiment import page, plots, record
 from fedtui.experiment.ddpm import Options
 from fedtui.experiment.record import Record
-from fedtui.experiment.rows import Row, Spread, select, spread
+from fedtui.experiment.rows import Row, Spread, by_round, select, spread
 
 METRICS = ("loss", "kid", "class coverage", "class entropy", "recall")
 QUESTIONS = (
@@ -101,10 +101,7 @@ def write(
 def _plot(rows: Sequence[Row], metric: str, rounds: int, path: Path) -> None:
     lines, levels = [], []
     for label in dict.fromkeys(row.arm for row in rows):
-        points: dict[float, list[float]] = {}
-        for row in select(rows, metric=metric, arm=label):
-            points.setdefault(row.round, []).append(row.value)
-        found = {number: spread(values) for number, values in points.items()}
+        found = by_round(rows, metric, label)
         if set(found) == {rounds}:
             levels.append(plots.Level(label, found[rounds].mean))
         else:

@@ -188,19 +188,31 @@ async def federate(
         own = await asyncio.gather(
             *(_contribution(lab, recipe, who, state, number) for who in participants)
         )
-        samples = {who.node: who.samples for who in participants}
-        request = Combine(
-            tuple(WeightedFile(each.node, str(each.path), samples[each.node]) for each in own),
-            recipe.algorithm,
-            str(state),
-            "",
-            recipe.rule,
-            recipe.seed,
-        )
-        before = state
-        state, result = await lab.result(f"round {number}: combining", request)
-        rounds.append(Round(number, before, state, tuple(own), result["statistics"]))
+        rounds.append(await combine(lab, recipe, number, state, participants, own))
+        state = rounds[-1].state
     return tuple(rounds)
+
+
+async def combine(
+    lab: Lab,
+    recipe: Recipe,
+    number: int,
+    before: Path,
+    participants: Sequence[Participant],
+    own: Sequence[Trained],
+) -> Round:
+    """What ``own``, trained by ``participants`` from ``before``, come to."""
+    samples = {who.node: who.samples for who in participants}
+    request = Combine(
+        tuple(WeightedFile(each.node, str(each.path), samples[each.node]) for each in own),
+        recipe.algorithm,
+        str(before),
+        "",
+        recipe.rule,
+        recipe.seed,
+    )
+    state, result = await lab.result(f"round {number}: combining", request)
+    return Round(number, before, state, tuple(own), result["statistics"])
 
 
 async def own_state(lab: Lab, recipe: Recipe, each: Round, mine: Trained) -> Path:
@@ -223,9 +235,3 @@ async def _contribution(
         return trained
     request = Tamper(who.attack, str(trained.path), str(state), "", who.factor, recipe.seed)
     return replace(trained, path=await lab.make(f"round {number}: {who.attack}", request))
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

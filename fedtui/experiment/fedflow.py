@@ -26,13 +26,13 @@ from fedtui.experiment.federation import (
     federate,
     initial,
     own_state,
-    sha256,
     split_folder,
     train,
 )
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row, paired_ratio
 from fedtui.founding import TARGETS
+from fedtui.paths import sha256_of
 from trainer.protocol import (
     AdapterSpec,
     CheckData,
@@ -197,7 +197,7 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     ]
     rows += _comparisons(seed, losses.by_arm, options.rounds)
     last = rounds[-1].state
-    return Measured(seed, tuple(rows), pictures, last, sha256(last))
+    return Measured(seed, tuple(rows), pictures, last, sha256_of(last))
 
 
 async def _prepared(

@@ -9,7 +9,7 @@ from fedtui.experiment import page, plots, record
 from fedtui.experiment.fedflow import Measured, Options
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.record import Record
-from fedtui.experiment.rows import Row, Spread, select, spread
+from fedtui.experiment.rows import Row, Spread, by_round, select, spread
 from trainer.protocol import ContactSheet, SheetRow
 
 SHEET_PROMPTS = 6
@@ -192,16 +192,9 @@ async def contact_sheet(lab: Lab, options: Options, measured: Measured) -> Path:
 def _plot(rows: Sequence[Row], metric: str, label: str, options: Options, path: Path) -> None:
     """The room by round, everybody's own behind it, the arms without rounds as levels; not the
     base, beside which all others would be one line."""
-
-    def by_round(arm: str, who: str) -> dict[float, Spread]:
-        found: dict[float, list[float]] = {}
-        for row in select(rows, metric=metric, arm=arm, who=who):
-            found.setdefault(row.round, []).append(row.value)
-        return {number: spread(values) for number, values in found.items()}
-
-    lines = [plots.Line("room", by_round("room", ""))]
+    lines = [plots.Line("room", by_round(rows, metric, "room"))]
     people = dict.fromkeys(row.who for row in select(rows, metric=metric, arm="own"))
-    lines += [plots.Line(who, by_round("own", who), pale=True) for who in people]
+    lines += [plots.Line(who, by_round(rows, metric, "own", who), pale=True) for who in people]
     levels = []
     for arm in ("centralised", "centralised short"):
         values = [row.value for row in select(rows, metric=metric, arm=arm)]

@@ -88,3 +88,13 @@ def select(
         and who in (None, row.who)
         and round_number in (None, row.round)
     ]
+
+
+def by_round(
+    rows: Sequence[Row], metric: str, arm: str, who: str | None = None
+) -> dict[float, Spread]:
+    """An arm's values of a metric by round, each over seeds."""
+    found: dict[float, list[float]] = {}
+    for row in select(rows, metric=metric, arm=arm, who=who):
+        found.setdefault(row.round, []).append(row.value)
+    return {number: spread(values) for number, values in found.items()}
