@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup demo test test-fast test-netns soak lint bench sim upgrade clean
+.PHONY: help setup demo test test-again test-fast test-netns soak lint bench sim upgrade clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
+
+# Only what failed the last time.
+test-again: setup
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
 
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -21,7 +21,7 @@ from textual.widget import Widget
 from fedtui.tui.characters import AsciiFilter
 from fedtui.tui.feed import Feed, Playable, TapePlace, ViewSource
 from fedtui.tui.keymap import GLOBAL_KEYS, TAPE_KEYS, key_name
-from fedtui.tui.limits import ANSWER_S, MIN_COLUMNS, MIN_LINES, POLL_LOST_S, POLL_S, STOP_S
+from fedtui.tui.limits import ANSWER_S, MIN_COLUMNS, MIN_LINES, POLL_LOST_S, POLL_S, STOP_S, TOAST_GONE_S
 from fedtui.tui.look import Look, read, write
 from fedtui.tui.messages import ViewChanged
 from fedtui.tui.places import PLACES
@@ -96,6 +96,20 @@ class FedtuiApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Inks that the library's own themes do not define."""
         return dict(FALLBACK_VARIABLES)
+
+    def notify(self, message: str, *, timeout: float | None = None, **told: Any) -> None:
+        """Shows a message for a while.
+
+        Textual (8.2) may compute its map of widgets anew between the end of a toast and the next
+        layout; it then sees no difference and leaves the words of the toast on the screen. So
+        everything is painted once more a moment after.
+        """
+        shown_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        super().notify(message, timeout=timeout, **told)
+        self.set_timer(shown_s + TOAST_GONE_S, self._repaint)
+
+    def _repaint(self) -> None:
+        self.screen.refresh()
 
     def change_look(self, **changes: Any) -> None:
         """Applies a choice at once and keeps it; a disk that refuses is told, not suffered."""

@@ -33,6 +33,8 @@ OPERATION_S: Final = 60.0
 """An operation of the node that says nothing for so long has failed."""
 ERROR_SHOWN_S: Final = 12.0
 """Long enough to read what happened, why, and what to do."""
+TOAST_GONE_S: Final = 0.5
+"""From the end of a toast to the picture without it."""
 
 SLIDE_S: Final = 2.5
 """A picture of a slideshow."""
