@@ -21,7 +21,15 @@ from textual.widget import Widget
 from fedtui.tui.characters import AsciiFilter
 from fedtui.tui.feed import Feed, Playable, TapePlace, ViewSource
 from fedtui.tui.keymap import GLOBAL_KEYS, TAPE_KEYS, key_name
-from fedtui.tui.limits import ANSWER_S, MIN_COLUMNS, MIN_LINES, POLL_LOST_S, POLL_S, STOP_S, TOAST_GONE_S
+from fedtui.tui.limits import (
+    ANSWER_S,
+    MIN_COLUMNS,
+    MIN_LINES,
+    POLL_LOST_S,
+    POLL_S,
+    STOP_S,
+    TOAST_GONE_S,
+)
 from fedtui.tui.look import Look, read, write
 from fedtui.tui.messages import ViewChanged
 from fedtui.tui.places import PLACES

@@ -38,9 +38,7 @@ class Copyable(Protocol):
         """What is under its cursor, or what it shows."""
 
 
-LOOKING = frozenset(
-    {"read_log", "list_adapters", "inspect_adapter", "check_folder", "generations"}
-)
+LOOKING = frozenset({"read_log", "list_adapters", "inspect_adapter", "check_folder", "generations"})
 """Operations that change nothing."""
 
 
