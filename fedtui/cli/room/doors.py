@@ -1,0 +1,209 @@
+"""Invites, newcomers, and joining a room."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedtui.cli import output
+from fedtui.cli.room.place import ask, ask_node, issue, lobby_place, owner, switch, works_for
+from fedtui.cli.room.words import (
+    Json,
+    address,
+    ask_at_the_terminal,
+    seconds,
+    show_invite,
+    tell_step,
+    until,
+    write_private,
+)
+from fedtui.errors import UsageError
+
+
+def invite(
+    uses: Annotated[int, typer.Option(min=1, max=128, help="How many machines it admits.")] = 1,
+    expires: Annotated[str, typer.Option(help="How long it lives: 90s, 10m, 2h, 1d.")] = "",
+    code: Annotated[
+        bool, typer.Option("--code", help="A short code to read out, instead of a link.")
+    ] = False,
+    auto_approve: Annotated[
+        bool, typer.Option("--auto-approve", help="Admit without asking you.")
+    ] = False,
+    observer: Annotated[bool, typer.Option("--observer", help="Newcomers only watch.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Also write it into this file, for `fedtui --daemon --join`."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay, and ask here about everybody who comes.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Let others in: prints a link (and its picture), or a short code."""
+    from fedtui import rooms
+    from fedtui.inviting import InviteChoices
+
+    profile, settings, identity = owner()
+    room = rooms.current(profile)
+    choices = InviteChoices(
+        uses, seconds(expires), code, auto_approve, "observer" if observer else "participant"
+    )
+    view = issue(profile, settings, identity, room, choices)
+    if out is not None:
+        write_private(out, view.text + "\n")
+        output.say(f"written to {out}: whoever has it is let in")
+    if json:
+        output.data_json(asdict(view))
+    else:
+        show_invite(view, running=works_for(room))
+    if wait:
+        ask_at_the_terminal(view.uses)
+
+
+def invites(json: Json = False) -> None:
+    """Every invite of the room: what is left of it and who came by it."""
+    from fedtui import rooms
+
+    profile, settings, identity = owner()
+    room = rooms.current(profile)
+    told = ask("invites")
+    if told is None:
+        from fedtui.inviting import shown
+        from p2p.joining.invites import InviteBook
+
+        book = InviteBook(room.paths.root)
+        try:
+            place = lobby_place(settings, identity, room, book)
+            told = {"invites": [asdict(shown(one, place)) for one in book.invites()]}
+        finally:
+            book.close()
+    listed: list[dict[str, Any]] = told["invites"]
+    if json:
+        output.data_json(listed)
+        return
+    rows = [
+        (
+            str(one["id"])[:8],
+            one["text"].split("-")[0] + "-…" if one["kind"] == "code" else "link",
+            one["state"].replace("_", " "),
+            f"{one['used']} of {one['uses']}",
+            until(one["expires"]) if one["state"] == "open" else "-",
+            ", ".join(guest["name"] for guest in one["guests"]) or "-",
+        )
+        for one in listed
+    ]
+    output.data(output.table(("id", "kind", "state", "used", "ends", "came in"), rows))
+
+
+def revoke(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="From `room invites`: its beginning.")],
+    json: Json = False,
+) -> None:
+    """Withdraw an invite."""
+    from fedtui import rooms
+
+    profile, _, _ = owner()
+    room = rooms.current(profile)
+    told = ask("revoke", id=id_)
+    if told is None:
+        from p2p.joining.invites import InviteBook
+
+        book = InviteBook(room.paths.root)
+        try:
+            told = {"revoked": [one.id for one in book.revoke(id_)]}
+        finally:
+            book.close()
+    if not told["revoked"]:
+        raise UsageError(f"no open invite is called {id_!r}", remedy="see `fedtui room invites`")
+    if json:
+        output.data_json(told)
+    else:
+        output.say(f"{len(told['revoked'])} withdrawn")
+
+
+def join(
+    invite: Annotated[
+        str, typer.Argument(help="A link (fedtui:…), a code, a file with one, or - for stdin.")
+    ],
+    name: Annotated[str, typer.Option("--as", help="Your name in the room.")] = "",
+    observe: Annotated[bool, typer.Option("--observe", help="Only watch, never train.")] = False,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="With a code: where the inviter is, HOST:PORT, if mDNS does not tell."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Join a room you were invited to."""
+    from fedtui import paths, settings
+    from fedtui.cli import running
+    from fedtui.entering import enter, own_name, read_invite
+
+    profile = paths.default_profile()
+    chosen = settings.load(profile)
+    # Other users of this machine can see a command's arguments, but not what it reads.
+    parsed = read_invite(sys.stdin.readline() if invite == "-" else invite)
+    addresses = tuple(map(address, at or ()))
+    output.say(f"asking to be let in as {own_name(chosen, name)} …")
+    entry = running.run(
+        enter(profile, chosen, parsed, name=name, observe=observe, at=addresses, on_step=tell_step)
+    )
+    switched = switch(entry.room)
+    if json:
+        output.data_json(
+            {
+                "room": entry.room.id,
+                "name": entry.room.name,
+                "inviter": entry.inviter,
+                "words": list(entry.words),
+                "was_member": entry.was_member,
+                "node": switched,
+            }
+        )
+        return
+    if entry.was_member:
+        output.say(f"this machine is a member of {entry.room.name} already, and works for it now")
+    else:
+        output.say(f"welcome to {entry.room.name}")
+    output.data(entry.room.id)
+    if not switched:
+        output.say("take part with `fedtui --data FOLDER` (with a screen) or add --daemon")
+
+
+def requests(json: Json = False) -> None:
+    """Who waits to be let in."""
+    waiting: list[dict[str, Any]] = ask_node("requests")["requests"]
+    if json:
+        output.data_json(waiting)
+        return
+    rows = [
+        (one["request"], one["name"], " ".join(one["words"]), one["address"],
+         "CAREFUL: that name belongs to another key" if one["namesake"] else "")
+        for one in waiting
+    ]  # fmt: skip
+    output.data(output.table(("request", "name", "words on their screen", "from", ""), rows))
+
+
+def approve(
+    request: Annotated[str, typer.Argument(help="From `room requests`.")], json: Json = False
+) -> None:
+    """Let somebody in who waits."""
+    answer(request, yes=True, json=json)
+
+
+def decline(
+    request: Annotated[str, typer.Argument(help="From `room requests`.")], json: Json = False
+) -> None:
+    """Send somebody away who waits."""
+    answer(request, yes=False, json=json)
+
+
+def answer(request: str, *, yes: bool, json: bool) -> None:
+    told = ask_node("answer", id=request, approve=yes)
+    if json:
+        output.data_json(told)
+    else:
+        output.say(f"{told['name']} {'is let in' if yes else 'was sent away'}")

@@ -1,0 +1,203 @@
+"""Rooms of this machine: made, chosen, forked, left."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+from fedtui.cli import output
+from fedtui.cli.room.place import ask, ask_node, await_room, issue, owner, switch, works_for
+from fedtui.cli.room.words import Json, seconds, show_invite
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="What the room is called.")],
+    model: Annotated[str, typer.Option(help="Base model: a name or a folder.")] = "tiny-landscapes",
+    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
+    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
+    byzantine: Annotated[
+        int, typer.Option(min=0, max=63, help="Liars that --rule multi_krum tolerates.")
+    ] = 1,
+    personal: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers whose names contain this stay with each member; repeatable."),
+    ] = None,
+    proximal: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="FedProx: pull towards the room's adapter.")
+    ] = 0.0,
+    rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
+    min_contributions: Annotated[
+        int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
+    ] = 2,
+    ask: Annotated[
+        int, typer.Option(min=0, max=128, help="Participants asked in each round; 0: everybody.")
+    ] = 0,
+    deadline: Annotated[
+        int, typer.Option(min=1, max=604_800, help="Seconds one round may take at most.")
+    ] = 900,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps per round.")] = 40,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", "--lr", min=1e-6, help="What suits the model if left out."),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Draw previews of this; several times for more.")
+    ] = None,
+    quorum: Annotated[
+        Literal["majority", "two_thirds"],
+        typer.Option(help="majority among friends, two_thirds among strangers."),
+    ] = "majority",
+    as_name: Annotated[str, typer.Option("--as", help="Your name in the room.")] = "",
+    uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 1,
+    expires: Annotated[str, typer.Option(help="How long its invite lives: 90s, 10m, 2h, 1d.")] = "",
+    auto_approve: Annotated[
+        bool, typer.Option("--auto-approve", help="Its invite admits without asking you.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a new room on this machine; prints its id and an invite for others."""
+    from fedtui.founding import RoomChoices, found_room
+    from fedtui.inviting import InviteChoices
+
+    profile, settings, identity = owner()
+    choices = RoomChoices(
+        name=name,
+        model=model,
+        algorithm=algorithm,
+        rule=rule,
+        byzantine=byzantine,
+        personal=tuple(personal or ()),
+        proximal=proximal,
+        rounds=rounds,
+        min_contributions=min_contributions,
+        ask=ask or None,
+        deadline_s=deadline,
+        steps=steps,
+        rank=rank,
+        learning_rate=learning_rate,
+        prompts=tuple(prompt or ()),
+        quorum=quorum,
+    )
+    invite_choices = InviteChoices(uses, seconds(expires), auto_approve=auto_approve)
+    from fedtui.cli import running
+    from fedtui.entering import own_name
+    from fedtui.trust import TrustBook
+
+    me = own_name(settings, as_name)
+    room = running.run(found_room(profile, identity, me, choices))
+    TrustBook(profile.trust).note("created", identity.peer_id, me, room=room.id)
+    switch(room)
+    invite = issue(profile, settings, identity, room, invite_choices)
+    if json:
+        output.data_json({"room": room.id, "name": room.name, "invite": asdict(invite)})
+        return
+    output.say(f"the room {room.name} is made; you are its admin, as {me}")
+    output.data(room.id)
+    show_invite(invite, running=works_for(room))
+
+
+def list_(json: Json = False) -> None:
+    """The rooms of this machine; * marks the one it works for."""
+    from fedtui import paths, rooms
+
+    profile = paths.default_profile()
+    active = rooms.current(profile).id if rooms.is_chosen(profile) else ""
+    found = rooms.listed(profile)
+    if json:
+        output.data_json(
+            [
+                {"room": room.id, "name": room.name, "active": room.id == active,
+                 "model": room.task.model, "rounds": room.genesis.plan.rounds}
+                for room in found
+            ]
+        )  # fmt: skip
+        return
+    rows = [
+        ("*" if room.id == active else "", room.name, room.id[:12], room.task.model)
+        for room in found
+    ]
+    output.data(output.table(("", "name", "id", "model"), rows))
+
+
+def use(
+    name: Annotated[str, typer.Argument(help="A room's name, or the beginning of its id.")],
+    json: Json = False,
+) -> None:
+    """Work for another of this machine's rooms."""
+    from fedtui import paths, rooms
+
+    profile = paths.default_profile()
+    room = rooms.named(profile, name)
+    rooms.use(profile, room)
+    switched = switch(room)
+    if json:
+        output.data_json({"room": room.id, "name": room.name, "node": switched})
+    else:
+        output.say(f"this machine works for {room.name} now")
+
+
+def recover(
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Although the room has its quorum.")
+    ] = False,
+    uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 8,
+    json: Json = False,
+) -> None:
+    """The last resort when too many members are gone for good: fork the room with those here.
+
+    The fork goes on from the last common adapter. Whoever is away stays in the old room; everybody
+    else joins the new one with the invite that this prints.
+    """
+    from fedtui import rooms
+    from fedtui.inviting import InviteChoices
+
+    profile, settings, identity = owner()
+    told = ask_node("recover", anyway=anyway)
+    room = rooms.load(profile, told["room"])
+    await_room(room)
+    invite = issue(profile, settings, identity, room, InviteChoices(uses))
+    if json:
+        output.data_json({**told, "invite": asdict(invite)})
+        return
+    output.say(f"{room.name} goes on after round {told['after_round']} as another room")
+    output.say(f"its members: {', '.join(told['members'])}; they join it without a question")
+    if told["left_out"]:
+        output.say(f"left behind: {', '.join(told['left_out'])}; you are asked if they join")
+    output.data(room.id)
+    show_invite(invite, running=True)
+
+
+def leave(
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Without telling the others: also as its last admin.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Leave the room; the others go on. What was trained here stays on this disk."""
+    from fedtui import paths, rooms
+    from fedtui.cli import running
+    from fedtui.control.client import ControlClient
+
+    profile = paths.default_profile()
+    room = rooms.current(profile)
+    is_running = works_for(room)
+    told = is_running and not anyway and ask("leave") is not None
+    rooms.use(profile, None)
+
+    async def stop() -> None:
+        async with ControlClient(profile.control) as client:
+            await client.stop()
+
+    if is_running:
+        running.run(stop())
+    if json:
+        output.data_json({"room": room.id, "name": room.name, "told": told})
+        return
+    output.say(
+        f"this machine works for no room any more; {room.name} stays below {room.paths.root}"
+    )
+    if not told:
+        output.say("the others have not been told: they see it as away, and can remove it")
