@@ -39,7 +39,8 @@ LEAVES = (
 STAYS = ("the pictures, their captions and file names", "everything computed from single pictures")
 HONEST = (
     "An adapter can give away what it was trained on: whoever is in the room may try to draw "
-    "your pictures with it. Do not train on pictures that must stay secret."
+    "your pictures with it. Do not train on pictures that must stay secret. How much an adapter "
+    "tells: fedtui evaluate --leak."
 )
 
 
