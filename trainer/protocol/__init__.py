@@ -1,0 +1,165 @@
+"""What goes over the pipes of a trainer process: bounded JSON lines, nothing else.
+
+A parent writes requests and commands to the worker's stdin and reads messages from its stdout, one
+JSON object a line. Large things pass as file paths. Every request ends in exactly one
+:class:`Done` or :class:`Failed`; between them come :class:`Progress` messages. stderr is a log.
+
+Two roles share this protocol. ``python -m trainer`` loads torch and takes every request;
+``python -m trainer --role arithmetic`` never imports torch, runs under a memory limit and takes
+only the requests marked *arithmetic*: it reads files that strangers made.
+
+This package imports nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from trainer.protocol.adapters import (
+    ExportAdapter,
+    InspectAdapter,
+    RestoreAdapter,
+)
+from trainer.protocol.combining import (
+    CheckBlob,
+    Combine,
+    CombineAdapters,
+    RuleSpec,
+    Tamper,
+    WeightedFile,
+)
+from trainer.protocol.conversation import (
+    VERSION,
+    Cancel,
+    Done,
+    Failed,
+    Message,
+    Progress,
+    Ready,
+    Request,
+    Steer,
+    Stop,
+    Wish,
+)
+from trainer.protocol.data import (
+    CheckData,
+    DataOptions,
+    DigitData,
+    PreviewData,
+    SampleData,
+    SplitData,
+)
+from trainer.protocol.drawing import (
+    ContactSheet,
+    Generate,
+    LoraFile,
+    SheetRow,
+    Shot,
+)
+from trainer.protocol.measuring import (
+    DrawnPicture,
+    Evaluate,
+    JudgeDigits,
+    JudgeScenes,
+    MeasureSet,
+    ProbeLeak,
+)
+from trainer.protocol.models import (
+    Describe,
+    ExportWhole,
+    ImportModel,
+    InitWhole,
+    Load,
+    NewModel,
+)
+from trainer.protocol.training import (
+    DENSE,
+    AdapterSpec,
+    InitAdapter,
+    Samples,
+    Train,
+    Tuning,
+)
+from trainer.protocol.wire import (
+    MAX_LINE,
+    WireError,
+    decode_message,
+    decode_request,
+    encode_message,
+    encode_request,
+)
+
+__all__ = [
+    "ARITHMETIC",
+    "DENSE",
+    "MAX_LINE",
+    "VERSION",
+    "AdapterSpec",
+    "Cancel",
+    "CheckBlob",
+    "CheckData",
+    "Combine",
+    "CombineAdapters",
+    "ContactSheet",
+    "DataOptions",
+    "Describe",
+    "DigitData",
+    "Done",
+    "DrawnPicture",
+    "Evaluate",
+    "ExportAdapter",
+    "ExportWhole",
+    "Failed",
+    "Generate",
+    "ImportModel",
+    "InitAdapter",
+    "InitWhole",
+    "InspectAdapter",
+    "JudgeDigits",
+    "JudgeScenes",
+    "Load",
+    "LoraFile",
+    "MeasureSet",
+    "Message",
+    "NewModel",
+    "PreviewData",
+    "ProbeLeak",
+    "Progress",
+    "Ready",
+    "Request",
+    "RestoreAdapter",
+    "RuleSpec",
+    "SampleData",
+    "Samples",
+    "SheetRow",
+    "Shot",
+    "SplitData",
+    "Steer",
+    "Stop",
+    "Tamper",
+    "Train",
+    "Tuning",
+    "WeightedFile",
+    "WireError",
+    "Wish",
+    "decode_message",
+    "decode_request",
+    "encode_message",
+    "encode_request",
+]
+
+ARITHMETIC: frozenset[type[Request]] = frozenset(
+    {
+        Describe,
+        CheckData,
+        SampleData,
+        SplitData,
+        InitAdapter,
+        CheckBlob,
+        Combine,
+        CombineAdapters,
+        RestoreAdapter,
+        ExportAdapter,
+        InspectAdapter,
+        ContactSheet,
+    }
+)
+"""What the torch-free role takes."""

@@ -1,0 +1,133 @@
+"""Folders of pictures: what training makes of them, and requests that look at or make them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from trainer.protocol.conversation import Request
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What training makes of a folder of pictures; with the defaults, all of it just as it lies.
+
+    Captions: ``name_captions`` takes the file's name where nothing else is said, ``caption_lines``
+    makes each line of a text file a caption of its own, ``trigger`` is put before each.
+    ``dropout`` is the chance that a picture comes without its caption at a step, ``shuffle`` mixes
+    the tags between commas but for the first ``keep``.
+    Pictures: each counts ``repeats`` times, those in a folder ``10_name`` ten times that with
+    ``folder_repeats``. ``buckets`` keeps their shapes, in sizes ``bucket_step`` pixels apart (0:
+    an eighth of the resolution); without it the middle square is taken. ``crops`` places are cut
+    out instead of the middle alone, ``flip`` mirrors every second time. ``masks`` lets the loss
+    count where a mask is white, ``unmasked`` times as much elsewhere: "files" are called
+    ``NAME-masklabel.png``, "alpha" takes the pictures' own transparency.
+    """
+
+    name_captions: bool = False
+    caption_lines: bool = False
+    trigger: str = ""
+    dropout: float = 0.0
+    shuffle: bool = False
+    keep: int = 0
+    repeats: int = 1
+    folder_repeats: bool = False
+    buckets: bool = False
+    bucket_step: int = 0
+    crops: int = 1
+    flip: bool = False
+    masks: Literal["off", "files", "alpha"] = "off"
+    unmasked: float = 0.1
+
+
+@dataclass(frozen=True)
+class CheckData(Request):
+    """Looks at a folder of pictures as training with ``options`` would; no model. Arithmetic.
+
+    ``captions`` counts pictures by where their caption is, ``sizes`` and ``buckets`` count them by
+    ``WIDTHxHEIGHT`` as they are and as they are trained on, ``tags`` are the commonest parts
+    between commas. A ``pass`` over the data has so many pictures; ``encoded`` views and wordings
+    have to be computed once. Progress: ``{"stage": "scan", "step"}``.
+    Result: ``{"usable", "pictures": [{"file", "caption", "width", "height"}...] (first 200),
+    "problems": [{"file", "problem", "remedy", "fatal"}...], "captions", "sizes", "buckets",
+    "tags": [[tag, count]...], "duplicates", "several_captions", "longest_caption", "pass",
+    "encoded": {"views", "wordings"}}``.
+    """
+
+    kind: ClassVar[str] = "check_data"
+    folder: str
+    resolution: int = 64
+    options: DataOptions = DataOptions()
+
+
+@dataclass(frozen=True)
+class PreviewData(Request):
+    """Draws the first ``batches`` that training would see, a row for each, and names what is in it.
+
+    Dark parts are masked. The choices are those of :class:`Train` with the same folder, options,
+    batch, seed, round and node. Result: ``{"path", "batches": [[{"file", "caption", "size",
+    "mirrored"}...]...]}``.
+    """
+
+    kind: ClassVar[str] = "preview_data"
+    folder: str
+    out: str
+    resolution: int = 64
+    options: DataOptions = DataOptions()
+    batch: int = 8
+    batches: int = 4
+    seed: int = 0
+    round: int = 0
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class SampleData(Request):
+    """Writes generated captioned landscapes. Arithmetic.
+
+    ``participant`` >= 0 draws that participant's share of the built-in non-IID experiment, -1
+    scenes of every kind, -2 its held-out pictures. ``split`` says how participants differ: by
+    ``kind`` of scene, not at all (``even``), or in proportions from Dirichlet(``beta``). Result:
+    ``{"written"}``.
+    """
+
+    kind: ClassVar[str] = "sample_data"
+    folder: str
+    count: int
+    style: str = "plain"
+    seed: int = 0
+    participant: int = -1
+    split: Literal["kind", "even", "dirichlet"] = "kind"
+    beta: float = 0.5
+
+
+@dataclass(frozen=True)
+class SplitData(Request):
+    """Copies a folder's usable pictures and captions into several folders, shuffled by ``seed``.
+
+    ``holdout`` pictures go to ``holdout_folder``. Arithmetic. Result: ``{"counts", "holdout"}``.
+    """
+
+    kind: ClassVar[str] = "split_data"
+    folder: str
+    out: tuple[str, ...]
+    seed: int = 0
+    holdout: int = 0
+    holdout_folder: str = ""
+
+
+@dataclass(frozen=True)
+class DigitData(Request):
+    """Writes one participant's share of scikit-learn's handwritten digits, or the held-out ones.
+
+    ``participant`` -2 is nobody: the held-out digits. Classes are shared out by Dirichlet(``beta``)
+    and ``shared`` of a common tenth is added. Result: ``{"written", "classes": [count...]}``.
+    """
+
+    kind: ClassVar[str] = "digit_data"
+    folder: str
+    participant: int
+    participants: int = 1
+    beta: float = 0.5
+    shared: float = 0.0
+    seed: int = 0

@@ -1,0 +1,83 @@
+"""Requests about base models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainer.protocol.conversation import Request
+
+
+@dataclass(frozen=True)
+class Load(Request):
+    """Loads a base model and keeps it. ``model`` is ``tiny-landscapes``, a diffusers folder, a
+    single ``.safetensors`` checkpoint or a hub name ``owner/name[@revision]``.
+
+    Result: ``{"model", "sha256", "device", "parameters", "resolution"}``.
+    """
+
+    kind: ClassVar[str] = "load"
+    model: str
+
+
+@dataclass(frozen=True)
+class ImportModel(Request):
+    """Makes a folder of a single file or hub name, once; other requests do so when they need it.
+
+    Progress: ``{"stage": "download"|"unpack", "step", "steps"}``, a download in MiB. Result:
+    ``{"model", "folder", "sha256", "revision", "family", "resolution"}``; the revision is the
+    hub's commit or the file's SHA-256.
+    """
+
+    kind: ClassVar[str] = "import_model"
+    model: str
+
+
+@dataclass(frozen=True)
+class Describe(Request):
+    """Names a base model by its content, without loading it. Arithmetic.
+
+    ``prompts`` suit the built-in experiment; other models have none. ``algorithms`` and ``rules``
+    are the modes and weight rules that :class:`Combine` knows, the default first. Result:
+    ``{"model", "sha256", "resolution", "prompts", "algorithms", "rules"}``.
+    """
+
+    kind: ClassVar[str] = "describe"
+    model: str
+
+
+@dataclass(frozen=True)
+class NewModel(Request):
+    """Writes an unconditional diffusion model with random weights, to be trained from scratch.
+
+    Result: ``{"parameters"}``.
+    """
+
+    kind: ClassVar[str] = "new_model"
+    folder: str
+    side: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class InitWhole(Request):
+    """Writes a model's own weights as the state that a room of mode ``dense`` starts from.
+
+    Result: ``{"path", "sha256", "bytes"}``.
+    """
+
+    kind: ClassVar[str] = "init_whole"
+    model: str
+    out: str
+
+
+@dataclass(frozen=True)
+class ExportWhole(Request):
+    """Writes a model folder whose denoiser has the weights of a state of mode ``dense``, or their
+    moving averages where it keeps them. ``folder`` is new. Result: ``{"path", "sha256"}``.
+    """
+
+    kind: ClassVar[str] = "export_whole"
+    model: str
+    weights: str
+    folder: str
