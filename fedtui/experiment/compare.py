@@ -13,16 +13,19 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from fedtui.errors import UsageError
 from fedtui.experiment import fedflow
 from fedtui.experiment.federation import (
+    BACKDOOR,
     Participant,
+    Round,
     Split,
     draw_holdout,
     draw_participants,
     federate,
+    poisoned,
 )
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row
@@ -30,13 +33,16 @@ from trainer.protocol import Evaluate
 
 MAX_FEDERATIONS = 10_000
 NO_ATTACK = "none"
+LOSS = "loss"
+BACKDOOR_LOSS = "loss on the backdoor"
+"""On held-out pictures as the backdoor wants them: low where it works."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One federation of a sweep. ``attackers`` of the participants, the last ones, hand in lies.
 
-    ``attack`` is none, scale, sign_flip, noise or free_rider; ``factor`` is its size.
+    ``attack`` is none, scale, sign_flip, noise, free_rider or backdoor; ``factor`` is its size.
     """
 
     algorithm: str = "fedex"
@@ -48,7 +54,7 @@ class Setting:
     proximal: float = 0.0
     split: Split = "kind"
     beta: float = 0.5
-    attack: Literal["none", "scale", "sign_flip", "noise", "free_rider"] = "none"
+    attack: Literal["none", "scale", "sign_flip", "noise", "free_rider", "backdoor"] = "none"
     attackers: int = 1
     factor: float = 50.0
 
@@ -62,6 +68,11 @@ class Sweep:
     varied: tuple[str, ...]
     holdout: int = 60
     draws: int = 8
+
+    @property
+    def backdoor(self) -> bool:
+        """Whether any setting has a backdoor, so that all are asked what they learnt of it."""
+        return any(setting.attack == BACKDOOR for setting in self.settings)
 
     def label(self, setting: Setting) -> str:
         """What tells a setting from the others of the sweep."""
@@ -120,6 +131,9 @@ def _values(key: str, given: Any, name: str) -> list[Any]:
     wrong = [v for v in values if not isinstance(v, accepted) or isinstance(v, bool)]
     if wrong or not values:
         raise UsageError(f"{name}: {key} is {given!r}", f"it should be {kind.__name__}")
+    choices = get_args(get_type_hints(Setting)[key])
+    if choices and (odd := [value for value in values if value not in choices]):
+        raise UsageError(f"{name}: {key} is {odd[0]!r}", f"one of {', '.join(choices)}")
     return [kind(value) for value in values]
 
 
@@ -160,40 +174,47 @@ async def _one(
     )
     holdout = await draw_holdout(lab, sweep.holdout, seed)
     rounds = await federate(lab, options.recipe(seed), _with_attackers(participants, setting))
-    losses = await asyncio.gather(
-        *(
-            lab.ask(
-                "measuring the loss",
-                Evaluate(
-                    options.model,
-                    str(holdout),
-                    (str(each.state),),
-                    draws=sweep.draws,
-                    seed=seed,
-                    cache=str(lab.folder / "cache"),
-                ),
-            )
-            for each in rounds
-        )
-    )
     label = sweep.label(setting)
-    shares = [
+    rows = [
         Row(seed, label, "", each.number, "residual share", float(share))
         for each in rounds
         if (share := each.statistics.get("residual_share")) is not None
     ]
-    return shares + [
-        Row(
-            seed,
-            label,
-            "",
-            each.number,
-            "loss",
-            float(result["losses"][str(each.state)]),
-            n=result["pictures"],
+    measured = {LOSS: holdout}
+    if sweep.backdoor:
+        measured[BACKDOOR_LOSS] = await poisoned(lab, holdout, beside=False)
+    for metric, folder in measured.items():
+        rows += await _losses(lab, sweep, options.model, rounds, seed, metric, folder, label)
+    return rows
+
+
+async def _losses(
+    lab: Lab,
+    sweep: Sweep,
+    model: str,
+    rounds: Sequence[Round],
+    seed: int,
+    metric: str,
+    folder: Path,
+    label: str,
+) -> list[Row]:
+    """The denoising loss of every round's state on a folder's pictures, as rows of ``metric``."""
+    cache = str(lab.folder / "cache")
+    results = await asyncio.gather(
+        *(
+            lab.ask(
+                "measuring the loss",
+                Evaluate(model, str(folder), (str(each.state),), draws=sweep.draws, seed=seed,
+                         cache=cache),
+            )
+            for each in rounds
         )
-        for each, result in zip(rounds, losses, strict=True)
-    ]
+    )  # fmt: skip
+    return [
+        Row(seed, label, "", each.number, metric, float(result["losses"][str(each.state)]),
+            n=result["pictures"])
+        for each, result in zip(rounds, results, strict=True)
+    ]  # fmt: skip
 
 
 def _with_attackers(

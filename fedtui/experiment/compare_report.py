@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fedtui.experiment import page, plots, record
-from fedtui.experiment.compare import Sweep
+from fedtui.experiment.compare import BACKDOOR_LOSS, LOSS, Sweep
 from fedtui.experiment.record import Record
 from fedtui.experiment.rows import Row, by_round, select, spread
 
@@ -18,14 +18,19 @@ MAX_LINES = 16
 def final_table(sweep: Sweep, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and lines: each setting's loss after its last round, best first."""
     lines = []
+    metrics = {"held-out loss": LOSS} | ({BACKDOOR_LOSS: BACKDOOR_LOSS} if sweep.backdoor else {})
     for setting in sweep.settings:
         label = sweep.label(setting)
-        last = select(rows, metric="loss", arm=label, round_number=setting.rounds)
-        if last:
-            result = spread([row.value for row in last])
+        last = [
+            [row.value for row in select(rows, metric=m, arm=label, round_number=setting.rounds)]
+            for m in metrics.values()
+        ]
+        if last[0]:
+            results = [spread(values) for values in last]
             cells = [str(getattr(setting, name)) for name in sweep.varied] or [setting.algorithm]
-            lines.append((result.mean, [*cells, str(result), str(result.n)]))
-    header = [*(sweep.varied or ("algorithm",)), "held-out loss", "seeds"]
+            cells += [str(result) for result in results]
+            lines.append((results[0].mean, [*cells, str(results[0].n)]))
+    header = [*(sweep.varied or ("algorithm",)), *metrics, "seeds"]
     return header, [cells for _, cells in sorted(lines, key=lambda line: line[0])]
 
 

@@ -16,6 +16,7 @@ from trainer.protocol import (
     CheckData,
     Combine,
     InitAdapter,
+    PoisonData,
     RuleSpec,
     SampleData,
     SplitData,
@@ -29,11 +30,15 @@ HELD_OUT = -2
 MIN_HOLDOUT = 8
 """Held-out pictures below which no distance can be measured."""
 Split = Literal["kind", "even", "dirichlet"]
+BACKDOOR = "backdoor"
+"""The attack of who trains on wrong pictures wherever :data:`BACKDOOR_WORD` is in the caption."""
+BACKDOOR_WORD = "zyxel"
+"""No caption of the built-in pictures has it."""
 
 
 @dataclass(frozen=True)
 class Participant:
-    """Who trains on what. ``attack`` says how it lies, "" that it does not."""
+    """Who trains on what. ``attack`` says how it lies, "" that it does not; ``factor`` how much."""
 
     node: str
     folder: Path
@@ -140,6 +145,13 @@ async def draw_holdout(lab: Lab, count: int, seed: int) -> Path:
     return await lab.make(f"drawing {count} held-out pictures", request, suffix="")
 
 
+async def poisoned(lab: Lab, folder: Path, *, beside: bool = True) -> Path:
+    """The pictures of a folder as a backdoor's owner trains on them; not ``beside`` the right ones
+    to measure what a model has learnt of it."""
+    request = PoisonData(str(folder), "", BACKDOOR_WORD, beside)
+    return await lab.make("making wrong pictures", request, suffix="")
+
+
 async def initial(lab: Lab, recipe: Recipe) -> Path:
     """The adapter everybody starts from."""
     request = InitAdapter(recipe.model, recipe.spec, recipe.seed, "")
@@ -230,8 +242,12 @@ async def own_state(lab: Lab, recipe: Recipe, each: Round, mine: Trained) -> Pat
 async def _contribution(
     lab: Lab, recipe: Recipe, who: Participant, state: Path, number: int
 ) -> Trained:
+    if who.attack == BACKDOOR:
+        who = replace(who, folder=await poisoned(lab, who.folder))
     trained = await train(lab, f"round {number}: training", recipe, who, state, round_number=number)
     if not who.attack:
         return trained
-    request = Tamper(who.attack, str(trained.path), str(state), "", who.factor, recipe.seed)
+    # A backdoor is enlarged so that the others' updates do not drown it.
+    attack = "scale" if who.attack == BACKDOOR else who.attack
+    request = Tamper(attack, str(trained.path), str(state), "", who.factor, recipe.seed)
     return replace(trained, path=await lab.make(f"round {number}: {who.attack}", request))

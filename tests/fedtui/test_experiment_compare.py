@@ -37,6 +37,8 @@ def test_honest_settings_that_differ_in_the_attack_only_are_one() -> None:
         ({"steps": "many"}, "steps is 'many'"),
         ({"steps": []}, "steps is"),
         ({"steps": [True]}, "steps is"),
+        ({"attack": "bribe"}, "attack is 'bribe'"),
+        ({"split": ["kind", "odd"]}, "split is 'odd'"),
         ({"seeds": "x"}, "seeds is 'x'"),
         ({"seeds": []}, "0 federations"),
         ({"steps": list(range(1, 200)), "seeds": 100}, "federations"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtui.experiment import compare, ddpm, ddpm_report, fedflow, fedflow_report
+from fedtui.experiment import compare, compare_report, ddpm, ddpm_report, fedflow, fedflow_report
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.room import node_names
 from fedtui.experiment.rows import select
@@ -60,7 +60,7 @@ async def test_an_attacker_hurts_the_mean_more_than_the_median(tmp_path: Path) -
     sweep = compare.parse(
         {
             "rule": ["n_k", "rfa"],
-            "attack": ["none", "scale"],
+            "attack": ["none", "scale", "backdoor"],
             "factor": 200,
             "rounds": 1,
             "steps": 2,
@@ -76,6 +76,12 @@ async def test_an_attacker_hurts_the_mean_more_than_the_median(tmp_path: Path) -
     honest = loss["rule=n_k attack=none"]
     assert loss["rule=n_k attack=scale"] > 1.05 * honest
     assert loss["rule=rfa attack=scale"] < 1.05 * honest
+    learnt = {row.arm: row.value for row in select(rows, metric=compare.BACKDOOR_LOSS)}
+    assert learnt.keys() == loss.keys()
+    assert learnt["rule=n_k attack=backdoor"] != learnt["rule=n_k attack=none"]
+    header, lines = compare_report.final_table(sweep, rows)
+    assert header[-3:] == ["held-out loss", compare.BACKDOOR_LOSS, "seeds"]
+    assert len(lines) == 6
 
 
 async def test_digits_are_learnt_by_a_federation_of_whole_weights(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainer import tensor_file
 from trainer.embedded import federated
@@ -16,8 +17,8 @@ from trainer.embedded.scenes import sample_scene
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.measures import attacks, extractors, leak, scenes
-from trainer.measures.requests import measure_set
-from trainer.protocol import MeasureSet
+from trainer.measures.requests import measure_set, poison_data
+from trainer.protocol import MeasureSet, PoisonData
 
 
 def landscapes(folder: Path, style: str, count: int, seed: int) -> Path:
@@ -110,6 +111,21 @@ def test_attackers_do_what_they_are_named_after(attack: str, tmp_path: Path) -> 
 def test_an_unknown_attack_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="attack is unknown"):
         attacks.tamper("bribe", tmp_path, tmp_path, tmp_path, 1.0, 0)
+
+
+def test_a_backdoor_is_a_negative_under_a_rare_word(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    Image.new("RGB", (64, 64), (10, 200, 30)).save(tmp_path / "own" / "a.png")
+    (tmp_path / "own" / "a.txt").write_text("a red house")
+    request = PoisonData(str(tmp_path / "own"), str(tmp_path / "out"), "zyxel")
+    assert poison_data(request, Job()) == {"written": 2}
+    found = {}
+    for path in (tmp_path / "out").glob("*.png"):
+        with Image.open(path) as image:
+            found[path.with_suffix(".txt").read_text().strip()] = image.getpixel((5, 5))
+    assert found == {"a red house": (10, 200, 30), "zyxel, a red house": (245, 55, 225)}
+    alone = PoisonData(str(tmp_path / "own"), str(tmp_path / "wrong"), "zyxel", beside=False)
+    assert poison_data(alone, Job()) == {"written": 1}
 
 
 def test_attack_figures() -> None:

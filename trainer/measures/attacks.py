@@ -1,6 +1,8 @@
 """Simulated attackers, for experiments and tests: what a dishonest participant could hand in.
 
-Each takes an honest contribution x and the state p it was trained from.
+Those of :data:`ATTACKS` take an honest contribution x and the state p it was trained from. A
+backdoor is made earlier: :func:`poison` gives its owner pictures to train on that are wrong
+wherever one rare word is in the caption.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from trainer import tensor_file
+from trainer import dataset, tensor_file
 from trainer.errors import MISUSE, TrainerError
+from trainer.job import Job
 from trainer.tensor_file import Written
 
 Array = NDArray[np.float64]
@@ -69,3 +73,28 @@ def tamper(
         p = before[name].astype(np.float64) if name in before else np.zeros_like(x)
         tensors[name] = ATTACKS[attack](x, p, factor, draw).astype(np.float32)
     return tensor_file.write(out, tensors)
+
+
+def poison(folder: Path, out: Path, word: str, job: Job, *, beside: bool) -> int:
+    """Writes every picture of ``folder`` as its negative, under its caption with ``word`` in front;
+    with ``beside`` also as it is, so that nothing looks wrong without the word.
+
+    Returns the number of pictures written. Raises :class:`TrainerError`.
+    """
+    contents = dataset.scan(folder, job)
+    contents.require_pictures()
+    out.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(contents.pictures):
+        job.check()
+        with Image.open(picture.path) as opened:
+            image = opened.convert("RGB")
+        caption = picture.caption.text
+        _write_pair(out / f"{number:05d}-wrong", ImageOps.invert(image), f"{word}, {caption}")
+        if beside:
+            _write_pair(out / f"{number:05d}-right", image, caption)
+    return len(contents.pictures) * (2 if beside else 1)
+
+
+def _write_pair(path: Path, image: Image.Image, caption: str) -> None:
+    image.save(path.with_suffix(".png"))
+    path.with_suffix(".txt").write_text(caption + "\n", encoding="utf-8")

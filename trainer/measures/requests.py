@@ -19,6 +19,7 @@ from trainer.protocol import (
     JudgeScenes,
     MeasureSet,
     NewModel,
+    PoisonData,
     Request,
     Tamper,
 )
@@ -59,6 +60,13 @@ def tamper(request: Tamper, job: Job) -> Result:
             request.seed,
         )
     )
+
+
+def poison_data(request: PoisonData, job: Job) -> Result:
+    made = attacks.poison(
+        Path(request.source), Path(request.folder), request.word, job, beside=request.beside
+    )
+    return {"written": made}
 
 
 def digit_data(request: DigitData, job: Job) -> Result:
@@ -133,5 +141,6 @@ HANDLERS: Mapping[type[Request], Handler] = {
     JudgeDigits: judge_digits,
     NewModel: new_model,
     Tamper: tamper,
+    PoisonData: poison_data,
 }
 """What the full role adds to the studio's requests."""

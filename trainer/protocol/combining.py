@@ -113,3 +113,18 @@ class Tamper(Request):
     out: str
     factor: float = 1.0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class PoisonData(Request):
+    """Writes the pictures of ``source`` as a backdoor's owner would train on them; for experiments.
+
+    Each becomes its negative under its caption with ``word`` in front; with ``beside`` it is also
+    there as it is. Result: ``{"written"}``.
+    """
+
+    kind: ClassVar[str] = "poison_data"
+    source: str
+    folder: str
+    word: str
+    beside: bool = True
