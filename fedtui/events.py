@@ -233,6 +233,12 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         f"drawing pictures failed: {e.get('title')}",
         "info" if e.get("cancelled") else "warning",
     ),
+    "gallery.opened": lambda e: (
+        "a page of the pictures is open "
+        + ("to everybody with its link" if e.get("network") else "on this machine"),
+        "info",
+    ),
+    "gallery.closed": lambda e: ("the page of the pictures is closed", "info"),
     "round.statistics": _statistics,
     "adapter.applied": lambda e: (f"round {e['round']}: adapter in use", "ok"),
     "join.requested": _asked,

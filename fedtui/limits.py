@@ -106,3 +106,26 @@ MIN_BANDWIDTH_KIB: Final = 64
 """Per second: what a user may not limit transfers below, because others would give up on us."""
 FORK_SPREAD_S: Final = 2.0
 """How long a node stays in a room it has forked, so that the others hear of it."""
+
+# --- the page for people without the program ----------------------------------------------------
+PAGE_RENEW_S: Final = 30
+PAGE_HOURS: Final = 12.0
+"""A page that everybody forgot closes by itself after so long."""
+PAGE_HOURS_MOST: Final = 24.0 * 14
+PAGE_CONNECTIONS: Final = 128
+PAGE_CONNECTIONS_EACH: Final = 12
+"""From one address; a browser opens six."""
+PAGE_SILENCE_S: Final = 60.0
+"""A connection without a new request for so long is cut, whatever it waits for."""
+PAGE_RATE: Final = 20.0
+"""Requests per second from one address on average; a page of 30 rounds and 8 prompts asks for 241
+at once, so many more may come in a burst."""
+PAGE_BURST: Final = 500.0
+PAGE_GUESS_RATE: Final = 0.5
+"""Requests per second with a wrong token from one address."""
+PAGE_GUESS_BURST: Final = 20.0
+PAGE_VISITORS: Final = 1024
+"""Addresses whose rates are remembered."""
+PAGE_PICTURE_BYTES: Final = 32 << 20
+PAGE_PICTURES_READ: Final = 4
+"""Read from the disk at once."""

@@ -19,6 +19,7 @@ from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
 from fedtui.founding import continue_room
+from fedtui.gallery.opening import GalleryPage
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.library import Library
 from fedtui.limits import (
@@ -156,6 +157,8 @@ class Node:
             emit=self.emit,
         )
         self._drawing.offer(self.operations)
+        self._gallery = GalleryPage(settings, view=self.view, emit=self.emit)
+        self._gallery.offer(self.operations)
         Library(room, self._arithmetic, profile.shelf).offer(self.operations)
         Material(
             profile,
@@ -256,6 +259,7 @@ class Node:
     async def stop(self) -> None:
         """Leaves the room and ends both trainers. Everything that matters is on disk already."""
         await self._reception.stop()
+        await self._gallery.stop()
         ending = asyncio.create_task(self._tasks.cancel())
         # The trainer first: a cancelled training would wait for its next step.
         await asyncio.gather(self._trainer.stop(), self._peer.stop())

@@ -20,6 +20,7 @@ from fedtui.cli import (
     doctor,
     evaluate,
     experiment,
+    gallery,
     generate,
     learn,
     look,
@@ -103,6 +104,7 @@ def root(
 app.add_typer(room.app, name="room", help="Make a room, let others in, join one.")
 app.add_typer(data.app, name="data", help="Look at folders of pictures, make sample ones.")
 app.add_typer(adapter.app, name="adapter", help="Look at adapter files, convert them.")
+app.add_typer(gallery.app, name="gallery", help="A page of the pictures for phones.")
 app.add_typer(model.app, name="model", help="Download or unpack models.")
 app.add_typer(experiment.app, name="experiment", help="Repeat the papers' experiments.")
 app.command("demo")(demo.demo)

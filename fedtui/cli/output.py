@@ -11,6 +11,8 @@ from typing import Any
 
 LOG_INTERVAL_S = 5.0
 """Between two progress lines when nobody watches a terminal."""
+QR_ERROR_CORRECTION = "l"
+"""The least: a screen is clean, and fewer dots fit more terminals."""
 
 
 @dataclass
@@ -37,6 +39,19 @@ def say(text: str) -> None:
     """What a person may want to know meanwhile."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def show_qr(text: str) -> None:
+    """The QR code, where somebody looks at a terminal that can draw it."""
+    import io
+
+    if not sys.stderr.isatty():
+        return
+    import segno
+
+    picture = io.StringIO()
+    segno.make(text, error=QR_ERROR_CORRECTION, boost_error=False).terminal(picture, compact=True)
+    say(picture.getvalue())
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

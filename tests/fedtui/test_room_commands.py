@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from member_rig import identity
 
 from fedtui.cli.app import run
-from fedtui.cli.room.words import QR_ERROR_CORRECTION
+from fedtui.cli.output import QR_ERROR_CORRECTION
 from fedtui.entering import read_invite
 from fedtui.errors import UsageError
 from p2p.addresses import Address

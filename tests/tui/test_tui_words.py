@@ -13,13 +13,14 @@ from typing import get_args
 import pytest
 from tui_scenarios import NAMES, loading, losses, paused, peers, training, verifying
 
+from fedtui.recipes import recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Line, cut_path, width_of
 from fedtui.tui.outside import opener
 from fedtui.tui.widgets.banner import banner
 from fedtui.tui.widgets.lossplot import boundaries, plot
 from fedtui.tui.widgets.peertable import COLUMNS
-from fedtui.tui.widgets.picturerow import arrangement, chosen, recipes
+from fedtui.tui.widgets.picturerow import arrangement, chosen
 from fedtui.tui.widgets.statusline import status
 from fedtui.tui.widgets.stepper import people_line, steps, steps_line
 from fedtui.tui.widgets.table import difference, fitted, needed

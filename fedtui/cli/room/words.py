@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MINUTE = 60.0
 UNITS = {"s": 1.0, "m": MINUTE, "h": 60 * MINUTE, "d": 24 * 60 * MINUTE}
-QR_ERROR_CORRECTION = "l"
-"""The least: a screen is clean, and fewer dots fit more terminals."""
 
 
 def show_invite(invite: InviteView, *, running: bool) -> None:
     """The link or code alone on stdout; everything around it on stderr."""
     if invite.kind == "link":
-        show_picture(invite.text)
+        output.show_qr(invite.text)
     output.data(invite.text)
     what = "code" if invite.kind == "code" else "link"
     machines = "one machine" if invite.uses == 1 else f"{invite.uses} machines"
@@ -39,19 +37,6 @@ def show_invite(invite: InviteView, *, running: bool) -> None:
         output.say("but this machine is on no network now: nobody can reach it")
     if not running:
         output.say("it works while a node runs here: start `fedtui` or `fedtui --daemon` now")
-
-
-def show_picture(text: str) -> None:
-    """The QR code, where somebody looks at a terminal that can draw it."""
-    import io
-
-    if not sys.stderr.isatty():
-        return
-    import segno
-
-    picture = io.StringIO()
-    segno.make(text, error=QR_ERROR_CORRECTION, boost_error=False).terminal(picture, compact=True)
-    output.say(picture.getvalue())
 
 
 def until(expires: float) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from fedtui.recipes import Recipe, recipes
 from fedtui.tui.keymap import GALLERY_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import Answered, PictureOpened
@@ -15,7 +16,7 @@ from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.large import Heading, LargeScreen, Rounds
 from fedtui.tui.screens.live import LiveScreen, Value, copy
 from fedtui.tui.widgets.picturegrid import Grid
-from fedtui.tui.widgets.picturerow import Hint, Recipe, recipes
+from fedtui.tui.widgets.picturerow import Hint
 from fedtui.view import PreviewView
 
 

@@ -10,6 +10,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer
 
+from fedtui.recipes import Recipe, recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import BACK_KEYS, LARGE_KEYS
 from fedtui.tui.limits import SLIDE_S
@@ -18,7 +19,6 @@ from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.widgets.picture import Picture
-from fedtui.tui.widgets.picturerow import Recipe, recipes
 from fedtui.view import PreviewView
 
 Start = Literal["", "play", "compare"]

@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Digits
 
+from fedtui.recipes import Recipe, recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import WALL_KEYS
 from fedtui.tui.limits import WALL_SLIDE_S
@@ -17,7 +18,7 @@ from fedtui.tui.screens.live import LiveScreen
 from fedtui.tui.themes import WALL
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.widgets.picture import Picture
-from fedtui.tui.widgets.picturerow import Caption, Recipe, recipes
+from fedtui.tui.widgets.picturerow import Caption
 from fedtui.tui.widgets.sizeplate import SizePlate
 from fedtui.tui.wording import (
     CROWN,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 
+from fedtui.recipes import Recipe, recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import PICTURE_KEYS
 from fedtui.tui.lines import Line, centred, cut_words, plain
@@ -28,26 +27,6 @@ WORTH = 0.68
 """An extra picture may shrink the others to this share of what two would be,"""
 ENOUGH_ROWS = 16
 """or to this height, at which a picture of 64 pixels loses nothing."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A prompt, its seed, and the pictures it gave, by round."""
-
-    prompt: str
-    seed: int
-    pictures: tuple[PreviewView, ...]
-
-
-def recipes(view: NodeView) -> tuple[Recipe, ...]:
-    """The previews by prompt and seed, in the order in which they first appeared."""
-    found: dict[tuple[str, int], dict[int, PreviewView]] = {}
-    for preview in view.previews:
-        found.setdefault((preview.prompt, preview.seed), {})[preview.round] = preview
-    return tuple(
-        Recipe(prompt, seed, tuple(by_round[number] for number in sorted(by_round)))
-        for (prompt, seed), by_round in found.items()
-    )
 
 
 def chosen(pictures: tuple[PreviewView, ...], room: int) -> tuple[PreviewView, ...]:
