@@ -152,6 +152,7 @@ GALLERY_KEYS: list[BindingType] = [
     key("a", "play", "Play", "Show round after round by itself", "gallery.play", show=True),
     key("e", "export", "Export", "Save all pictures in one labelled file", "gallery.export"),
     key("o", "outside", "Open", "Open the picture in a viewer", "gallery.open"),
+    key("W", "page", "Page", "A page of the pictures for phones", "gallery.page"),
 ]
 
 LOG_KEYS: list[BindingType] = [

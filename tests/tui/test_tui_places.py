@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tui_driver import settle, shown, text, until
-from tui_scenarios import COMMIT, done, identity, loading, paused, several_rounds, training
+from tui_scenarios import COMMIT, NOON, done, identity, loading, paused, several_rounds, training
 
 from fedtui.errors import FedtuiError
 from fedtui.tape import Player, Tape
@@ -19,9 +19,11 @@ from fedtui.tui.places import PLACES
 from fedtui.tui.screens.gallery import GalleryScreen
 from fedtui.tui.screens.large import LargeScreen
 from fedtui.tui.screens.logs import LogsScreen
+from fedtui.tui.screens.page import PageScreen
 from fedtui.tui.screens.peers import PeersScreen
 from fedtui.tui.screens.wall import WallScreen
 from fedtui.tui.widgets.logview import LogLine
+from fedtui.tui.widgets.qr import QR
 from fedtui.tui.widgets.table import Table
 
 
@@ -336,3 +338,50 @@ def test_no_screen_imports_what_learns() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     )
     assert told.stdout == "[]\n"
+
+
+OPEN_PAGE = {
+    "open": True,
+    "network": True,
+    "links": ["http://192.168.1.20:42087/vW6kILy700lkmzbsZyCFew/"],
+    "until": NOON,
+}
+CLOSED_PAGE = {"open": False, "network": False, "links": [], "until": 0.0}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_gallery_opens_shows_and_ends_the_page(folder: Path, size: tuple[int, int]) -> None:
+    async with shown(training(folder), size) as (pilot, app, source):
+        source.answers |= {
+            "gallery_state": CLOSED_PAGE,
+            "open_gallery": OPEN_PAGE,
+            "close_gallery": {"closed": True},
+        }
+        await pilot.press("4", "W")
+        await until(pilot, lambda: "Open a page of the pictures?" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, PageScreen))
+        assert not [name for name, _ in source.done if name == "open_gallery"], "No has the focus"
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, PageScreen))
+        await pilot.press("x", "right", "right", "enter")
+        await until(pilot, lambda: bool(app.screen.query(QR)))
+        assert source.done[-1] == ("open_gallery", {"network": True})
+        await pilot.press("y")
+        await pilot.pause()
+        assert app.clipboard == OPEN_PAGE["links"][0]  # type: ignore[index]
+        await pilot.press("x")
+        await until(pilot, lambda: "The page is closed" in text(app))
+        assert source.done[-1][0] == "close_gallery"
+
+
+async def test_a_page_for_this_machine_needs_no_code(folder: Path) -> None:
+    async with shown(training(folder), (60, 16)) as (pilot, app, source):
+        here = {**OPEN_PAGE, "network": False, "links": ["http://127.0.0.1:4/[bold]x/"]}
+        source.answers["gallery_state"] = here
+        await pilot.press("4", "W")
+        await until(pilot, lambda: "http://127.0.0.1:4/[bold]x/" in text(app))
+        assert not app.screen.query(QR)
+        source.answers["gallery_state"] = OPEN_PAGE
+        await pilot.press("escape", "W")
+        await until(pilot, lambda: "lines shows it as a QR code" in text(app))

@@ -15,6 +15,7 @@ from fedtui.tui.messages import Answered, PictureOpened
 from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.large import Heading, LargeScreen, Rounds
 from fedtui.tui.screens.live import LiveScreen, Value, copy
+from fedtui.tui.screens.page import PageScreen, Wish
 from fedtui.tui.widgets.picturegrid import Grid
 from fedtui.tui.widgets.picturerow import Hint
 from fedtui.view import PreviewView
@@ -158,10 +159,25 @@ class GalleryScreen(LiveScreen):
         """Asks the node for one picture of all."""
         self.ask("export_grid")
 
+    def action_page(self) -> None:
+        """Shows the page for people without the program, or asks whether to open it."""
+        self.ask("gallery_state")
+
+    def _wished(self, wish: Wish | None) -> None:
+        if wish == "close":
+            self.ask("close_gallery")
+        elif wish:
+            self.ask("open_gallery", network=wish == "network")
+
     def on_answered(self, message: Answered) -> None:
-        """Says where the grid lies."""
-        if message.operation == "export_grid":
-            copy(self, "the path of the grid", str(message.result["path"]))
+        """Says where the grid lies, or how it stands with the page."""
+        match message.operation:
+            case "export_grid":
+                copy(self, "the path of the grid", str(message.result["path"]))
+            case "gallery_state" | "open_gallery":
+                self.app.push_screen(PageScreen(message.result), self._wished)
+            case "close_gallery":
+                self.notify("Its link never works again.", title="The page is closed")
 
     async def action_outside(self) -> None:
         """Opens the marked picture in a viewer, or says where it is."""

@@ -38,7 +38,16 @@ class Copyable(Protocol):
         """What is under its cursor, or what it shows."""
 
 
-LOOKING = frozenset({"read_log", "list_adapters", "inspect_adapter", "check_folder", "generations"})
+LOOKING = frozenset(
+    {
+        "read_log",
+        "list_adapters",
+        "inspect_adapter",
+        "check_folder",
+        "generations",
+        "gallery_state",
+    }
+)
 """Operations that change nothing."""
 
 
@@ -151,7 +160,7 @@ def value_of(widget: object) -> Value | None:
     return widget.copy_value() if isinstance(widget, Copyable) else None
 
 
-def copy(screen: Screen[None] | Screen[int], what: str, text: str) -> None:
+def copy(screen: Screen[Any], what: str, text: str) -> None:
     """Copies by OSC 52, which may fail silently: the message shows the text as well."""
     screen.app.copy_to_clipboard(text)
     screen.notify(plain(text), title=f"Copied {what}", markup=False)
