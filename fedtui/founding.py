@@ -13,7 +13,8 @@ from typing import Literal
 from fedtui import rooms
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile
-from fedtui.task import MICRO, AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
+from fedtui.rule_choice import RuleChoice, chosen_rule
+from fedtui.task import MICRO, AdapterTask, PreviewTask, RuleTask, Task
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -44,6 +45,7 @@ class RoomChoices:
     A round waits until ``min_contributions`` participants are there, however long, and asks ``ask``
     of them for a contribution (None: everybody). Layers whose
     names contain a word of ``personal`` stay with each member; ``proximal`` is FedProx's μ.
+    ``rule_options`` are numbers of the rule, like ``clip=1.5`` (:mod:`fedtui.rule_choice`).
     """
 
     name: str
@@ -51,6 +53,7 @@ class RoomChoices:
     algorithm: str = "fedex"
     rule: str = "n_k"
     byzantine: int = 1
+    rule_options: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     proximal: float = 0.0
     rounds: int = 3
@@ -102,8 +105,12 @@ async def _found(
             remedy="raise --ask, or lower --min-contributions",
         )
     model = await arithmetic.request(Describe(choices.model))
-    rule = RuleTask(name=choices.rule, byzantine=choices.byzantine)
-    chosen_rule(model, choices.algorithm, rule, choices.min_contributions)
+    rule = chosen_rule(
+        model,
+        choices.algorithm,
+        RuleChoice(choices.rule, choices.byzantine, choices.rule_options),
+        choices.min_contributions,
+    )
     prompts = list(choices.prompts or model["prompts"][:PREVIEW_PROMPTS])
     if not prompts:
         raise UsageError(
@@ -114,7 +121,7 @@ async def _found(
     adapter = AdapterTask(rank=choices.rank, alpha=choices.rank, personal=list(choices.personal))
     if choices.model == BUILT_IN:
         adapter = adapter.model_copy(update={"targets": TARGETS})
-    task = _checked_task(choices, adapter, prompts, model["sha256"])
+    task = _checked_task(choices, adapter, rule, prompts, model["sha256"])
     draft = profile.root / f"initial-{secrets.token_hex(4)}.safetensors"
     try:
         await arithmetic.request(
@@ -195,14 +202,18 @@ def _role_after(member: Member, admin: str) -> Role:
 
 
 def _checked_task(
-    choices: RoomChoices, adapter: AdapterTask, prompts: list[str], model_sha256: str
+    choices: RoomChoices,
+    adapter: AdapterTask,
+    rule: RuleTask,
+    prompts: list[str],
+    model_sha256: str,
 ) -> Task:
     try:
         return Task(
             model=choices.model,
             model_sha256=model_sha256,
             adapter=adapter,
-            rule=RuleTask(name=choices.rule, byzantine=choices.byzantine),
+            rule=rule,
             steps=choices.steps,
             batch=choices.batch,
             learning_rate_micro=round(choices.rate * MICRO),

@@ -35,6 +35,7 @@ from fedtui.paths import Profile, sha256_of
 from fedtui.reaching import Reaching, checked_place
 from fedtui.reception import Reception
 from fedtui.rooms import Room, read_addresses, read_operations
+from fedtui.rule_choice import written_options
 from fedtui.settings import Settings
 from fedtui.showing import Showing
 from fedtui.statistics import RoundStatistics
@@ -460,6 +461,7 @@ class Node:
             model=self._room.task.model,
             algorithm=self._room.genesis.plan.algorithm,
             rule=self._room.task.rule.name,
+            rule_options=written_options(self._room.genesis.plan.algorithm, self._room.task),
             dataset=self._data,
             dataset_note=self._dataset_note,
             head=snapshot.head,

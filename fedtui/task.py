@@ -7,16 +7,26 @@ in thousandths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 
-from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.errors import FedtuiError, TrustError
 from trainer.protocol import AdapterSpec, RuleSpec
 
 MICRO = 1_000_000
 MILLI = 1_000
+
+LATER = frozenset({"weiszfeld_steps", "clipping_steps"})
+"""Settings of rules that the first plans did not have."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -58,6 +68,21 @@ class RuleTask(_Part):
     ema_milli: Annotated[int, Field(ge=0, le=999)] = 0
     outer_rate_milli: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     outer_momentum_milli: Annotated[int, Field(ge=0, le=999)] = 0
+    weiszfeld_steps: Annotated[int, Field(ge=1, le=10_000)] = 200
+    clipping_steps: Annotated[int, Field(ge=1, le=100)] = 3
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(
+        self, written: SerializerFunctionWrapHandler
+    ) -> dict[str, str | int]:
+        """Settings that came later stand in a plan only where they differ from what was before:
+        members with an earlier version follow all other plans, and those keep their bytes."""
+        fields: dict[str, str | int] = written(self)
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in LATER or value != type(self).model_fields[name].default
+        }
 
     @property
     def spec(self) -> RuleSpec:
@@ -126,28 +151,6 @@ def read_task(task: dict[str, Any]) -> Task:
             f"{where}: {first['msg']}",
             "update fedtui, or ask the room's admin which version they use",
         ) from error
-
-
-def chosen_rule(
-    known: Mapping[str, Any], algorithm: str, rule: RuleTask, contributions: int
-) -> RuleTask:
-    """The rule, once it is sure that the trainer knows both names and enough members take part.
-
-    ``known`` is what :class:`trainer.protocol.Describe` gives. Raises :class:`UsageError`.
-    """
-    for kind, name, names in (
-        ("algorithm", algorithm, known["algorithms"]),
-        ("rule", rule.name, known["rules"]),
-    ):
-        if name not in names:
-            raise UsageError(f"there is no {kind} {name!r}", remedy=f"one of {', '.join(names)}")
-    if rule.spec.fewest > contributions:
-        raise UsageError(
-            f"{contributions} participants are too few for the rule {rule.name}",
-            f"it needs {rule.spec.fewest} to tolerate {rule.byzantine}",
-            f"let {rule.spec.fewest} take part, or use a smaller `--byzantine`",
-        )
-    return rule
 
 
 def check_model(task: Task, sha256: str) -> None:

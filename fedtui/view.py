@@ -251,6 +251,7 @@ class NodeView:
     model: str = ""
     algorithm: str = ""
     rule: str = ""
+    rule_options: tuple[str, ...] = ()
     dataset: str = ""
     dataset_note: str = ""
     head: str = ""
@@ -266,6 +267,14 @@ class NodeView:
     evidence: tuple[EvidenceView, ...] = ()
     discovery: str = ""
     notice: str = ""
+
+    @property
+    def combines_by(self) -> str:
+        """The room's algorithm, its rule and the rule's numbers in one line."""
+        if not self.rule:
+            return self.algorithm
+        numbers = f" ({', '.join(self.rule_options)})" if self.rule_options else ""
+        return f"{self.algorithm}, weights by {self.rule}{numbers}"
 
     @property
     def busy(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fedtui.cli import output
+from fedtui.cli.rule_options import RuleOptions
 from fedtui.errors import UsageError
 
 FORMATS = ("kohya", "diffusers")
@@ -22,6 +23,7 @@ def combine(
     mode: Annotated[str, typer.Option(help="fedex, fedavg or stack.")] = "fedex",
     rule: Annotated[str, typer.Option(help="How much each file counts.")] = "n_k",
     byzantine: Annotated[int, typer.Option(min=0, help="Liars that multi_krum tolerates.")] = 1,
+    rule_option: RuleOptions = None,
     base: Annotated[
         Path | None, typer.Option("--base", help="The adapter that all of them began with.")
     ] = None,
@@ -31,7 +33,8 @@ def combine(
 ) -> None:
     """Combines adapters of any dialect, rank and alpha into one exact LoRA file."""
     from fedtui.cli.trainer import ask
-    from trainer.protocol import CombineAdapters, RuleSpec, WeightedFile
+    from fedtui.rule_choice import RuleChoice, with_options
+    from trainer.protocol import CombineAdapters, WeightedFile
 
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
@@ -45,7 +48,7 @@ def combine(
         model=model,
         mode=mode,
         out=str(out.expanduser().absolute()),
-        rule=RuleSpec(rule, byzantine=byzantine),
+        rule=with_options(mode, RuleChoice(rule, byzantine, tuple(rule_option or ()))).spec,
         base=str(base.expanduser().absolute()) if base else "",
         format=format,  # type: ignore[arg-type]
     )

@@ -9,6 +9,7 @@ import typer
 
 from fedtui import terminal
 from fedtui.cli import output
+from fedtui.cli.rule_options import Proximal, RuleOptions
 
 if TYPE_CHECKING:
     from fedtui.demo.reporting import Reporter
@@ -37,7 +38,12 @@ def demo(
     byzantine: Annotated[
         int, typer.Option(min=0, max=6, help="Liars that --rule multi_krum tolerates.")
     ] = 1,
+    rule_option: RuleOptions = None,
+    proximal: Proximal = 0.0,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 40,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One coarse preview, nothing measured at the end.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Afterwards also train each participant alone.")
     ] = False,
@@ -66,7 +72,10 @@ def demo(
         algorithm=algorithm,
         rule=rule,
         byzantine=byzantine,
+        rule_options=tuple(rule_option or ()),
+        proximal=proximal,
         steps=steps,
+        quick=quick,
         compare=compare,
         stay=stay,
     )

@@ -31,7 +31,8 @@ def status(json: Json = False) -> None:
     lines = [
         f"{view.name} in {view.room_name}  {view.role}, up {_span(view.uptime_s)}",
         _round_line(r),
-        f"model {view.model}, {view.algorithm}; trainer {view.trainer.state} {view.trainer.device}",
+        f"model {view.model}; trainer {view.trainer.state} {view.trainer.device}",
+        f"combines by {view.combines_by}",
         f"adapter {view.adapter or 'none yet'}",
     ]
     if r.headline:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedtui import rooms
-from fedtui.demo.founding import Founded, draw_holdout
+from fedtui import provenance, rooms
+from fedtui.demo.founding import Founded, Participant, draw_holdout
 from fedtui.demo.options import MODEL, DemoOptions
 from fedtui.paths import sha256_of
 from fedtui.training import TrainerProcess
@@ -41,27 +41,32 @@ class Results:
 async def finish(
     options: DemoOptions,
     founded: Founded,
-    committed: Path,
+    witness: Participant,
     pictures: Pictures,
     arithmetic: TrainerProcess,
     trainer: TrainerProcess,
 ) -> Results:
-    """Exports, draws the sheet and evaluates. ``committed`` is the last round's adapter.
+    """Exports with a record to verify, draws the sheet and evaluates. The ``witness`` has lived to
+    see the last round.
 
     Raises :class:`FedtuiError` when a step fails.
     """
     last_round = options.rounds
+    room = rooms.load(witness.profile, founded.room.id)
+    committed = room.paths.adapter(last_round)
     await arithmetic.request(
         ExportAdapter(
             path=str(committed),
             out=str(founded.paths.adapter),
             model=MODEL,
-            metadata=rooms.export_metadata(founded.room, last_round),
+            metadata=rooms.export_metadata(room, last_round),
         )
     )
+    provenance.write(room, witness.identity, last_round, founded.paths.adapter, 0, 0.0)
     sheet = await _draw_sheet(founded, pictures, arithmetic)
-    await draw_holdout(options, founded.paths, arithmetic)
     evaluation = {}
+    if not options.quick:
+        await draw_holdout(options, founded.paths, arithmetic)
     if founded.paths.holdout.is_dir() and any(founded.paths.holdout.iterdir()):
         evaluation = await _evaluate(options, founded, committed, last_round, pictures, trainer)
     return Results(founded.paths.adapter, sha256_of(committed), sheet, evaluation)

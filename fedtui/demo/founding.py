@@ -20,7 +20,8 @@ from fedtui.demo.options import MODEL, DemoOptions, DemoPaths
 from fedtui.errors import ExitCode, FedtuiError
 from fedtui.founding import PREVIEW_PROMPTS, TARGETS, RoomChoices
 from fedtui.paths import Profile, make_private
-from fedtui.task import MICRO, AdapterTask, PreviewTask, RuleTask, Task, chosen_rule
+from fedtui.rule_choice import RuleChoice, chosen_rule
+from fedtui.task import MICRO, AdapterTask, PreviewTask, Task
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import Envelope, seal_genesis
@@ -38,6 +39,7 @@ STYLE = "van_gogh"
 HOLDOUT = 24
 """Held-out pictures of the built-in experiment; of a user's folder a fifth, at most as many."""
 PREVIEW_STEPS = 20
+QUICK_PREVIEW_STEPS = 2
 BATCH = 8
 DEADLINE_MS = 15 * 60 * 1000
 HELD_OUT = -2
@@ -79,8 +81,8 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         for i in range(options.nodes)
     )
     model = await arithmetic.request(Describe(MODEL))
-    rule = RuleTask(name=options.rule, byzantine=options.byzantine)
-    chosen_rule(model, options.algorithm, rule, options.nodes)
+    choice = RuleChoice(options.rule, options.byzantine, options.rule_options)
+    rule = chosen_rule(model, options.algorithm, choice, options.nodes)
     prompts = await _split(options, paths, arithmetic) if options.data else []
     task = Task(
         model=MODEL,
@@ -90,9 +92,11 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         steps=options.steps,
         batch=BATCH,
         learning_rate_micro=round(RoomChoices("", algorithm=options.algorithm).rate * MICRO),
+        proximal_micro=round(options.proximal * MICRO),
         seed=options.seed,
         preview=PreviewTask(
-            prompts=prompts or model["prompts"][:PREVIEW_PROMPTS], steps=PREVIEW_STEPS
+            prompts=(prompts or model["prompts"][:PREVIEW_PROMPTS])[: 1 if options.quick else None],
+            steps=QUICK_PREVIEW_STEPS if options.quick else PREVIEW_STEPS,
         ),
     )
     await arithmetic.request(

@@ -65,12 +65,16 @@ def _command(options: DemoOptions) -> list[str]:
         "algorithm": options.algorithm,
         "rule": options.rule,
         "byzantine": options.byzantine,
+        "proximal": options.proximal,
         "steps": options.steps,
     }
     for name, value in values.items():
         if value is not None:
             command += [f"--{name}", str(value)]
-    return [*command, "--compare"] if options.compare else command
+    for text in options.rule_options:
+        command += ["--rule-option", text]
+    switches = {"--compare": options.compare, "--quick": options.quick}
+    return [*command, *(name for name, on in switches.items() if on)]
 
 
 def _wait_for_first_node(room: subprocess.Popen[bytes], paths: DemoPaths) -> None:

@@ -14,7 +14,10 @@ MODEL = "tiny-landscapes"
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """``directory`` None makes a new one; ``data`` None draws the built-in non-IID pictures."""
+    """``directory`` None makes a new one; ``data`` None draws the built-in non-IID pictures.
+
+    A ``quick`` one draws a single coarse preview and measures nothing at the end.
+    """
 
     nodes: int = 5
     rounds: int = 3
@@ -24,7 +27,10 @@ class DemoOptions:
     algorithm: str = "fedex"
     rule: str = "n_k"
     byzantine: int = 1
+    rule_options: tuple[str, ...] = ()
+    proximal: float = 0.0
     steps: int = 40
+    quick: bool = False
     compare: bool = False
     stay: bool = False
 

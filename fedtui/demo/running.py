@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from fedtui.control.client import NoNode
@@ -83,7 +82,7 @@ class _Demo:
         results = await finish(
             self._options,
             founded,
-            self._last_adapter(founded),
+            self._alive()[0].participant,
             self._progress.previews,
             arithmetic,
             trainer,
@@ -183,11 +182,6 @@ class _Demo:
 
     def _alive(self) -> list[DemoNode]:
         return [node for node in self._nodes if node.peer_id not in self._lost]
-
-    def _last_adapter(self, founded: Founded) -> Path:
-        """The last round's adapter, from a node that lived to see it."""
-        witness = self._alive()[0].participant.profile
-        return witness.room(founded.room.id).adapter(self._options.rounds)
 
     def _committed(self, node: DemoNode) -> bool:
         applied = self._progress.adapters[node.peer_id]

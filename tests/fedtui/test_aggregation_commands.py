@@ -120,6 +120,7 @@ def test_combine_prints_norms_cosines_and_the_residual(
         (["--algorithm", "fedsum"], "fedex, fedavg, stack, ffa, rolora, dense"),
         (["--rule", "loudest"], "n_k, uniform, clip, multi_krum, rfa"),
         (["--nodes", "4", "--rule", "multi_krum"], "it needs 5 to tolerate 1"),
+        (["--rule-option", "cup=1"], "did you mean cap"),
     ],
 )
 def test_unknown_or_impossible_choices_name_the_possible(
@@ -133,12 +134,13 @@ def test_unknown_or_impossible_choices_name_the_possible(
 def test_a_room_keeps_what_its_founder_chose(tmp_path: Path) -> None:
     made = fedtui(
         tmp_path, "room", "create", "club", "--algorithm", "ffa", "--rule", "clip",
-        "--personal", "conv1", "--proximal", "0.01",
+        "--personal", "conv1", "--proximal", "0.01", "--rule-option", "clip=1.5",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     room = rooms.current(Profile(tmp_path))
     assert room.genesis.plan.algorithm == "ffa"
     assert room.task.rule.name == "clip"
+    assert room.task.rule.clip_milli == 1500
     assert room.task.adapter.personal == ["conv1"]
     assert room.task.proximal == 0.01
     refused = fedtui(tmp_path, "room", "create", "other", "--rule", "multi_krum")

@@ -295,6 +295,22 @@ def test_equal_and_idle_members_are_no_trouble(name: str) -> None:
             assert weights == pytest.approx([0.2] * 5)
 
 
+def test_the_numbers_of_iterations_are_the_specs() -> None:
+    """One step of Weiszfeld is the inverse distances to the mean; one pass clips around zero."""
+    members = Members(seed=3)
+    geometry = Geometry(inner_products(members.pairs))
+    mean = [0.2] * 5
+    raw = [1.0 / distance for distance in geometry.distances(mean)]
+    once = members.weigh(RuleSpec("rfa", weiszfeld_steps=1)).weights
+    assert once == pytest.approx([value / sum(raw) for value in raw])
+    assert members.weigh(RuleSpec("rfa")).weights != once
+    norms = [geometry.norm(k) for k in range(5)]
+    radius = 0.5 * float(np.median(norms))
+    spec = RuleSpec("centered_clip", clip_milli=500, clipping_steps=1)
+    wanted = [min(1.0, radius / norm) / 5 for norm in norms]
+    assert members.weigh(spec).weights == pytest.approx(wanted)
+
+
 def test_unknown_rules_and_settings_are_named() -> None:
     assert impossible(RuleSpec()) == ""
     assert "rfa" in impossible(RuleSpec("mean"))

@@ -21,12 +21,10 @@ from typing import Any
 from trainer.aggregate.kernel import Wide
 from trainer.protocol import RuleSpec
 
-WEISZFELD_STEPS = 200
 WEISZFELD_TOLERANCE = 1e-12
 """Weiszfeld's iteration ends when no weight moves by more."""
 SMOOTHING = 1e-6
 """Smallest distance of the geometric median, as a share of the median distance (RFA's ν)."""
-CLIPPING_STEPS = 3
 STEPS_CAP = 10
 """Claimed local steps above so many medians count as that many."""
 MILLI = 1000
@@ -207,11 +205,10 @@ def rfa(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec) -> Weight
     w_k ∝ 1 / max(ν, ‖x_k - z‖); Pillutla et al., arXiv 1912.13445. Members count the same,
     because a liar could say any number of samples. Fewer than half may lie.
     """
-    del spec
     count = len(updates)
     weights = list(_equal(count))
     floor = SMOOTHING * median(geometry.distances(weights))
-    for _ in range(WEISZFELD_STEPS):
+    for _ in range(spec.weiszfeld_steps):
         distances = [max(floor, distance) for distance in geometry.distances(weights)]
         if min(distances) == 0.0:
             break  # all updates are the same
@@ -226,7 +223,7 @@ def rfa(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec) -> Weight
 
 
 def centered_clip(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec) -> Weighting:
-    """v ← v + 1/n Σ (x_k - v) min(1, τ / ‖x_k - v‖), thrice from the previous adapter.
+    """v ← v + 1/n Σ (x_k - v) min(1, τ / ‖x_k - v‖), as often as ``clipping_steps``.
 
     Karimireddy et al., ICML 2021; τ is ``clip_milli`` thousandths of the median norm of updates.
     """
@@ -234,7 +231,7 @@ def centered_clip(updates: Sequence[Update], geometry: Geometry, spec: RuleSpec)
     radius = spec.clip_milli / MILLI * median(geometry.norm(k) for k in range(count))
     weights = [0.0] * count
     factors = [1.0] * count
-    for _ in range(CLIPPING_STEPS):
+    for _ in range(spec.clipping_steps):
         factors = [
             radius / distance if distance > radius else 1.0
             for distance in geometry.distances(weights)
@@ -354,6 +351,8 @@ def impossible(spec: RuleSpec) -> str:
         ("ema_milli", spec.ema_milli, 0, 999),
         ("outer_rate_milli", spec.outer_rate_milli, 1, 10_000),
         ("outer_momentum_milli", spec.outer_momentum_milli, 0, 999),
+        ("weiszfeld_steps", spec.weiszfeld_steps, 1, 10_000),
+        ("clipping_steps", spec.clipping_steps, 1, 100),
     )
     if spec.name not in RULES:
         return f"There is no rule {spec.name!r}; choose one of {', '.join(sorted(RULES))}."

@@ -16,8 +16,10 @@ class RuleSpec:
     Thousandths throughout, because signed plans hold integers only. ``cap_milli`` bounds a
     member's share in units of the equal share (0: no bound), ``clip_milli`` a norm in units of
     the median norm; ``byzantine`` is how many liars ``multi_krum`` tolerates; ``threshold_milli``
-    is the least agreement for ``threshold``; ``max_staleness`` counts rounds. The last three are
-    for mode ``dense``: decay of the moving average (0: none), rate and momentum of the outer step.
+    is the least agreement for ``threshold``; ``max_staleness`` counts rounds. Three are for mode
+    ``dense``: decay of the moving average (0: none), rate and momentum of the outer step. At most
+    ``weiszfeld_steps`` approach the median of ``rfa``; ``clipping_steps`` is how often
+    ``centered_clip`` clips.
     """
 
     name: str = "n_k"
@@ -29,6 +31,8 @@ class RuleSpec:
     ema_milli: int = 0
     outer_rate_milli: int = 1_000
     outer_momentum_milli: int = 0
+    weiszfeld_steps: int = 200
+    clipping_steps: int = 3
 
     @property
     def fewest(self) -> int:

@@ -10,6 +10,7 @@ import typer
 from fedtui.cli import output
 from fedtui.cli.room.place import ask, ask_node, await_room, issue, owner, switch, works_for
 from fedtui.cli.room.words import Json, seconds, show_invite
+from fedtui.cli.rule_options import Proximal, RuleOptions
 
 
 def create(
@@ -20,13 +21,12 @@ def create(
     byzantine: Annotated[
         int, typer.Option(min=0, max=63, help="Liars that --rule multi_krum tolerates.")
     ] = 1,
+    rule_option: RuleOptions = None,
     personal: Annotated[
         list[str] | None,
         typer.Option(help="Layers whose names contain this stay with each member; repeatable."),
     ] = None,
-    proximal: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="FedProx: pull towards the room's adapter.")
-    ] = 0.0,
+    proximal: Proximal = 0.0,
     rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
@@ -69,6 +69,7 @@ def create(
         algorithm=algorithm,
         rule=rule,
         byzantine=byzantine,
+        rule_options=tuple(rule_option or ()),
         personal=tuple(personal or ()),
         proximal=proximal,
         rounds=rounds,

@@ -322,7 +322,7 @@ def policy_lines(view: NodeView, width: int) -> list[Line]:
     now = view.round
     lines: list[Line] = [heading("The room's plan")]
     lines += said("model", plain(view.model), width)
-    lines += said("combines by", plain(view.algorithm), width)
+    lines += said("combines by", plain(view.combines_by), width)
     if now.rounds:
         lines += said("rounds", str(now.rounds), width)
     if now.voters:
