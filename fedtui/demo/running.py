@@ -78,7 +78,8 @@ class _Demo:
             await self._stop_nodes()
         trainer = TrainerProcess("full", log=self._paths.trainer_log)
         children.push_async_callback(trainer.stop)
-        self._reporter.step("comparing with the base model on pictures nobody trained on")
+        if not self._options.quick:
+            self._reporter.step("comparing with the base model on pictures nobody trained on")
         results = await finish(
             self._options,
             founded,
