@@ -52,8 +52,7 @@ class RoundBase:
         self._out: list[Effect] = []
         self._now = 0.0
         self._early: dict[tuple[str, str], Envelope] = {}
-        self._heads: dict[str, int] = {}
-        self._silent_through: int | None = None
+        self._ends: dict[str, int] = {}
         self.facts = Facts.of(genesis, room_id, journal.commits)
         self._admissions = Admissions(journal, signer, self.facts)
         self._offered = 0
@@ -201,6 +200,10 @@ class RoundBase:
         raise NotImplementedError
 
     def _reach_cut(self) -> None:
+        raise NotImplementedError
+
+    def _begin_patience(self) -> None:
+        """One more voter may have reached the attempt."""
         raise NotImplementedError
 
     def _follow(self) -> None:

@@ -79,6 +79,7 @@ class RoundCore(Remembering):
         """Begins, or goes on where the journal ends."""
         self._now = now
         self._open_round()
+        self._ask_for_ledgers()
         return self._flush()
 
     def on_message(self, sender: str, envelope: Envelope, now: float) -> list[Effect]:
@@ -108,6 +109,7 @@ class RoundCore(Remembering):
         if name == "resend":
             self._out.append(SetTimer("resend", self.timing.resend))
             self._offer_operations()
+            self._ask_for_ledgers()
         if not self.done:
             match name:
                 case "deadline":
@@ -177,16 +179,24 @@ class RoundCore(Remembering):
         """A hint whom to wait for and whom to ask; safety never depends on it."""
         self._now = now
         self.alive = frozenset(peers) | {self.me}
+        self._try_to_remember()
         self._go_on()
         return self._flush()
 
     def on_peer_head(self, peer: str, round_number: int, now: float) -> list[Effect]:
-        """``peer`` works on ``round_number``: when that is ahead, its ledger is fetched."""
+        """``peer`` says that it works on ``round_number``: a reason to ask for its ledger when
+        that is ahead, and for nothing else."""
         self._now = now
-        self._heads[peer] = max(round_number, self._heads.get(peer, 0))
         if round_number > self.round:
-            self._out.append(FetchCommits(peer, self.round))
+            self._out.append(FetchCommits(peer, round_number))
+        return self._flush()
+
+    def on_ledger_end(self, peer: str, round_number: int, now: float) -> list[Effect]:
+        """``peer`` was asked since this node started, and had no commit of ``round_number``."""
+        self._now = now
+        self._ends.setdefault(peer, round_number)
         self._try_to_remember()
+        self._go_on()
         return self._flush()
 
     def on_checked(self, contribution_id: str, verdict: Verdict, now: float) -> list[Effect]:
@@ -274,13 +284,31 @@ class RoundCore(Remembering):
         self._round.cut = True
         attempt = self.attempt
         self._out.append(Elected(self.round, attempt, self.leader))
-        self._out.append(SetTimer("attempt", self._patience(attempt)))
-        self._hurry()
-        self._send(self.leader, self._own_report())
+        self._begin_patience()
+        self._report()
         if self._locked() is not None:
             self._send(self.leader, self._own_lock())
         self._guess_result()
         self._lead()
+
+    def _report(self) -> None:
+        """Says where this node stands: to the leader, and once that one may have failed, to all."""
+        report = self._own_report()
+        for peer in (self.leader,) if self.attempt == 0 else self.facts.voters:
+            self._send(peer, report)
+
+    def _begin_patience(self) -> None:
+        """Starts the timer of the attempt once a quorum is there: where every voter's word counts,
+        one whose clock is fast would otherwise always be an attempt ahead of the rest."""
+        state, attempt = self._round, self._attempt
+        if not state.cut or attempt.patient:
+            return
+        there = {peer for peer, reached in state.reached.items() if reached >= self.attempt}
+        there = (there | {self.me}) & set(self.facts.voters)
+        if self.attempt == 0 or self.me not in there or len(there) >= self.quorum:
+            attempt.patient = True
+            self._out.append(SetTimer("attempt", self._patience(self.attempt)))
+            self._hurry()
 
     def _guess_result(self) -> None:
         state = self._round
@@ -297,7 +325,7 @@ class RoundCore(Remembering):
         """Shortens an attempt whose leader is known to be away, once per voter and round."""
         away = self.leader not in self.alive and self.leader != self.me
         first_turn = self.attempt < len(self.facts.order)
-        if self._round.cut and away and first_turn and not self._attempt.hurried:
+        if self._attempt.patient and away and first_turn and not self._attempt.hurried:
             self._attempt.hurried = True
             self._out.append(SetTimer("attempt", self.timing.dead_leader))
 
@@ -306,7 +334,7 @@ class RoundCore(Remembering):
         self._persist(AttemptMoved(self.round, attempt))
         self._attempt = AttemptState()
         self._forget_extra()
-        self._out.append(SetTimer("grace", None))
+        self._out += [SetTimer("attempt", None), SetTimer("grace", None)]
         self._reach_cut()
         ahead, self._round.ahead = self._round.ahead, {}
         for envelope in ahead.values():
@@ -325,7 +353,7 @@ class RoundCore(Remembering):
 
     def _on_commit(self, sender: str, commit: Commit, payload: bytes) -> None:
         if commit.round > self.round:
-            self._out.append(FetchCommits(sender, self.round))
+            self._out.append(FetchCommits(sender, commit.round))
         if commit.round != self.round or self.done:
             return
         if commit.to_bytes() != payload:
@@ -372,7 +400,7 @@ class RoundCore(Remembering):
         if round_number > self.round:
             if round_number == self.round + 1 and isinstance(message, EARLY):
                 self._early[envelope.signer, envelope.type] = envelope
-            self._out.append(FetchCommits(sender, self.round))
+            self._out.append(FetchCommits(sender, round_number))
         elif round_number < self.round:
             if sender == envelope.signer:
                 self._answer_the_past(envelope, message)
@@ -427,9 +455,7 @@ class RoundCore(Remembering):
                 self._out.append(Broadcast(self._signer.seal(Leave(round=self.round))))
             self._refetch(id_ for id_, v in state.verdicts.items() if v == UNAVAILABLE)
             return
-        listeners = [self.leader] if self.attempt == 0 else self.facts.voters
-        for peer in listeners:
-            self._send(peer, self._own_report())
+        self._report()
         if self.leader != self.me:
             if self._locked() is not None:
                 self._send(self.leader, self._own_lock())

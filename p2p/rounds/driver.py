@@ -46,6 +46,7 @@ from p2p.messages import (
     parse_result,
 )
 from p2p.operations import Operation
+from p2p.rounds.catching_up import CatchingUp, LedgerClient
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
@@ -96,15 +97,11 @@ LARGE_KINDS: Final = frozenset({Proposal.kind, Prepared.kind, Commit.kind})
 Event = Callable[[float], list[Effect]]
 
 
-class RoundClient(BlobClient, Protocol):
+class RoundClient(BlobClient, LedgerClient, Protocol):
     """What rounds need of :class:`p2p.client.PeerClient`."""
 
     def send(self, peer_id: str, data: bytes, *, kind: str | None = None) -> None:
         """Queues an envelope; a queued one of the same kind is replaced."""
-        ...
-
-    async def fetch_ledger(self, peer_id: str, from_round: int) -> list[bytes]:
-        """Ledger entries from a round on. Raises NetworkError, TrustError, ProtocolError."""
         ...
 
 
@@ -176,7 +173,6 @@ class RoundDriver:
         self._reachable = reachable
         self._moved = moved
         self._members_changed = members_changed
-        self._misbehaved = misbehaved
         self._kept_rounds = kept_rounds
         self._history: list[RoundBlobs] = []
         self._forgetful = asyncio.Event()
@@ -191,9 +187,16 @@ class RoundDriver:
         self._results: dict[
             tuple[tuple[Part, ...], BlobRef], asyncio.Task[BlobRef | Exception]
         ] = {}
-        self._catching_up = False
         self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
         self._tasks = TaskOwner("rounds")
+        self._catching_up = CatchingUp(
+            client,
+            self._tasks,
+            round_now=lambda: core.round,
+            take_in=self._take_in,
+            ended=self._on_ledger_end,
+            misbehaved=misbehaved,
+        )
 
     async def start(self) -> None:
         """Goes on where the journal ends."""
@@ -334,7 +337,7 @@ class RoundDriver:
                 case CommitRound():
                     self._on_commit(effect)
                 case FetchCommits():
-                    self._catch_up(effect)
+                    self._catching_up.ask(effect.peer, effect.round)
                 case MembersChanged():
                     self._members_changed(effect.membership)
                 case RoundOpened():
@@ -617,22 +620,8 @@ class RoundDriver:
                 _log.warning("the result of round %d: %s", result.round, error)
             await asyncio.sleep(APPLY_RETRY_DELAY)
 
-    def _catch_up(self, effect: FetchCommits) -> None:
-        if not self._catching_up:
-            self._catching_up = True
-            self._tasks.spawn(self._fetch_commits(effect), "catch up")
-
-    async def _fetch_commits(self, effect: FetchCommits) -> None:
-        try:
-            for payload in await self._client.fetch_ledger(effect.peer, effect.first):
-                await self._take_in(effect.peer, payload)
-        except ProtocolError as error:
-            _log.info("the ledger of %s is refused: %s", effect.peer[:8], error.cause)
-            self._misbehaved(effect.peer)
-        except P2PError as error:
-            _log.info("the ledger of %s: %s", effect.peer[:8], error)
-        finally:
-            self._catching_up = False
+    def _on_ledger_end(self, peer: str, round_number: int) -> None:
+        self._post(lambda now: self.core.on_ledger_end(peer, round_number, now))
 
     async def _take_in(self, peer: str, payload: bytes) -> None:
         """Raises ProtocolError when the entry of a ledger is refused."""

@@ -275,10 +275,11 @@ class CommitRound:
 
 @dataclass(frozen=True)
 class FetchCommits:
-    """``peer`` is ahead: get its ledger from entry ``first`` on, one :meth:`on_commit` each."""
+    """Get what ``peer`` has of the ledger beyond ours: one :meth:`on_commit` for each entry, then
+    :meth:`on_ledger_end`. It said that it works on ``round``, which proves nothing."""
 
     peer: str
-    first: int
+    round: int
 
 
 @dataclass(frozen=True)

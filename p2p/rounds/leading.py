@@ -70,6 +70,7 @@ class Leading(Collecting):
         state = self._round
         if message.attempt > state.reached.get(signer, -1):
             state.reached[signer] = message.attempt
+            self._begin_patience()
         if message.attempt > self.attempt:
             state.ahead[signer] = envelope
             self._follow()

@@ -17,6 +17,12 @@ longer be recomputed here."""
 RETENTION_PAUSE: Final = 20.0
 MAX_COMPUTING_PATIENCE: Final = 120.0
 """How long an attempt may last because this node is still computing the result itself."""
+MAX_PARALLEL_LEDGERS: Final = 2
+"""Members that are asked for their ledgers at the same time: one that stalls holds up nobody."""
+LEDGER_TIMEOUT: Final = 60.0
+"""For all that one member has; what has come by then is kept."""
+LEDGER_PAUSE: Final = 10.0
+"""How long a member is asked no more that had less than it said, or gave it too slowly."""
 APPLY_RETRY_DELAY: Final = 1.0
 ALIVE_INTERVAL: Final = 0.5
 """How often the state machine is told who is there."""

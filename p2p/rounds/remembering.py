@@ -17,7 +17,7 @@ from p2p.messages import (
     Proposal,
     Vote,
 )
-from p2p.rounds.effects import Forgot, Rejected, Remembered
+from p2p.rounds.effects import FetchCommits, Forgot, Rejected, Remembered
 from p2p.rounds.voting import Voting
 
 FORGOTTEN = "this node's disk is older than its word: it does not vote until it has caught up"
@@ -55,25 +55,34 @@ class Remembering(Voting):
 
     def _forget(self) -> None:
         if not self.journal.amnesia:
-            self._silent_through = None
+            self._ends.clear()
             self._persist(Forgot(self.round))
             self._out.append(Rejected(self.me, FORGOTTEN))
+            self._ask_for_ledgers()
+
+    def _ask_for_ledgers(self) -> None:
+        """Until it remembers, a node asks everybody who is there how far their ledgers go."""
+        if self.journal.amnesia:
+            for peer in sorted((self.alive & self.members.keys()) - self._ends.keys() - {self.me}):
+                self._out.append(FetchCommits(peer, self.round))
 
     def _try_to_remember(self) -> None:
         """Ends the silence.
 
-        This node may have voted in any round up to the furthest one that had a quorum at work.
+        This node can only have voted in a round that a quorum of its voters had reached by then.
         Every such quorum shares an honest member with any ``n - q + 1 + f`` of the other voters,
-        so once that many say how far they are, the round after the furthest of them is a fresh
-        one.
+        so once that many have shown ledgers that end before the round, it is a fresh one. What
+        they merely say of themselves counts for nothing: it may be old, or a lie.
         """
         if not self.journal.amnesia:
             return
-        voters = set(self.facts.voters)
-        heads = [head for peer, head in self._heads.items() if peer in voters - {self.me}]
-        enough = len(voters) - self.quorum + 1 + self.facts.liars
-        asked = len(heads) >= enough or voters == {self.me}
-        if self._silent_through is None and asked and self.round >= max(heads, default=0):
-            self._silent_through = self.round
-        if voters == {self.me} or (self._silent_through or self.round) < self.round:
+        others = set(self.facts.voters) - {self.me}
+        if others:
+            before = [p for p in others if self._ends.get(p, self.round) < self.round]
+            enough = len(self.facts.voters) - self.quorum + 1 + self.facts.liars
+            is_sure = len(before) >= enough
+        else:
+            # It decides alone: whoever is there would have brought what it decided before.
+            is_sure = (self.alive & self.members.keys()) - {self.me} <= self._ends.keys()
+        if is_sure:
             self._persist(Remembered(self.round))

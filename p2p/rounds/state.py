@@ -105,4 +105,5 @@ class AttemptState:
     heard: Heard | None = None
     judging: bool = False
     prepared: Envelope | None = None
+    patient: bool = False
     hurried: bool = False

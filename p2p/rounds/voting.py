@@ -225,6 +225,7 @@ class Voting(Leading):
             raise ProtocolError("a vote came from a member without one")
         if vote.attempt > self._round.reached.get(voter, -1):
             self._round.reached[voter] = vote.attempt
+            self._begin_patience()
         if vote.attempt > self.attempt:
             self._follow()
         if vote.attempt != self.attempt or self.leader != self.me:

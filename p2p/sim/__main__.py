@@ -53,7 +53,7 @@ def main() -> int:
     summary = {**report.summary(), "wall_s": wall_s}
     _print(summary, options.json)
     if options.mutation:
-        return 0 if report.unsafe else 1
+        return 0 if getattr(report, MUTATIONS[options.mutation].shows_as) else 1
     return 0 if not report.unsafe and report.live == report.seeds else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from p2p.sim.invariants import Violation
 from p2p.sim.world import Scenario, Simulation
@@ -18,6 +19,11 @@ class Report:
     live: int = 0
     rounds: int = 0
     virtual_s: float = 0.0
+
+    @property
+    def stuck(self) -> int:
+        """Safe runs in which the room did not go on, or not with everybody."""
+        return self.seeds - self.unsafe - self.live
 
     def summary(self) -> dict[str, float]:
         return {
@@ -34,9 +40,10 @@ def run_campaign(
     seeds: Iterable[int],
     *,
     tell: Callable[[int, str], None] = lambda seed, problem: None,
-    stop_at_first: bool = False,
+    stop_at_first: Literal["unsafe", "stuck"] | None = None,
 ) -> Report:
-    """Runs every seed; ``tell`` hears of each one that was unsafe or got stuck."""
+    """Runs every seed, or until the first problem of a kind; ``tell`` hears of each one that was
+    unsafe or got stuck."""
     report = Report()
     for seed in seeds:
         simulation = Simulation(scenario, seed)
@@ -46,12 +53,12 @@ def run_campaign(
         except Violation as violation:
             report.unsafe += 1
             tell(seed, f"{violation} at {simulation.now:.2f} s")
-            if stop_at_first:
-                return report
         else:
             report.rounds += outcome.rounds
             report.live += outcome.live
             if not outcome.live:
                 tell(seed, f"stuck: {outcome}")
         report.virtual_s += simulation.now
+        if stop_at_first is not None and getattr(report, stop_at_first):
+            break
     return report

@@ -86,10 +86,10 @@ class Faults:
             machine.images = [*machine.images[1 - OLD_IMAGES :], machine.disk.copy()]
 
     def image_for(self, machine: Machine) -> Journal:
-        """The disk that a machine starts from: now and then an old one, one machine at a time."""
+        """The disk that a machine starts from: now and then an old one, of no more machines at a
+        time than the room can spare."""
         sim = self._sim
-        others = [m for m in sim.machines.values() if m is not machine]
-        if sim.is_calm or not machine.images or any(m.disk.amnesia for m in others):
+        if sim.is_calm or not machine.images or not sim.can_spare(machine):
             return machine.disk
         if self._random.random() >= sim.scenario.restore:
             return machine.disk

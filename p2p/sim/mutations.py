@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from p2p.rounds.core import RoundCore
-from p2p.rounds.effects import Journal, Lock
+from p2p.rounds.effects import Effect, Journal, Lock
 from p2p.rounds.quorum import Rule, leader_order, quorum_size
 from p2p.rounds.rules import Facts
 from p2p.sim.invariants import ALL, OUTCOME
@@ -90,6 +90,42 @@ class NeverForgets(RoundCore):
         pass
 
 
+class BelievesHeads(RoundCore):
+    """M10: a node that forgot its votes believes how far others say they are."""
+
+    _far = 0
+
+    def on_peer_head(self, peer: str, round_number: int, now: float) -> list[Effect]:
+        self._far = max(self._far, round_number)
+        return super().on_peer_head(peer, round_number, now)
+
+    def _try_to_remember(self) -> None:
+        if self.round > self._far:
+            super()._try_to_remember()
+
+
+class HastyMemory(RoundCore):
+    """M11: a node that forgot its votes votes again once it has fetched what it lacks."""
+
+    def on_ledger_end(self, peer: str, round_number: int, now: float) -> list[Effect]:
+        return super().on_ledger_end(peer, round_number - 1, now)
+
+
+class OwnClock(RoundCore):
+    """M12: patience with an attempt begins when a voter enters it, wherever the others are."""
+
+    @property
+    def quorum(self) -> int:
+        return 1 if self._entering else super().quorum
+
+    _entering = False
+
+    def _begin_patience(self) -> None:
+        self._entering = True
+        super()._begin_patience()
+        self._entering = False
+
+
 def lose_lock(journal: Journal) -> None:
     """M2: kill -9 loses the lock."""
     journal.lock = None
@@ -114,9 +150,11 @@ class Mutation:
     rule: Rule = "majority"
     vote_crash: float = 0.15
     restore: float = 0.0
+    notices_copies: bool = False
     newcomers: int = 0
     removals: int = 0
     checked: Collection[str] = OUTCOME
+    shows_as: Literal["unsafe", "stuck"] = "unsafe"
 
     def scenario(self, nodes: int = 5) -> Scenario:
         """The room in which this variant is caught: by the fork it causes or, where chance seldom
@@ -127,7 +165,7 @@ class Mutation:
             liars=self.liars,
             vote_crash=self.vote_crash,
             restore=self.restore,
-            notices_copies=False,
+            notices_copies=self.notices_copies,
             newcomers=self.newcomers,
             removals=self.removals,
             min_voters=3,
@@ -167,6 +205,34 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     ),
     "old-disk": Mutation(
         "M9 an old disk image is trusted", core=NeverForgets, nodes=3, restore=0.3
+    ),
+    "claimed-heads": Mutation(
+        "M10 claims of a liar keep a forgetful node silent",
+        core=BelievesHeads,
+        nodes=7,
+        liars=1,
+        rule="two_thirds",
+        restore=0.2,
+        notices_copies=True,
+        shows_as="stuck",
+    ),
+    "hasty-memory": Mutation(
+        "M11 a forgetful node votes once it has caught up",
+        core=HastyMemory,
+        nodes=3,
+        restore=0.3,
+        notices_copies=True,
+        checked=ALL,
+    ),
+    "own-clock": Mutation(
+        "M12 attempts are not kept together",
+        core=OwnClock,
+        nodes=7,
+        liars=1,
+        rule="two_thirds",
+        restore=0.2,
+        notices_copies=True,
+        shows_as="stuck",
     ),
     "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),
 }

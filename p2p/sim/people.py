@@ -104,6 +104,9 @@ class People:
                 self._again(self._remove_one)
             return
         peer = self._random.choice(others)
+        if not self._sim.can_spare(self._sim.machines[peer]):
+            self._again(self._remove_one)
+            return
         self._operate(admin, MemberRemove.model_validate({**self._header(core), "peer": peer}))
 
     def _share_the_office(self) -> None:

@@ -57,6 +57,8 @@ TIMING: Final = Timing(base=2.0, grace=0.3, dead_leader=0.4, resend=0.7)
 DEADLINE_MS: Final = 4_000
 MAX_FETCHED: Final = 20
 MAX_BLOB_TRIES: Final = 4
+FAR_AHEAD: Final = 99_999
+"""The round that a liar says it works on."""
 TRAINING_SECONDS: Final = (0.2, 1.2)
 BAD_CONTRIBUTIONS: Final = 0.05
 
@@ -94,17 +96,19 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run achieved. ``lag`` is how many rounds the slowest honest node is behind."""
+    """What a run achieved. ``lag`` is how many rounds the slowest honest node is behind, ``silent``
+    how many of those that forgot their votes have not dared to vote again."""
 
     rounds: int
     rounds_before_calm: int
     lag: int
+    silent: int
     steps: int
 
     @property
     def live(self) -> bool:
-        """Whether rounds were decided after the faults stopped, and everybody followed."""
-        return self.rounds > self.rounds_before_calm and self.lag <= 2
+        """Whether rounds were decided after the faults stopped, and everybody takes part again."""
+        return self.rounds > self.rounds_before_calm and self.lag <= 2 and not self.silent
 
 
 @dataclass
@@ -174,7 +178,8 @@ class Simulation:
             self.steps += 1
             action()
         shortest = min(len(m.core.journal.commits) for m in self._honest())
-        return Outcome(self._longest(), before, self._longest() - shortest, self.steps)
+        silent = sum(machine.core.journal.amnesia for machine in self._honest())
+        return Outcome(self._longest(), before, self._longest() - shortest, silent, self.steps)
 
     def _honest(self) -> list[Machine]:
         """Those who must come to know every round: members in the eyes of the longest ledger."""
@@ -184,6 +189,15 @@ class Simulation:
 
     def _longest(self) -> int:
         return max(len(machine.core.journal.commits) for machine in self._honest())
+
+    def can_spare(self, machine: Machine) -> bool:
+        """Whether the room stands one more voter that is silent or removed, for good or until the
+        next commit, beside those that are already, and the liars."""
+        core = max(self.machines.values(), key=lambda m: len(m.core.journal.commits)).core
+        voters = set(core.facts.voters)
+        removed = set[str]().union(*(m.core.membership.removed for m in self.machines.values()))
+        lost = {m.id for m in self.machines.values() if m.liar or m.disk.amnesia or m.id in removed}
+        return len(voters & (lost | {machine.id})) <= len(voters) - core.quorum
 
     @property
     def is_calm(self) -> bool:
@@ -377,12 +391,14 @@ class Simulation:
 
     def _fetch_commits(self, machine: Machine, effect: FetchCommits) -> None:
         source = self.machines[effect.peer]
-        boot = machine.boot
+        boot, first = machine.boot, machine.core.round
 
         def answer() -> None:
-            if not source.up or source.liar or not self._connected(source, machine):
+            if not source.up or not self._connected(source, machine):
                 return
-            found = source.core.journal.commits[effect.first - 1 :][:MAX_FETCHED]
+            found = source.core.journal.commits[first - 1 :][:MAX_FETCHED]
+            if source.liar:
+                found = found[: self.random.randrange(2)]
             for record in found:
                 self._deliver_event(
                     machine,
@@ -391,6 +407,15 @@ class Simulation:
                         source.id, payload, self._clock(machine)
                     ),
                 )
+            self._deliver_event(machine, boot, end if not found else go_on)
+
+        def end() -> list[Effect]:
+            return machine.core.on_ledger_end(source.id, first, self._clock(machine))
+
+        def go_on() -> list[Effect]:
+            if machine.core.round > first:
+                self._fetch_commits(machine, effect)
+            return []
 
         self.at(self.now + self._delay(source), answer)
 
@@ -436,6 +461,11 @@ class Simulation:
         self._execute(machine, machine.core.on_alive(seen, self._clock(machine)))
         for peer in sorted(seen - {machine.id}):
             other = self.machines[peer]
-            if not other.liar and self.random.random() > self.scenario.loss:
-                head = other.core.round
+            if self.random.random() > self.scenario.loss:
+                head = self._claimed_round(other)
                 self._execute(machine, machine.core.on_peer_head(peer, head, self._clock(machine)))
+
+    def _claimed_round(self, machine: Machine) -> int:
+        """How far a machine says it is; a liar says what it likes."""
+        true = machine.core.round
+        return self.random.choice((1, true, true + 1, FAR_AHEAD)) if machine.liar else true

@@ -73,6 +73,7 @@ class Bench:
         self.effects: list[tuple[str, Effect]] = []
         self.missing: set[str] = set()
         self.slow: set[str] = set()
+        self.mute: set[str] = set()  # Whose ledgers cannot be had.
         self.bad_arithmetic: set[str] = set()
         self.now = 0.0
         self.invariants = Invariants(ALL, self.genesis)
@@ -141,12 +142,16 @@ class Bench:
                 verdict = Verdict(equal, "" if equal else "another result")
                 self.feed(peer, lambda core: core.on_verified(effect.value, verdict, self.now))
             case FetchCommits():
-                records = self.cores[effect.peer].journal.commits[effect.first - 1 :]
+                if effect.peer in self.mute:
+                    return
+                records = self.cores[effect.peer].journal.commits[self.cores[peer].round - 1 :]
                 for record in records:
                     self.feed(
                         peer,
                         lambda core, p=record.payload: core.on_commit(effect.peer, p, self.now),
                     )
+                end = self.cores[peer].round
+                self.feed(peer, lambda core: core.on_ledger_end(effect.peer, end, self.now))
             case Rejected():
                 self.refused.append((peer, effect.reason))
 

@@ -38,7 +38,7 @@ async def test_a_false_ledger_is_read_no_further_and_held_against_its_sender(
     ada.peer._driver.on_peer_head(mallory.id, 2)
     await until(lambda: ada.peer._scores.penalty(mallory.id) > 0)
     assert len(ada.of("message.refused")) <= 1
-    assert not ada.peer._driver._catching_up
+    assert ada.peer._driver._catching_up.idle
 
 
 async def test_nobody_is_blamed_for_a_queue_that_others_filled(

@@ -594,7 +594,7 @@ def test_messages_of_the_next_round_wait_for_it() -> None:
     bench.mail.clear()
     # Stored away, and its sender is asked for what is missing.
     effects = bench.cores[slow].on_message(ahead, early[2], 0.0)
-    assert FetchCommits(ahead, 1) in effects
+    assert FetchCommits(ahead, 2) in effects
     payload = bench.cores[ahead].journal.commits[0].payload
     bench.feed(slow, lambda core: core.on_commit(ahead, payload, 0.0))
     assert bench.cores[slow].contributors() == {ahead}
@@ -650,11 +650,8 @@ def test_words_about_the_past_that_another_repeats_are_not_answered() -> None:
 def test_a_node_that_lost_its_journal_stays_silent_for_the_round_it_may_have_voted_in() -> None:
     bench = Bench(3)
     forgetful = bench.order[0]
-    others = [peer for peer in bench.peers if peer != forgetful]
     bench.disks[forgetful].amnesia = True
     bench.restart(forgetful)
-    for peer in others:
-        bench.feed(forgetful, lambda core, p=peer: core.on_peer_head(p, 1, 0.0))
     bench.contribute()
     bench.deliver()
     assert votes_of(bench, forgetful) == []
@@ -668,6 +665,63 @@ def test_a_node_that_lost_its_journal_stays_silent_for_the_round_it_may_have_vot
     bench.contribute()
     bench.deliver()
     assert bench.committed() == [2, 2, 2]
+
+
+def test_a_forgetful_node_believes_no_claim_about_how_far_others_are() -> None:
+    bench = Bench(5)
+    forgetful, liar = bench.order[0], bench.order[4]
+    bench.disks[forgetful].amnesia = True
+    bench.mute.add(liar)
+    bench.restart(forgetful)
+    bench.feed(forgetful, lambda core: core.on_peer_head(liar, 99_999, 0.0))
+    bench.contribute()
+    bench.persist_until(lambda: bench.committed() == [1] * 5, everything)
+    assert votes_of(bench, forgetful) == []
+    assert not bench.disks[forgetful].amnesia
+
+
+def test_a_forgetful_node_waits_for_as_many_ledgers_as_meet_every_quorum() -> None:
+    bench = Bench(4)
+    forgetful, mute, *others = bench.order
+    bench.disks[forgetful].amnesia = True
+    bench.mute |= {mute, others[0]}
+    bench.restart(forgetful)
+    for number in (1, 2):
+        bench.contribute()
+        bench.persist_until(lambda n=number: bench.committed() == [n] * 4, everything)
+        # One of three ledgers is too few: a quorum may have met without its owner.
+        assert bench.disks[forgetful].amnesia
+    bench.mute.remove(mute)
+    bench.fire(forgetful, "resend")
+    assert bench.disks[forgetful].amnesia, "that voter shows its ledger in the round under way"
+    bench.contribute()
+    bench.persist_until(lambda: bench.committed() == [3] * 4, everything)
+    assert not bench.disks[forgetful].amnesia
+    assert votes_of(bench, forgetful) == []
+
+
+def test_a_forgetful_node_that_decides_alone_asks_those_who_are_there() -> None:
+    bench = Bench(1)
+    (alone,) = bench.peers
+    bench.disks[alone].amnesia = True
+    bench.restart(alone)
+    bench.feed(alone, lambda core: core.on_alive((), 0.0))
+    assert not bench.disks[alone].amnesia
+
+
+def test_patience_with_a_later_attempt_begins_when_a_quorum_is_there() -> None:
+    bench = Bench(4, rule="two_thirds")
+    fast, *others = bench.peers
+    bench.contribute()
+    bench.deliver(kind_is("contribution", "receipt"))
+    bench.fire(fast, "attempt")
+    assert bench.cores[fast].attempt == 1
+    bench.deliver()
+    assert (fast, "attempt") not in bench.timers
+    for peer in others[:2]:
+        bench.fire(peer, "attempt")
+    bench.deliver(kind_is(NewAttempt.kind))
+    assert (fast, "attempt") in bench.timers
 
 
 # --- a contribution's blob -----------------------------------------------------------------------

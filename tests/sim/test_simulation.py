@@ -27,6 +27,9 @@ ROOMS = {
         nodes=4, rule="two_thirds", liars=1, newcomers=2
     ),
     "two thirds of 7, two liars": Scenario(nodes=7, rule="two_thirds", liars=2),
+    "two thirds of 7, one liar, backups brought back": Scenario(
+        nodes=7, rule="two_thirds", liars=1, restore=0.2, min_voters=3
+    ),
 }
 SEEDS = 8
 SEEDS_UNTIL_CAUGHT = 300
@@ -49,8 +52,9 @@ def test_no_fault_splits_a_room_or_stops_it_for_good(name: str) -> None:
 def test_a_broken_protocol_is_caught(name: str) -> None:
     first = RARE.get(name, 0)
     seeds = range(first, first + SEEDS_UNTIL_CAUGHT)
-    report = run_campaign(MUTATIONS[name].scenario(), seeds, stop_at_first=True)
-    assert report.unsafe == 1
+    kind = MUTATIONS[name].shows_as
+    report = run_campaign(MUTATIONS[name].scenario(), seeds, stop_at_first=kind)
+    assert getattr(report, kind) == 1
 
 
 def test_one_seed_is_one_execution_whatever_the_hash_seed() -> None:
