@@ -6,9 +6,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 
 from p2p.sim import gossip
-from p2p.sim.campaign import run_campaign
+from p2p.sim.campaign import mixed_scenario, run_campaign
 from p2p.sim.mutations import MUTATIONS
 from p2p.sim.people import FEWEST_VOTERS
 from p2p.sim.world import Scenario
@@ -26,13 +27,24 @@ def main() -> int:
     parser.add_argument("--newcomers", type=int, default=0, help="members admitted on the way")
     parser.add_argument("--removals", type=int, default=0, help="members removed on the way")
     parser.add_argument("--restore", type=float, default=0.0, help="share of starts from a backup")
+    parser.add_argument(
+        "--mixed", action="store_true", help="rooms of 3 to 16 with faults drawn by the seed"
+    )
+    parser.add_argument(
+        "--mutations", action="store_true", help="whether each mutation shows within so many seeds"
+    )
     parser.add_argument("--gossip", action="store_true", help="measure failure detection instead")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break the protocol so")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     options = parser.parse_args()
     if options.gossip:
         return _measure_gossip(options)
-    if options.mutation:
+    if options.mutations:
+        return _try_mutations(options)
+    scenario: Scenario | Callable[[int], Scenario]
+    if options.mixed:
+        scenario = mixed_scenario
+    elif options.mutation:
         scenario = MUTATIONS[options.mutation].scenario(options.nodes)
     else:
         scenario = Scenario(
@@ -57,6 +69,22 @@ def main() -> int:
     return 0 if not report.unsafe and report.live == report.seeds else 1
 
 
+def _try_mutations(options: argparse.Namespace) -> int:
+    """Exit code 0: every broken protocol was caught."""
+    caught = True
+    for name, mutation in MUTATIONS.items():
+        started = time.monotonic()
+        seeds = range(options.first, options.first + options.seeds)
+        kind = mutation.shows_as
+        report = run_campaign(mutation.scenario(), seeds, stop_at_first=kind)
+        found = bool(getattr(report, kind))
+        caught = caught and found
+        wall_s = round(time.monotonic() - started, 1)
+        figures = {"mutation": name, "caught": found, "as": kind, "seeds": report.seeds}
+        _print({**figures, "wall_s": wall_s}, options.json)
+    return 0 if caught else 1
+
+
 def _measure_gossip(options: argparse.Namespace) -> int:
     """Exit code 0: a crash is seen within 60 s, a goodbye within 2 s, no false alarm above 10 s."""
     started = time.monotonic()
@@ -72,11 +100,11 @@ def _measure_gossip(options: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def _print(figures: dict[str, float], as_json: bool) -> None:
+def _print(figures: Mapping[str, object], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(figures))
+        print(json.dumps(figures), flush=True)
     else:
-        print(" ".join(f"{key}={value}" for key, value in figures.items()))
+        print(" ".join(f"{key}={value}" for key, value in figures.items()), flush=True)
 
 
 def _tell(as_json: bool):  # type: ignore[no-untyped-def]

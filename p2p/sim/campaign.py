@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from p2p.rounds.quorum import tolerated_liars
 from p2p.sim.invariants import Violation
+from p2p.sim.people import FEWEST_VOTERS
 from p2p.sim.world import Scenario, Simulation
+
+SIZES: Final = (3, 4, 5, 7, 16)
+
+
+def mixed_scenario(seed: int) -> Scenario:
+    """A room of one of :data:`SIZES` in which any faults come together that it must stand."""
+    draw = random.Random(f"scenario {seed}")
+    nodes = SIZES[seed % len(SIZES)]
+    rule: Literal["majority", "two_thirds"] = "majority"
+    if nodes >= 4 and draw.random() < 0.4:
+        rule = "two_thirds"
+    return Scenario(
+        nodes=nodes,
+        rule=rule,
+        liars=draw.randint(0, tolerated_liars(nodes, rule)),
+        loss=draw.choice((0.05, 0.15, 0.3)),
+        vote_crash=draw.choice((0.05, 0.15, 0.4)),
+        restore=draw.choice((0.0, 0.0, 0.2)),
+        newcomers=draw.choice((0, 0, 1, 3)),
+        removals=draw.choice((0, 0, 1)),
+        min_voters=FEWEST_VOTERS,
+    )
 
 
 @dataclass
@@ -36,17 +61,18 @@ class Report:
 
 
 def run_campaign(
-    scenario: Scenario,
+    scenario: Scenario | Callable[[int], Scenario],
     seeds: Iterable[int],
     *,
     tell: Callable[[int, str], None] = lambda seed, problem: None,
     stop_at_first: Literal["unsafe", "stuck"] | None = None,
 ) -> Report:
-    """Runs every seed, or until the first problem of a kind; ``tell`` hears of each one that was
-    unsafe or got stuck."""
+    """Runs every seed, or until the first problem of a kind; ``scenario`` may depend on the seed,
+    ``tell`` hears of each one that was unsafe or got stuck."""
     report = Report()
     for seed in seeds:
-        simulation = Simulation(scenario, seed)
+        of_seed = scenario if isinstance(scenario, Scenario) else scenario(seed)
+        simulation = Simulation(of_seed, seed)
         report.seeds += 1
         try:
             outcome = simulation.run()
