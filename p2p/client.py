@@ -23,7 +23,14 @@ from p2p.addresses import Address, AddressBook
 from p2p.blobs.chunks import DIGEST_BYTES, BlobRef
 from p2p.blobs.swarm import from_mask, to_mask
 from p2p.blobs.transfer import Holdings, Received
-from p2p.dialing import DIRECT, RELAYED, SERVER_NAME, MemberConnector, first_success
+from p2p.dialing import (
+    DIRECT,
+    RELAYED,
+    SERVER_NAME,
+    MemberConnector,
+    first_success,
+    remote_address,
+)
 from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, TrustError
 from p2p.limits import (
     CLIENT_KEEPALIVE,
@@ -256,11 +263,13 @@ class PeerClient:
             host, port, ssl=self._tls.any_member_context(), server_hostname=SERVER_NAME
         )
         peer_id = self._tls.peer_of(writer.get_extra_info("ssl_object"))
-        remote = writer.get_extra_info("peername")
-        writer.transport.abort()
+        try:
+            remote = remote_address(writer.transport)
+        finally:
+            writer.transport.abort()
         if peer_id is None:
             raise ssl.SSLError("it has just been removed from the room")
-        return peer_id, Address(remote[0], remote[1])
+        return peer_id, remote
 
     # --- relays -----------------------------------------------------------------------------
     def relay_through(self, peer_id: str, helper: str) -> None:

@@ -18,6 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from p2p.addresses import Address, AddressBook
 from p2p.limits import DIAL_STAGGER, TLS_SHUTDOWN_TIMEOUT
+from p2p.reading import Buffered, ReadBuffer
 
 T = TypeVar("T")
 
@@ -68,6 +69,18 @@ async def first_success(
     raise error
 
 
+def remote_address(transport: asyncio.BaseTransport) -> Address:
+    """Where the other end of a connection is.
+
+    Raises:
+        ConnectionResetError: it hung up before this was asked; the system no longer says.
+    """
+    remote = transport.get_extra_info("peername")
+    if remote is None:
+        raise ConnectionResetError("the other end hung up at once")
+    return Address(remote[0], remote[1])
+
+
 def _dispose(task: asyncio.Future[T], discard: Callable[[T], None]) -> None:
     if not task.cancelled() and task.exception() is None:
         discard(task.result())
@@ -85,6 +98,7 @@ class MemberConnector(aiohttp.BaseConnector):
         super().__init__(**options)
         self._addresses = addresses
         self._open_pipe = open_pipe
+        self._buffer = ReadBuffer()
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
@@ -100,17 +114,18 @@ class MemberConnector(aiohttp.BaseConnector):
             [partial(self._connect, context, host=a.host, port=a.port) for a in known],
             lambda connection: connection[0].abort(),
         )
-        remote = transport.get_extra_info("peername")
-        self._addresses.worked(peer_id, Address(remote[0], remote[1]))
+        self._addresses.worked(peer_id, remote_address(transport))
         return protocol
 
     async def _connect(
         self, context: ssl.SSLContext, **where: Any
     ) -> tuple[asyncio.Transport, ResponseHandler]:
-        return await self._loop.create_connection(
-            self._factory,
+        transport, buffered = await self._loop.create_connection(
+            lambda: Buffered(self._factory(), self._buffer),
             ssl=context,
             server_hostname=SERVER_NAME,
             ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
             **where,
         )
+        assert isinstance(buffered.inner, ResponseHandler)
+        return transport, buffered.inner

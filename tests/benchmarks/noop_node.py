@@ -105,7 +105,8 @@ class NoOp:
 
 
 def tell(type: str, /, **fields: object) -> None:
-    print(json.dumps({"t": time.monotonic(), "type": type, **fields}, default=str), flush=True)
+    now = {"t": time.monotonic(), "cpu": time.process_time()}
+    print(json.dumps({**now, "type": type, **fields}, default=str), flush=True)
 
 
 async def previous(peer: Peer) -> Path:

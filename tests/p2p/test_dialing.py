@@ -9,7 +9,7 @@ import pytest
 from member_rig import LOOPBACK, Room
 
 from p2p.addresses import Address
-from p2p.dialing import first_success
+from p2p.dialing import MemberConnector, first_success, remote_address
 from p2p.errors import NetworkError
 
 
@@ -89,3 +89,21 @@ async def test_the_last_error_is_told() -> None:
         )
     with pytest.raises(OSError, match="no address"):
         await first_success([], lambda _: None)
+
+
+async def test_a_connection_lost_at_once_counts_as_a_reset_one(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    connector = MemberConnector(ada.addresses, lambda _: pytest.fail("no relay is needed"))
+    try:
+        transport, _ = await connector._connect(
+            ada.tls.client_context(bob.id), host=LOOPBACK, port=bob.address.port
+        )
+        assert remote_address(transport) == bob.address
+        transport.abort()
+        async with asyncio.timeout(60):
+            while transport.get_extra_info("peername") is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        with pytest.raises(ConnectionResetError):
+            remote_address(transport)
+    finally:
+        await connector.close()
