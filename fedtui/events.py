@@ -162,6 +162,11 @@ def _removed(e: Mapping[str, Any]) -> tuple[str, Level]:
     return f"{e.get('name')} is no member any more{f': {reason}' if reason else ''}", "warning"
 
 
+def _changed(e: Mapping[str, Any]) -> tuple[str, Level]:
+    may = ", ".join(e.get("may", ())) or "only watch"
+    return f"{e.get('name')} is {e.get('role')} now, and may {may}", "info"
+
+
 _OFFENCES: Mapping[str, str] = {
     "double_vote": "it voted twice",
     "double_proposal": "it proposed two results",
@@ -201,7 +206,13 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         "info",
     ),
     "member.added": lambda e: (f"{e.get('name')} is a member now", "ok"),
-    "member.changed": lambda e: (f"{e.get('name')} is {e.get('role')} now", "info"),
+    "member.changed": _changed,
+    "change.waiting": lambda e: (
+        f"{e.get('by')} asks the other admins: {e.get('what')}? They say yes with"
+        f" `fedtui room endorse {e['change'][:8]}`",
+        "warning",
+    ),
+    "rounds.allowed": lambda e: (f"rounds may begin up to round {e['through']}", "ok"),
     "member.removed": _removed,
     "admins.changed": lambda e: (
         f"{len(e['admins'])} admins now, {e['threshold']} must sign",

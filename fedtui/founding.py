@@ -45,7 +45,9 @@ class RoomChoices:
     A round waits until ``min_contributions`` participants are there, however long, and asks ``ask``
     of them for a contribution (None: everybody). Layers whose
     names contain a word of ``personal`` stay with each member; ``proximal`` is FedProx's μ.
-    ``rule_options`` are numbers of the rule, like ``clip=1.5`` (:mod:`fedtui.rule_choice`).
+    ``rule_options`` are numbers of the rule, like ``clip=1.5`` (:mod:`fedtui.rule_choice`). As many
+    admins as ``threshold`` must sign a change of the members; with ``start_on_request`` each round
+    waits until somebody who may starts it.
     """
 
     name: str
@@ -66,6 +68,8 @@ class RoomChoices:
     learning_rate: float | None = None
     prompts: tuple[str, ...] = ()
     quorum: Literal["majority", "two_thirds"] = "majority"
+    threshold: int = 1
+    start_on_request: bool = False
     seed: int = 0
 
     @property
@@ -132,6 +136,7 @@ async def _found(
             room_name=_cleaned(choices.name, "room"),
             created_ms=max(0, int(time.time() * 1000)),
             admins=[identity.peer_id],
+            admin_threshold=choices.threshold,
             policy=Policy(quorum=choices.quorum),
             members=[Member.of(identity, _cleaned(member, "member"), "admin")],
             plan=Plan(
@@ -140,6 +145,7 @@ async def _found(
                 min_contributions=choices.min_contributions,
                 ask=choices.ask,
                 algorithm=choices.algorithm,
+                start_on_request=choices.start_on_request or None,
                 task=task.to_plan(),
             ),
             initial_blob=initial.sha256,

@@ -87,6 +87,9 @@ TAPE_LINES: Final = 200_000
 
 # --- rooms ------------------------------------------------------------------------------------
 TRUST_EVENTS_READ: Final = 10_000
+ENDORSEMENT_WAIT_S = 20.0
+"""A newcomer stays at the door for so long while another admin signs: below the lobby's own limit
+for an admission, after which the newcomer is told to come again."""
 ROOM_OPERATION_S: Final = 40.0
 """A change of the membership waits for the disk and for other admins' nodes."""
 INVITE_FILE_BYTES: Final = 4096

@@ -20,6 +20,7 @@ from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
 from fedtui.founding import continue_room
 from fedtui.gallery.opening import GalleryPage
+from fedtui.governance import Governance, require_admin
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.library import Library
 from fedtui.limits import (
@@ -56,7 +57,9 @@ from trainer.protocol import CheckData, InitAdapter
 
 log = logging.getLogger("fedtui.node")
 
-STEERING = frozenset({"round.started", "round.committed", "adapter.applied"})
+STEERING = frozenset(
+    {"round.started", "round.committed", "adapter.applied", "rounds.allowed", "member.changed"}
+)
 """Events after which there may be something else to train or to draw."""
 LEVELS = {"warning": logging.WARNING, "error": logging.ERROR}
 
@@ -130,6 +133,8 @@ class Node:
             self._peer, self._identity, room, settings, self._trust, self.emit
         )
         self._reception.offer(self.operations)
+        self._governance = Governance(self._peer, room, self._trust)
+        self._governance.offer(self.operations)
         Reaching(self._peer).offer(self.operations)
         self.operations.add("switch", Switch, self._switch)
         self.operations.add("recover", Recovery, self._recover)
@@ -223,7 +228,7 @@ class Node:
 
     async def _recover(self, wanted: Recovery) -> dict[str, Any]:
         """Forks the room with those who are here, and works for the new one."""
-        self._reception.require_admin()
+        require_admin(self._peer)
         snapshot = self._peer.snapshot()
         if snapshot.phase != "PAUSED" and not wanted.anyway:
             raise UsageError(
@@ -288,6 +293,8 @@ class Node:
         """Adds an event to the stream and to the log."""
         if type_ == "room.joined":
             fields["name"] = self._room.name
+        if type_ == "change.waiting":
+            fields |= self._governance.question(fields["change"])
         event = self._stream.emit(type_, **fields)
         text, level = sentence(event, self._name_of)
         severity = logging.DEBUG if type_ in QUIET else LEVELS.get(level, logging.INFO)
@@ -477,6 +484,7 @@ class Node:
             ),
             events=tuple(view_of(event, self._name_of) for event in shown[-VIEW_EVENTS:]),
             requests=self._reception.pending(),
+            changes=self._governance.waiting(),
             evidence=tuple(
                 EvidenceView(each.round, each.accused, str(each.offence))
                 for each in snapshot.evidence

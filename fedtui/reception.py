@@ -10,12 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from fedtui.control.operations import Operations, Result
-from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.errors import FedtuiError, UsageError
+from fedtui.governance import Nothing, require_admin
 from fedtui.inviting import (
     InviteChoices,
     Place,
@@ -25,11 +25,11 @@ from fedtui.inviting import (
     shown,
     translated,
 )
-from fedtui.limits import ROOM_OPERATION_S
+from fedtui.limits import ENDORSEMENT_WAIT_S
 from fedtui.rooms import Room
 from fedtui.settings import Settings
 from fedtui.trust import Kind, TrustBook, same_name
-from fedtui.view import MemberView, RequestView
+from fedtui.view import RequestView
 from p2p.addresses import Address
 from p2p.errors import P2PError, ProtocolError
 from p2p.identity import Identity
@@ -37,7 +37,7 @@ from p2p.joining.invites import InviteBook
 from p2p.joining.lobby import Applicant, Lobby, Standing
 from p2p.joining.nearby import Announcer
 from p2p.joining.wire import MAX_ADMITTED_BYTES, MAX_TOLD_OPERATIONS, Admitted
-from p2p.joining.words import fingerprint_hex, fingerprint_words
+from p2p.joining.words import fingerprint_hex
 from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_MEMBERS
 from p2p.peer import Peer
 from p2p.room import Member
@@ -54,11 +54,6 @@ SPARE_BYTES = MAX_ADMITTED_BYTES // 8
 
 
 @dataclass(frozen=True)
-class Nothing:
-    """No arguments."""
-
-
-@dataclass(frozen=True)
 class InviteName:
     """``id``: the beginning of an invite's id, or a code's number."""
 
@@ -71,31 +66,6 @@ class Answer:
 
     id: str
     approve: bool
-
-
-@dataclass(frozen=True)
-class Removal:
-    """``peer``: a name, or the beginning of an id. ``anyway``: even if the room is paused by it."""
-
-    peer: str
-    reason: str = ""
-    anyway: bool = False
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """``peer`` as in :class:`Removal`; ``admin`` False takes the right back."""
-
-    peer: str
-    admin: bool = True
-
-
-@dataclass(frozen=True)
-class Verification:
-    """``peer`` as in :class:`Removal`; ``verified`` False takes the mark back."""
-
-    peer: str
-    verified: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,7 +95,7 @@ class Reception:
         self._trust = trust
         self._emit = emit
         self._pending: dict[str, _Pending] = {}
-        self._admitting: set[str] = set()
+        self._admitting: dict[str, asyncio.Event] = {}
         self._running = AsyncExitStack()
         self._book: InviteBook | None = None
         self._lobby: Lobby | None = None
@@ -162,12 +132,6 @@ class Reception:
         operations.add("revoke", InviteName, self._revoke)
         operations.add("requests", Nothing, self._requests)
         operations.add("answer", Answer, self._answer)
-        operations.add("members", Nothing, self._members)
-        operations.add("remove", Removal, self._remove)
-        operations.add("promote", Promotion, self._promote)
-        operations.add("leave", Nothing, self._leave)
-        operations.add("verify", Verification, self._verify)
-        operations.add("trust_history", Nothing, self._trust_history)
 
     # --- what the lobby asks -----------------------------------------------------------------
     def standing(self, peer_id: str) -> Standing:
@@ -212,12 +176,16 @@ class Reception:
 
     async def admit(self, member: Member) -> None:
         """Signs the newcomer in. Raises P2PError."""
-        self.require_admin()
-        self._admitting.add(member.peer_id)
+        require_admin(self._peer)
+        self._admitting[member.peer_id] = admitted = asyncio.Event()
         try:
             await self._peer.add_member(member)
+            if member.peer_id not in self._peer.members:
+                # Other admins must sign, too: they may be looking at their screens.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(admitted.wait(), ENDORSEMENT_WAIT_S)
         finally:
-            self._admitting.discard(member.peer_id)
+            del self._admitting[member.peer_id]
         if member.peer_id not in self._peer.members:
             raise ProtocolError(
                 "other admins must sign, too, before the newcomer is a member",
@@ -256,17 +224,11 @@ class Reception:
         """Who waits at the door, longest first."""
         return tuple(self._request_view(pending) for pending in self._pending.values())
 
-    def members(self) -> tuple[MemberView, ...]:
-        """Everybody in the room with fingerprint and mark, admins first."""
-        me = self._identity.peer_id
-        listed = sorted(
-            self._peer.members.values(), key=lambda m: (m.role != "admin", m.name.casefold())
-        )
-        return tuple(member_view(member, self._trust, me) for member in listed)
-
     def on_added(self, peer: str, name: str) -> None:
         """There is a member of this name: remembers it, and shouts when a known name has another
         key now."""
+        if admitted := self._admitting.get(peer):
+            admitted.set()
         if peer == self._identity.peer_id or self._trust.knows(peer, name):
             return
         if other := self._namesake(name, peer):
@@ -282,7 +244,7 @@ class Reception:
 
     # --- operations --------------------------------------------------------------------------
     async def _invite(self, choices: InviteChoices) -> Result:
-        self.require_admin()
+        require_admin(self._peer)
         book, lobby = self._open()
         invite = await asyncio.to_thread(issue, book, choices)
         try:
@@ -327,71 +289,7 @@ class Reception:
         member = pending.applicant.member
         return {"peer": member.peer_id, "name": member.name, "approved": answer.approve}
 
-    async def _members(self, _: Nothing) -> Result:
-        return {"members": [asdict(member) for member in self.members()]}
-
-    async def _remove(self, removal: Removal) -> Result:
-        self.require_admin()
-        member = self._member(removal.peer)
-        if member.peer_id == self._identity.peer_id:
-            raise UsageError("that is this machine", remedy="leave with `fedtui room leave`")
-        if self._peer.removal_pauses(member.peer_id) and not removal.anyway:
-            raise UsageError(
-                f"without {display_name(member)} too few voters would be left",
-                "the room would be paused, and only `fedtui room recover` could end that",
-                "wait until others vote too, or say `fedtui room remove … --anyway`",
-            )
-        await self._operate(self._peer.remove_member(member.peer_id, removal.reason))
-        if member.peer_id in self._peer.members:
-            return {"peer": member.peer_id, "name": display_name(member), "state": "needs others"}
-        return {"peer": member.peer_id, "name": display_name(member), "state": "removed"}
-
-    async def _promote(self, wanted: Promotion) -> Result:
-        self.require_admin()
-        member = self._member(wanted.peer)
-        admins = self._peer.admins
-        changed = admins | {member.peer_id} if wanted.admin else admins - {member.peer_id}
-        if not changed:
-            raise UsageError("a room needs an admin", remedy="make somebody else one first")
-        await self._operate(self._peer.change_admins(sorted(changed), self._peer.admin_threshold))
-        return {"admins": sorted(self._peer.admins), "needs_others": self._peer.admins != changed}
-
-    async def _leave(self, _: Nothing) -> Result:
-        me = self._identity.peer_id
-        await self._operate(self._peer.remove_member(me))
-        self._trust.note("left", me, self._room.name, room=self._room.id)
-        return {"room": self._room.id, "name": self._room.name}
-
-    async def _trust_history(self, _: Nothing) -> Result:
-        return {"events": [asdict(event) for event in self._trust.history()]}
-
-    async def _verify(self, wanted: Verification) -> Result:
-        member = self._member(wanted.peer)
-        name = display_name(member)
-        mark: Kind = "verified" if wanted.verified else "unverified"
-        self._trust.note(mark, member.peer_id, name, room=self._room.id)
-        return asdict(member_view(member, self._trust, self._identity.peer_id))
-
     # --- inside ------------------------------------------------------------------------------
-    async def _operate(self, change: Any) -> None:
-        try:
-            async with asyncio.timeout(ROOM_OPERATION_S):
-                await change
-        except P2PError as error:
-            raise translated(error) from error
-
-    def _member(self, wanted: str) -> Member:
-        return member_named(wanted, tuple(self._peer.members.values()))
-
-    def require_admin(self) -> None:
-        """Raises :class:`TrustError` unless this machine is an admin's."""
-        if self._identity.peer_id not in self._peer.admins:
-            raise TrustError(
-                "only an admin of the room can do that",
-                "this machine is a member without that right",
-                "ask an admin; `fedtui room members` names them",
-            )
-
     def _open(self) -> tuple[InviteBook, Lobby]:
         if self._book is None or self._lobby is None:
             raise FedtuiError("the node is still starting", remedy="try again in a second")
@@ -429,31 +327,3 @@ class Reception:
             waiting_s=round(time.monotonic() - pending.since, 1),
             namesake=pending.namesake,
         )
-
-
-def member_view(member: Member, trust: TrustBook, me: str) -> MemberView:
-    """A member as people compare it."""
-    return MemberView(
-        peer=member.peer_id,
-        name=display_name(member),
-        role=member.role,
-        me=member.peer_id == me,
-        verified=trust.verified(member.peer_id),
-        fingerprint=fingerprint_hex(member.peer_id),
-        words=fingerprint_words(member.peer_id),
-    )
-
-
-def member_named(wanted: str, members: tuple[Member, ...]) -> Member:
-    """The member with this name, or whose id begins so. Raises :class:`UsageError`."""
-    folded = wanted.strip().casefold()
-    fitting = [m for m in members if display_name(m).casefold() == folded]
-    fitting = fitting or [m for m in members if len(folded) >= 4 and m.peer_id.startswith(folded)]
-    if len(fitting) == 1:
-        return fitting[0]
-    told = ", ".join(f"{display_name(m)} ({m.peer_id[:8]})" for m in fitting or members)
-    raise UsageError(
-        f"{'no' if not fitting else 'more than one'} member is called {wanted!r}",
-        f"there {'are' if fitting else 'is'} {told}",
-        "say the beginning of the id",
-    )

@@ -60,7 +60,8 @@ class PeerView:
 
 @dataclass(frozen=True)
 class RoundView:
-    """The round being worked on. ``order`` lists the peer ids that lead attempt 0, 1, 2, ..."""
+    """The round being worked on. ``order`` lists the peer ids that lead attempt 0, 1, 2, ...;
+    ``held``: it waits until somebody starts it."""
 
     number: int = 0
     rounds: int = 0
@@ -79,6 +80,7 @@ class RoundView:
     waiting_for: tuple[str, ...] = ()
     note: str = ""
     headline: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ class RequestView:
 
 @dataclass(frozen=True)
 class MemberView:
-    """A member with what two people compare; ``verified``: somebody here has compared it."""
+    """A member with what two people compare; ``verified``: somebody here has compared it. ``may``
+    lists what it is allowed beside watching: contribute, start rounds, see previews."""
 
     peer: str
     name: str
@@ -223,6 +226,29 @@ class MemberView:
     verified: bool
     fingerprint: str
     words: tuple[str, ...]
+    may: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChangeView:
+    """A change of the room that waits for the signatures of more admins.
+
+    ``missing`` is how many still have to sign, ``mine`` whether this node has; it is forgotten with
+    the commit of ``last_round``.
+    """
+
+    id: str
+    text: str
+    author: str
+    signed: tuple[str, ...]
+    missing: int
+    last_round: int
+    mine: bool = False
+
+    @property
+    def short(self) -> str:
+        """Enough to name it to a command."""
+        return self.id[:8]
 
 
 @dataclass(frozen=True)
@@ -264,6 +290,7 @@ class NodeView:
     commits: tuple[CommitView, ...] = ()
     events: tuple[EventView, ...] = ()
     requests: tuple[RequestView, ...] = ()
+    changes: tuple[ChangeView, ...] = ()
     evidence: tuple[EvidenceView, ...] = ()
     discovery: str = ""
     notice: str = ""

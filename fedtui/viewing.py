@@ -122,6 +122,7 @@ def round_view(snapshot: PeerSnapshot, learner: LearnerState) -> RoundView:
         waiting_for=snapshot.waiting_for,
         note=snapshot.note,
         headline=snapshot.headline,
+        held=snapshot.held,
     )
 
 

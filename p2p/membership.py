@@ -20,6 +20,7 @@ from p2p.operations import (
     MemberRemove,
     Operation,
     RoomFork,
+    RoundStart,
 )
 from p2p.room import Genesis, Member
 from p2p.text import clean_text
@@ -38,7 +39,8 @@ class Membership:
 
     ``last`` holds, for each author and subject, the number of the last change that took effect:
     an older one never comes back. Keys that admins ``removed`` never come back either; whoever
-    left by itself may be admitted again. ``fork`` is where the admins went on without this room.
+    left by itself may be admitted again. ``started`` is the last round that somebody entitled has
+    started; ``fork`` is where the admins went on without this room.
     """
 
     members: Mapping[str, Member]
@@ -46,6 +48,7 @@ class Membership:
     threshold: int
     removed: frozenset[str] = frozenset()
     last: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    started: int = 0
     fork: RoomFork | None = None
 
     @classmethod
@@ -57,6 +60,12 @@ class Membership:
     def trains(self, peer: str) -> bool:
         member = self.members.get(peer)
         return member is not None and member.trains
+
+    @property
+    def needed(self) -> int:
+        """How many admins must sign a change: all of them while they are fewer than the
+        threshold, which a founder may have set before there was a second one."""
+        return min(self.threshold, len(self.admins))
 
     def is_outdated(self, operation: Operation) -> bool:
         """Whether it, or something later of its author about the subject, has taken effect."""
@@ -75,15 +84,22 @@ class Membership:
             raise ProtocolError("a change of the membership is outdated")
         if change.author not in signers:
             raise ProtocolError("a change of the membership is not signed by its author")
-        has_left = isinstance(change, MemberRemove) and change.peer == change.author
-        entitled = self.members.keys() if has_left else self.admins
-        if change.author not in entitled:
+        if change.author not in self.entitled(change):
             raise ProtocolError("a change of the membership was made by somebody who may not")
-        if not has_left and len(signers & self.admins) < self.threshold:
+        if not _needs_one(change) and len(signers & self.admins) < self.needed:
             raise SignaturesMissing("a change of the membership needs more admins to sign it")
         changed = self._changed(change, signers)
         last = {**self.last, (change.author, change.subject): change.seq}
         return replace(changed, last=last)
+
+    def entitled(self, change: AnyChange) -> frozenset[str]:
+        """Who may make such a change: most of them, an admin."""
+        if isinstance(change, RoundStart):
+            starters = {peer for peer, m in self.members.items() if m.permissions.start_rounds}
+            return self.admins | starters
+        if isinstance(change, MemberRemove) and change.peer == change.author:
+            return frozenset(self.members)
+        return self.admins
 
     def _changed(self, change: AnyChange, signers: frozenset[str]) -> Membership:
         match change:
@@ -98,6 +114,10 @@ class Membership:
                 return self._without(change.peer, change.peer == change.author)
             case AdminChange():
                 return self._led_by(change, signers)
+            case RoundStart():
+                if change.through <= self.started:
+                    raise ProtocolError("these rounds have been started already")
+                return replace(self, started=change.through)
             case RoomFork():
                 return replace(self, fork=change)
 
@@ -120,7 +140,7 @@ class Membership:
 
     def _without(self, peer: str, has_left: bool) -> Membership:
         admins = self.admins - {peer}
-        if len(admins) < self.threshold:
+        if len(admins) < self.needed:
             raise ProtocolError(
                 "the room would have fewer admins than must sign a change",
                 remedy="Name another admin first.",
@@ -133,9 +153,10 @@ class Membership:
         admins = frozenset(change.admins)
         if not admins <= self.members.keys():
             raise ProtocolError("an admin must be a member")
-        if len(admins) < change.threshold:
+        grows = change.threshold <= self.threshold and len(admins) >= len(self.admins)
+        if len(admins) < change.threshold and not grows:
             raise ProtocolError("a room cannot ask for more signatures than it has admins")
-        if len(signers & admins) < change.threshold:
+        if len(signers & admins) < min(change.threshold, len(admins)):
             raise SignaturesMissing("the new admins must sign the change, too")
         members = dict(self.members)
         for peer in admins ^ self.admins:
@@ -158,10 +179,11 @@ class Membership:
     def applicable(self, operations: Collection[Operation]) -> tuple[Operation, ...]:
         """Those of ``operations`` that can take effect one after the other, in such an order.
 
-        The order depends on the set alone: by number and author, and what only becomes possible
-        by another one comes after it.
+        The order depends on the set alone: starts of rounds first, which no crowd of newcomers may
+        push out of a result; then by number and author; what only becomes possible by another one
+        comes after it.
         """
-        waiting = sorted(operations, key=lambda op: (op.change.seq, op.change.author, op.id))
+        waiting = sorted(operations, key=_place_in_line)
         chosen: list[Operation] = []
         membership, stuck = self, False
         while waiting and not stuck:
@@ -175,6 +197,17 @@ class Membership:
                 chosen.append(operation)
                 stuck = False
         return tuple(chosen)
+
+
+def _needs_one(change: AnyChange) -> bool:
+    """Whether its author's word is enough."""
+    has_left = isinstance(change, MemberRemove) and change.peer == change.author
+    return has_left or isinstance(change, RoundStart)
+
+
+def _place_in_line(operation: Operation) -> tuple[bool, int, str, str]:
+    change = operation.change
+    return not isinstance(change, RoundStart), change.seq, change.author, operation.id
 
 
 def check_signatures(operation: Operation, verify: Verify) -> None:

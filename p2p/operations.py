@@ -1,4 +1,4 @@
-"""What admins sign: changes of a room's membership.
+"""What admins sign: changes of a room's membership. Members sign that they leave, and start rounds.
 
 An operation is a verbatim payload with the signatures of as many admins as the room's threshold
 asks for, all over the same bytes. It is worth something by itself, whoever delivers it.
@@ -33,7 +33,7 @@ class Change(Message):
 
     @property
     def subject(self) -> str:
-        """Whom it is about: a peer id, or ``admins``."""
+        """Whom or what it is about: a peer id, or a word."""
         raise NotImplementedError
 
 
@@ -75,6 +75,18 @@ class AdminChange(Change):
         return "admins"
 
 
+class RoundStart(Change):
+    """Lets rounds begin, up to and including ``through``, in a room whose plan has them wait."""
+
+    kind = "round-start"
+
+    through: Annotated[int, Field(ge=1, le=100_000)]
+
+    @property
+    def subject(self) -> str:
+        return "rounds"
+
+
 class RoomFork(Change):
     """Goes on in another room, from a commit of this one: the last resort when the quorum is lost
     for good. ``genesis`` is the new room's id, ``blob`` (and so on) names the bytes of the
@@ -94,10 +106,10 @@ class RoomFork(Change):
         return "fork"
 
 
-AnyChange = MemberAdd | MemberRemove | AdminChange | RoomFork
+AnyChange = MemberAdd | MemberRemove | AdminChange | RoundStart | RoomFork
 
 CHANGES: Final[dict[str, type[AnyChange]]] = {
-    model.kind: model for model in (MemberAdd, MemberRemove, AdminChange, RoomFork)
+    model.kind: model for model in (MemberAdd, MemberRemove, AdminChange, RoundStart, RoomFork)
 }
 
 

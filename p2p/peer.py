@@ -36,6 +36,7 @@ from p2p.operations import (
     MemberRemove,
     Operation,
     RoomFork,
+    RoundStart,
 )
 from p2p.pacing import Bandwidth
 from p2p.paths import Paths
@@ -277,8 +278,13 @@ class Peer:
 
     @property
     def admin_threshold(self) -> int:
-        """How many admins must sign a change of the membership."""
+        """How many admins must sign a change of the membership, as soon as there are as many."""
         return self._membership.threshold
+
+    @property
+    def signatures_needed(self) -> int:
+        """How many admins must sign a change of the membership now."""
+        return self._membership.needed
 
     @property
     def removed(self) -> frozenset[str]:
@@ -300,11 +306,11 @@ class Peer:
         ]
         return (*committed, *self._core.journal.operations.values())
 
-    def unsigned_operations(self) -> tuple[Operation, ...]:
-        """Changes that wait for the signatures of more admins; see :meth:`endorse`."""
-        under_way = self._core.journal.operations.values()
-        valid = {operation.id for operation in self._core.facts.membership.applicable(under_way)}
-        return tuple(operation for operation in under_way if operation.id not in valid)
+    def waiting_operations(self) -> tuple[tuple[Operation, int], ...]:
+        """Changes that wait for the signatures of more admins (see :meth:`endorse`), oldest first,
+        and the round with whose commit each is forgotten."""
+        waiting = self._core.waiting_operations()
+        return tuple((operation, self._core.last_round(operation)) for operation in waiting)
 
     async def add_member(self, member: Member) -> Operation:
         """Admits a key, or replaces the record of a member; its name is cleaned. Everybody opens
@@ -334,8 +340,23 @@ class Peer:
         voters = set(self._core.facts.voters)
         return peer_id in voters and len(voters - {peer_id}) < self._core.quorum
 
+    async def start_rounds(self, through: int) -> Operation:
+        """Lets the rounds up to and including ``through`` begin, where the plan has them wait.
+
+        Raises:
+            ProtocolError: they have been started, or this member may not.
+            StorageError: the disk refused.
+        """
+        return await self._operate(RoundStart(**self._header("rounds"), through=through))
+
+    @property
+    def started(self) -> int:
+        """The last round that somebody has started, where the plan has them wait; else 0."""
+        return self._membership.started
+
     async def change_admins(self, admins: Sequence[str], threshold: int = 1) -> Operation:
-        """Replaces the admins and how many of them must sign. Raises as :meth:`add_member`."""
+        """Replaces the admins and how many of them must sign; a ``threshold`` above their number
+        asks all of them. Raises as :meth:`add_member`."""
         change = AdminChange(**self._header(), admins=tuple(sorted(admins)), threshold=threshold)
         return await self._operate(change)
 
@@ -450,9 +471,11 @@ class Peer:
 
     @property
     def is_asked(self) -> bool:
-        """Whether the current round wants a contribution of this node; the plan may ask only some
-        of the participants, others each time."""
-        return self._core.membership.trains(self._core.me) and self._core.facts.asks(self._core.me)
+        """Whether the current round wants a contribution of this node now; the plan may ask only
+        some of the participants, others each time, and have rounds wait until they are started."""
+        core = self._core
+        trains = core.membership.trains(core.me) and core.facts.asks(core.me)
+        return trains and not core.held
 
     def contributed(self, round_number: int) -> bool:
         """Whether there is nothing left to train for a round, also after a restart."""

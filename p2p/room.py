@@ -54,7 +54,11 @@ class Signature(Payload):
 
 
 class Permissions(Payload):
-    """What a member may do beside watching. Voting follows from contributing."""
+    """What a member may do beside watching. Voting follows from contributing.
+
+    ``start_rounds`` counts where the plan has rounds wait for a word; ``see_previews`` decides to
+    whom other members give the pictures they drew. Admins may do both in any case.
+    """
 
     contribute: bool = True
     start_rounds: bool = False
@@ -78,6 +82,14 @@ class Member(Payload):
     @property
     def trains(self) -> bool:
         return self.role != "observer" and self.permissions.contribute
+
+    @property
+    def starts_rounds(self) -> bool:
+        return self.role == "admin" or self.permissions.start_rounds
+
+    @property
+    def sees_previews(self) -> bool:
+        return self.role == "admin" or self.permissions.see_previews
 
     @field_validator("certificate")
     @classmethod
@@ -127,7 +139,8 @@ class Plan(Payload):
 
     Durations are milliseconds counted from the moment a node saw the previous commit. ``ask`` is
     how many participants are asked for a contribution in each round (None: everybody); the
-    previous commit decides which.
+    previous commit decides which. With ``start_on_request`` a round begins when a member that may
+    has said so (:class:`p2p.operations.RoundStart`), and its deadline counts from then.
     """
 
     rounds: Annotated[int, Field(ge=1, le=100_000)]
@@ -135,6 +148,7 @@ class Plan(Payload):
     min_contributions: Annotated[int, Field(ge=1, le=128)] = 1
     ask: Annotated[int, Field(ge=1, le=128)] | None = None
     algorithm: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "fedex"
+    start_on_request: Literal[True] | None = None
     task: dict[str, Any]
 
     @model_validator(mode="after")
@@ -159,7 +173,8 @@ class Continuation(Payload):
 
 class Genesis(Payload):
     """The first entry of a room's ledger. ``initial_blob`` names the state before round 1,
-    ``initial_chunks`` its list of chunks (:mod:`p2p.blobs.chunks`).
+    ``initial_chunks`` its list of chunks (:mod:`p2p.blobs.chunks`). As many admins as
+    ``admin_threshold`` must sign a change; all of them while the room has fewer.
 
     A room that ``continues`` another one was forked off by an admin when that one had lost its
     quorum for good: both may have gone on.

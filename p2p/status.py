@@ -98,7 +98,8 @@ class EvidenceStatus:
 @dataclass(frozen=True)
 class PeerSnapshot:
     """Where this node stands. ``order`` lists who leads attempts 0, 1, 2, ... of the round;
-    ``asked`` whom it asks for contributions (None: everybody); times are seconds."""
+    ``asked`` whom it asks for contributions (None: everybody); ``held``: it waits until somebody
+    starts it; times are seconds."""
 
     id: str
     room_id: str
@@ -124,6 +125,7 @@ class PeerSnapshot:
     commits: tuple[CommitStatus, ...]
     asked: tuple[str, ...] | None = None
     evidence: tuple[EvidenceStatus, ...] = ()
+    held: bool = False
 
     @property
     def headline(self) -> str:
@@ -184,6 +186,7 @@ class Observer:
             discovery=str(self._discovery.state),
             peers=tuple(self._peers(now)),
             commits=self._history(),
+            held=core.held,
             evidence=tuple(
                 EvidenceStatus(found.round, found.accused, found.offence)
                 for found in core.journal.evidence
@@ -202,6 +205,8 @@ class Observer:
             return "MERGE"
         if core.deciding:
             return "VERIFY"
+        if core.held:
+            return "WAITING"
         trains = core.membership.trains(core.me) and core.facts.asks(core.me)
         if core.lacking and (core.contributed or not trains):
             return "WAITING"
@@ -215,6 +220,8 @@ class Observer:
         alive = len(core.alive & set(core.facts.voters))
         if not core.done and alive < core.quorum:
             return f"{alive} of {len(core.facts.voters)} voters, need {core.quorum}"
+        if core.held:
+            return f"round {core.round} waits to be started"
         if core.lacking and not core.done:
             people = "participant" if core.lacking == 1 else "participants"
             return f"{core.lacking} more {people} needed"
@@ -230,6 +237,8 @@ class Observer:
             return ()
         if len(core.alive & set(core.facts.voters)) < core.quorum:
             return tuple(sorted(set(core.facts.voters) - core.alive))
+        if core.held:
+            return ()
         if not core.cut:
             return tuple(sorted(core.expected() - core.contributors()))
         if core.leader == core.me and core.deciding:
@@ -305,15 +314,28 @@ def display_name(member: Member) -> str:
         return member.peer_id[:8]
 
 
+def rights(member: Member) -> tuple[str, ...]:
+    """What a member may do beside watching, in words."""
+    may = {
+        "contribute": member.trains,
+        "start rounds": member.starts_rounds,
+        "see previews": member.sees_previews,
+    }
+    return tuple(word for word, granted in may.items() if granted)
+
+
 def changes(before: Membership, after: Membership) -> Iterator[tuple[str, dict[str, object]]]:
     """The events that tell how one membership became another."""
     for peer, member in sorted(after.members.items()):
         known = before.members.get(peer)
         if known != member:
             type_ = "member.added" if known is None else "member.changed"
-            yield type_, {"peer": peer, "name": display_name(member), "role": member.role}
+            fields = {"peer": peer, "name": display_name(member), "role": member.role}
+            yield type_, {**fields, "may": rights(member)}
     for peer in sorted(before.members.keys() - after.members.keys()):
         yield "member.removed", {"peer": peer, "name": display_name(before.members[peer])}
+    if before.started != after.started:
+        yield "rounds.allowed", {"through": after.started}
     if after.fork is not None and before.fork != after.fork:
         yield "room.forked", {"room": after.fork.genesis, "round": after.fork.round}
     if (before.admins, before.threshold) != (after.admins, after.threshold):

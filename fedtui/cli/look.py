@@ -42,6 +42,9 @@ def status(json: Json = False) -> None:
         lines.append(f"waiting for {', '.join(names.get(p, p[:8]) for p in r.waiting_for)}")
     if view.discovery.startswith("off"):
         lines.append(f"discovery {view.discovery}; `fedtui peer add HOST:PORT` names a member")
+    for change in view.changes:
+        who = "" if change.mine else f"; sign it with `fedtui room endorse {change.short}`"
+        lines.append(f"{change.author} asks the admins to {change.text}{who}")
     note = "" if r.headline else r.note
     lines += [text for text in (note, view.notice) if text]
     output.data("\n".join(lines))

@@ -14,7 +14,7 @@ from p2p.errors import LimitError, P2PError, ProtocolError
 from p2p.limits import MAX_ADMINS
 from p2p.membership import Membership, SignaturesMissing, check_signatures
 from p2p.messages import MAX_OFFERED, MAX_OPERATIONS, Result
-from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation
+from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation, RoundStart
 from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
 from p2p.rounds.signing import Signer, Verifier
@@ -24,6 +24,10 @@ MAX_UNDER_WAY: Final = 512
 """A newcomer may have to take the room's whole past in before its first commit."""
 MAX_UNSIGNED_PER_AUTHOR: Final = MAX_UNDER_WAY // MAX_ADMINS
 """Of those that lack signatures: a stolen key must not fill the places that its removal needs."""
+MAX_STARTS_PER_AUTHOR: Final = 4
+"""Starts of rounds that wait for a commit, for the same reason."""
+UNSIGNED_ROUNDS: Final = 3
+"""Commits after which a change that still lacks signatures is forgotten."""
 
 
 def verify_operation(operation: Operation, signer: Verifier) -> None:
@@ -48,7 +52,8 @@ class Admissions:
         self._journal = journal
         self._signer = signer
         self._committed = facts.membership
-        self._chain = {facts.room_id, *(record.commit_hash for record in journal.commits)}
+        self._round = facts.round - 1
+        self._chain = {facts.room_id: 0, **{c.commit_hash: c.round for c in journal.commits}}
         self._heard: dict[str, set[tuple[str, int]]] = defaultdict(set)
         self.current = self._fold()
 
@@ -76,21 +81,50 @@ class Admissions:
         if not operation.signers <= self._entitled(operation):
             raise ProtocolError("a change of the membership is signed by somebody who may not")
         if known is None:
-            if len(self._journal.operations) >= MAX_UNDER_WAY:
-                raise LimitError("too many changes of the membership are under way")
-            try:
-                self.current.after(merged)
-            except SignaturesMissing:
-                if self._unsigned_of(operation.change.author) >= MAX_UNSIGNED_PER_AUTHOR:
-                    raise LimitError(
-                        "too many changes of the membership by one admin wait for signatures",
-                        remedy="Ask the other admins to sign those that wait.",
-                    ) from None
+            if self._has_expired(operation):
+                return None
+            self._require_place(operation)
         return merged
 
-    def _unsigned_of(self, author: str) -> int:
-        under_way = self._journal.operations.values()
-        return sum(op.change.author == author and self._is_unsigned(op) for op in under_way)
+    def _require_place(self, operation: Operation) -> None:
+        """Raises :class:`LimitError` when too many wait already, :class:`ProtocolError` when it
+        contradicts what holds."""
+        author, under_way = operation.change.author, self._journal.operations.values()
+        if len(under_way) >= MAX_UNDER_WAY:
+            raise LimitError("too many changes of the membership are under way")
+        of_author = [op for op in under_way if op.change.author == author]
+        starts = sum(isinstance(op.change, RoundStart) for op in of_author)
+        if isinstance(operation.change, RoundStart) and starts >= MAX_STARTS_PER_AUTHOR:
+            raise LimitError("one member has started rounds too often")
+        try:
+            self.current.after(operation)
+        except SignaturesMissing:
+            if sum(map(self._is_unsigned, of_author)) >= MAX_UNSIGNED_PER_AUTHOR:
+                raise LimitError(
+                    "too many changes of the membership by one admin wait for signatures",
+                    remedy="Ask the other admins to sign those that wait.",
+                ) from None
+
+    def waiting(self) -> tuple[Operation, ...]:
+        """Changes that hold as soon as more admins sign them, oldest first."""
+        return tuple(op for op in self._journal.operations.values() if self._lacks_signatures(op))
+
+    def last_round(self, operation: Operation) -> int:
+        """The round with whose commit a change is forgotten if it still lacks signatures."""
+        begun = self._chain.get(operation.change.after, self._round)
+        return begun + UNSIGNED_ROUNDS
+
+    def _has_expired(self, operation: Operation) -> bool:
+        return self.last_round(operation) <= self._round and self._lacks_signatures(operation)
+
+    def _lacks_signatures(self, operation: Operation) -> bool:
+        try:
+            self.current.after(operation)
+        except SignaturesMissing:
+            return True
+        except ProtocolError:
+            return False
+        return False
 
     def _is_unsigned(self, operation: Operation) -> bool:
         """Whether it has had no effect yet."""
@@ -98,7 +132,7 @@ class Admissions:
 
     def _entitled(self, operation: Operation) -> frozenset[str]:
         change = operation.change
-        entitled = self.current.admins | self._committed.admins
+        entitled = self.current.entitled(change) | self._committed.entitled(change)
         if isinstance(change, AdminChange):
             return entitled | set(change.admins)
         if isinstance(change, MemberRemove) and change.peer == change.author:
@@ -127,7 +161,8 @@ class Admissions:
     def committed(self, facts: Facts) -> tuple[str, ...]:
         """After a commit: the ids of the operations that need not be remembered any longer."""
         self._committed = facts.membership
-        self._chain.add(facts.parent)
+        self._round = facts.round - 1
+        self._chain[facts.parent] = self._round
         self.current = self._fold()
         return tuple(
             id_ for id_, op in self._journal.operations.items() if not self._has_a_future(op)
@@ -136,8 +171,11 @@ class Admissions:
     def _has_a_future(self, operation: Operation) -> bool:
         if operation.change.subject in self._committed.removed:
             return False
+        if isinstance(operation.change, RoundStart):
+            return operation.change.through > self._committed.started
         may_still = bool(operation.signers & self._entitled(operation))
-        return may_still and not self._committed.is_outdated(operation)
+        still_new = not self._committed.is_outdated(operation)
+        return may_still and still_new and not self._has_expired(operation)
 
     # --- putting into a result -------------------------------------------------------------------
     def ready(self) -> tuple[Operation, ...]:

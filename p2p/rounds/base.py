@@ -14,6 +14,7 @@ from p2p.messages import (
     Phase,
 )
 from p2p.room import Genesis, Member
+from p2p.rounds import rules
 from p2p.rounds.admission import Admissions
 from p2p.rounds.effects import (
     Effect,
@@ -140,6 +141,11 @@ class RoundBase:
         there = set(filter(self.membership.trains, self.alive | {self.me}))
         there |= self.contributors()
         return max(0, self.genesis.plan.min_contributions - len(there))
+
+    @property
+    def held(self) -> bool:
+        """Whether the round waits for somebody entitled to start it."""
+        return not self.done and rules.is_held(self.facts, self.membership)
 
     def contributors(self) -> frozenset[str]:
         return frozenset(c.peer for c in self._round.contributions.values())

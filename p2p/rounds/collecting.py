@@ -144,6 +144,14 @@ class Collecting(RoundBase):
         """Whether it is remembered here, or has had its effect."""
         return self._admissions.has(operation)
 
+    def waiting_operations(self) -> tuple[Operation, ...]:
+        """Changes that hold as soon as more admins sign them, oldest first."""
+        return self._admissions.waiting()
+
+    def last_round(self, operation: Operation) -> int:
+        """The round with whose commit such a change is forgotten."""
+        return self._admissions.last_round(operation)
+
     def next_number(self, subject: str = "") -> int:
         """The ``seq`` of this node's next change of the membership."""
         return self._admissions.next_number(self.me, subject)

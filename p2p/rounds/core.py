@@ -267,17 +267,18 @@ class RoundCore(Remembering):
         state = self._round
         if state.cut or self.done:
             return
-        if state.too_few and not self.lacking:
+        waits = bool(self.lacking) or self.held
+        if state.too_few and not waits:
             # Whoever has just come gets as much time as everybody else.
             state.deadline_passed = False
             self._out.append(SetTimer("deadline", self.genesis.plan.deadline_ms / 1000))
-        state.too_few = bool(self.lacking)
+        state.too_few = waits
         missing = self.expected() - self.contributors()
         unchecked = state.contributions.keys() - state.verdicts.keys()
         good = {c.peer for id_, c in state.contributions.items() if self._is_good(id_)}
         enough = len(good) >= self.genesis.plan.min_contributions
         over = state.deadline_passed and not state.too_few
-        if over or (not missing and not unchecked and enough):
+        if not self.held and (over or (not missing and not unchecked and enough)):
             self._reach_cut()
 
     def _reach_cut(self) -> None:

@@ -61,6 +61,7 @@ from p2p.rounds.effects import (
     FetchBlob,
     FetchCommits,
     MembersChanged,
+    OperationHeard,
     Part,
     Persist,
     Precompute,
@@ -357,6 +358,15 @@ class RoundDriver:
         match record:
             case Contributed():
                 self._on_contributed(record)
+            case OperationHeard(operation=operation):
+                if operation in self.core.waiting_operations():
+                    self._emit(
+                        "change.waiting",
+                        change=operation.id,
+                        kind=operation.change.kind,
+                        author=operation.change.author,
+                        signed=len(operation.signatures),
+                    )
             case Accused(round=number, evidence=found):
                 self._emit(
                     "evidence.found", round=number, peer=found.accused, offence=found.offence

@@ -138,6 +138,11 @@ def weight_of(contribution: Contribution) -> int:
     return contribution.samples
 
 
+def is_held(facts: Facts, membership: Membership) -> bool:
+    """Whether nobody who may has started the round of ``facts``, in a room that waits for that."""
+    return bool(facts.genesis.plan.start_on_request) and membership.started < facts.round
+
+
 def check_spelling(message: Message, envelope: Envelope) -> None:
     """Raises :class:`ProtocolError` unless a message that others will quote is written as ours are:
     blanks between its words could make what quotes it too large to send."""
@@ -321,6 +326,8 @@ def check_result(
     if not equivocators(result.listed).isdisjoint(item.peer for item in result.inputs):
         raise ProtocolError("a result counts a member that told members different things")
     after = facts.membership.folded(result.operations)
+    if is_held(facts, after):
+        raise ProtocolError("a result belongs to a round that nobody entitled has started")
     if not all(after.trains(item.peer) and facts.asks(item.peer) for item in result.inputs):
         raise ProtocolError("a result counts the contribution of a non-participant")
     for item in result.listed:

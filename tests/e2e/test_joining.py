@@ -119,3 +119,51 @@ def test_an_admin_can_fork_the_room_and_let_others_into_the_fork(homes: list[Hom
     joined, _ = asking.communicate(timeout=PATIENCE)
     assert json.loads(joined)["room"] == fork["room"]
     assert " ".join(json.loads(joined)["words"]) in said
+
+
+@pytest.mark.slow
+def test_two_admins_decide_together_and_a_round_begins_when_somebody_says_so(
+    homes: list[Home], tmp_path: Path
+) -> None:
+    ada, grace, alan = homes
+    for number, folder in enumerate(("ada-pictures", "grace-pictures")):
+        ada.run("data", "sample", str(tmp_path / folder), "--count", "4", "--seed", str(number))
+    made = ada.json(
+        "room", "create", "Attic", "--as", "Ada", "--rounds", "1", "--steps", "2", "--uses", "2",
+        "--threshold", "2", "--start-on-request", "--auto-approve",
+    )  # fmt: skip
+    ada.serve("--data", str(tmp_path / "ada-pictures"))
+    for home, name in ((grace, "Grace"), (alan, "Alan")):
+        home.json("room", "join", made["invite"]["text"], "--as", name)
+    grace.serve("--data", str(tmp_path / "grace-pictures"))
+    alan.serve()
+
+    assert ada.json("room", "promote", "Grace")["needs_others"]
+    endorse_what_waits(grace)
+    ada.eventually(lambda: roles(ada)["Grace"] == "admin")
+
+    asked = ada.json("room", "remove", "Alan", "--anyway")
+    assert asked["state"] == "needs others"
+    alan.eventually(lambda: bool(alan.json("room", "changes")))
+    alan.run("room", "endorse", asked["change"][:8], code=1)
+    assert "Alan" in roles(ada)
+    assert "asks the admins to remove Alan" in ada.run("status").stdout
+    endorse_what_waits(grace)
+    ada.eventually(lambda: "Alan" not in roles(ada))
+
+    assert ada.view()["round"]["held"]
+    assert "waits to be started" in ada.run("status").stdout
+    grace.run("room", "start")
+    for home in (ada, grace):
+        home.eventually(lambda home=home: home.view()["round"]["phase"] == "DONE")
+    assert ada.view()["head"] == grace.view()["head"]
+
+
+def endorse_what_waits(home: Home) -> None:
+    home.eventually(lambda: bool(home.json("room", "changes")))
+    (change,) = home.json("room", "changes")
+    assert home.json("room", "endorse", change["id"][:8])["missing"] == 0
+
+
+def roles(home: Home) -> dict[str, str]:
+    return {member["name"]: member["role"] for member in home.json("room", "members")}

@@ -56,12 +56,18 @@ class Bench:
         min_contributions: int = 1,
         ask: int | None = None,
         start: bool = True,
+        held: bool = False,
         core: type[RoundCore] = RoundCore,
     ) -> None:
         self._core = core
         base = simulated_genesis(count, "majority", 10_000)
         plan = base.plan.model_copy(
-            update={"rounds": rounds, "min_contributions": min_contributions, "ask": ask}
+            update={
+                "rounds": rounds,
+                "min_contributions": min_contributions,
+                "ask": ask,
+                "start_on_request": held or None,
+            }
         )
         policy = Policy.model_validate({"quorum": rule, "max_blob": 1 << 20})
         self.genesis: Genesis = base.model_copy(update={"plan": plan, "policy": policy})

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from p2p.errors import LimitError
 from p2p.messages import MAX_OFFERED
 from p2p.operations import MemberAdd, MemberRemove, Operation
 from p2p.room import Member
-from p2p.rounds.admission import MAX_UNDER_WAY, MAX_UNSIGNED_PER_AUTHOR, Admissions
+from p2p.rounds.admission import (
+    MAX_UNDER_WAY,
+    MAX_UNSIGNED_PER_AUTHOR,
+    UNSIGNED_ROUNDS,
+    Admissions,
+)
 from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
 from p2p.sim.parts import ROOM_ID, SimSigner, peer_ids, simulated_genesis
 
 STOLEN, ADA, BOB, CLEO = peer_ids(4)
+
+
+def commit_hash(round_number: int) -> str:
+    return f"{round_number:064x}"
 
 
 class Desk:
@@ -23,9 +34,15 @@ class Desk:
         base = simulated_genesis(4, "majority", 10_000)
         genesis = base.model_copy(update={"admins": [STOLEN, ADA, BOB], "admin_threshold": 2})
         self.journal = Journal()
-        self.admissions = Admissions(
-            self.journal, SimSigner(CLEO), Facts.of(genesis, ROOM_ID, self.journal.commits)
-        )
+        self.facts = Facts.of(genesis, ROOM_ID, self.journal.commits)
+        self.admissions = Admissions(self.journal, SimSigner(CLEO), self.facts)
+
+    def commit(self) -> None:
+        """A round ends; nothing of what is under way was in its result."""
+        done = self.facts.round
+        self.facts = replace(self.facts, round=done + 1, parent=commit_hash(done))
+        for id_ in self.admissions.committed(self.facts):
+            del self.journal.operations[id_]
 
     def take(self, operation: Operation) -> None:
         news = self.admissions.learn(operation)
@@ -75,3 +92,27 @@ def test_wishes_nobody_has_a_place_for_hold_up_no_other_change(flooded: Desk) ->
     signed = removal(BOB).joined(removal(ADA))
     flooded.take(signed)
     assert flooded.admissions.offer_to(BOB)[0] == signed
+
+
+def test_a_change_that_waits_too_long_for_signatures_is_forgotten_by_everybody() -> None:
+    desk = Desk()
+    desk.take(removal(ADA))
+    assert desk.admissions.waiting() == (removal(ADA),)
+    assert desk.admissions.last_round(removal(ADA)) == UNSIGNED_ROUNDS
+    for _ in range(UNSIGNED_ROUNDS):
+        assert desk.admissions.waiting()
+        desk.commit()
+    assert desk.admissions.waiting() == ()
+    desk.take(removal(ADA))
+    assert desk.admissions.waiting() == (), "whoever is behind does not bring it back"
+    signed = removal(BOB).joined(removal(ADA))
+    desk.take(signed)
+    assert STOLEN in desk.admissions.current.removed, "with all signatures it is never too late"
+
+
+def test_a_change_with_all_signatures_does_not_expire() -> None:
+    desk = Desk()
+    desk.take(removal(BOB).joined(removal(ADA)))
+    for _ in range(UNSIGNED_ROUNDS + 1):
+        desk.commit()
+    assert STOLEN in desk.admissions.current.removed

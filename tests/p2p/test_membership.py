@@ -98,6 +98,23 @@ def test_as_many_admins_must_sign_as_the_threshold_says() -> None:
     assert DAN in shared.after(signed(wish, ADA, CLEO)).members
 
 
+def test_a_threshold_above_the_number_of_admins_asks_all_of_them() -> None:
+    founded = Membership.founding(
+        simulated_genesis(3, "majority", 1000).model_copy(update={"admin_threshold": 2})
+    )
+    assert CLEO not in founded.after(remove(CLEO)).members, "a founder alone is all of them"
+    with pytest.raises(SignaturesMissing, match="new admins"):
+        founded.after(lead((ADA, BOB), 2, ADA))
+    two = founded.after(lead((ADA, BOB), 2, ADA, BOB))
+    with pytest.raises(SignaturesMissing):
+        two.after(remove(CLEO))
+    with pytest.raises(ProtocolError, match="fewer admins"):
+        two.after(signed(MemberRemove(author=BOB, seq=1, after=ROOM_ID, peer=BOB), BOB))
+    with pytest.raises(ProtocolError, match="more signatures than it has admins"):
+        two.after(lead((ADA,), 2, ADA, BOB, seq=10))
+    assert two.after(lead((ADA,), 1, ADA, BOB, seq=10)).needed == 1
+
+
 def test_new_admins_must_agree_to_be_admins() -> None:
     with pytest.raises(SignaturesMissing, match="new admins"):
         ROOM.after(lead((BOB,), 1, ADA))

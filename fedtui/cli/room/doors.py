@@ -185,6 +185,8 @@ def requests(json: Json = False) -> None:
         for one in waiting
     ]  # fmt: skip
     output.data(output.table(("request", "name", "words on their screen", "from", ""), rows))
+    if changes := ask_node("changes")["changes"]:
+        output.say(f"{len(changes)} change(s) wait for more admins: see `fedtui room changes`")
 
 
 def approve(

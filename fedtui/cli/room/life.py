@@ -50,6 +50,12 @@ def create(
         Literal["majority", "two_thirds"],
         typer.Option(help="majority among friends, two_thirds among strangers."),
     ] = "majority",
+    threshold: Annotated[
+        int, typer.Option(min=1, max=16, help="Admins that must sign changes, once there are some.")
+    ] = 1,
+    start_on_request: Annotated[
+        bool, typer.Option("--start-on-request", help="Rounds wait for `fedtui room start`.")
+    ] = False,
     as_name: Annotated[str, typer.Option("--as", help="Your name in the room.")] = "",
     uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 1,
     expires: Annotated[str, typer.Option(help="How long its invite lives: 90s, 10m, 2h, 1d.")] = "",
@@ -81,6 +87,8 @@ def create(
         learning_rate=learning_rate,
         prompts=tuple(prompt or ()),
         quorum=quorum,
+        threshold=threshold,
+        start_on_request=start_on_request,
     )
     invite_choices = InviteChoices(uses, seconds(expires), auto_approve=auto_approve)
     from fedtui.cli import running

@@ -26,13 +26,14 @@ def members(json: Json = False) -> None:
             one["name"] + (" (this node)" if one["me"] else ""),
             one["peer"][:8],
             one["role"],
+            _may(one["may"]),
             "verified" if one["verified"] else "-",
             one["fingerprint"],
             " ".join(one["words"]),
         )
         for one in listed
     ]
-    output.data(output.table(("name", "id", "role", "mark", "fingerprint", "words"), rows))
+    output.data(output.table(("name", "id", "role", "may", "mark", "fingerprint", "words"), rows))
 
 
 def remove(
@@ -50,7 +51,7 @@ def remove(
     elif told["state"] == "removed":
         output.say(f"{told['name']} is no member any more")
     else:
-        output.say(f"other admins must also remove {told['name']} before it takes effect")
+        _say_others(told)
 
 
 def promote(
@@ -63,9 +64,126 @@ def promote(
     if json:
         output.data_json(told)
     elif told["needs_others"]:
-        output.say("other admins must do the same before it takes effect")
+        _say_others(told)
     else:
         output.say(f"the room has {len(told['admins'])} admin(s) now")
+
+
+def permit(
+    peer: Peer,
+    contribute: Annotated[
+        bool | None,
+        typer.Option("--contribute/--no-contribute", help="Train, contribute and vote."),
+    ] = None,
+    start_rounds: Annotated[
+        bool | None,
+        typer.Option("--start-rounds/--no-start-rounds", help="Start rounds that wait for it."),
+    ] = None,
+    see_previews: Annotated[
+        bool | None,
+        typer.Option("--see-previews/--no-see-previews", help="Get pictures others drew."),
+    ] = None,
+    observer: Annotated[
+        bool | None,
+        typer.Option("--observer/--participant", help="Only watch, or take part."),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Even if too few voters are left to go on.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Change what a member may do."""
+    role = "" if observer is None else "observer" if observer else "participant"
+    told = ask_node(
+        "permit",
+        peer=peer,
+        contribute=contribute,
+        start_rounds=start_rounds,
+        see_previews=see_previews,
+        role=role,
+        anyway=anyway,
+    )
+    if json:
+        output.data_json(told)
+    elif told["needs_others"]:
+        _say_others(told)
+    else:
+        output.say(f"{told['name']} is {told['role']} and may {_may(told['may'])}")
+
+
+def threshold(
+    admins: Annotated[int, typer.Argument(min=1, max=16, help="How many must sign.")],
+    json: Json = False,
+) -> None:
+    """How many admins must sign whoever comes, goes, or gets rights."""
+    told = ask_node("threshold", admins=admins)
+    if json:
+        output.data_json(told)
+    elif told["needs_others"]:
+        _say_others(told)
+    else:
+        output.say(f"{told['threshold']} admin(s) must sign a change from now on")
+
+
+def changes(json: Json = False) -> None:
+    """Changes of the members that wait for the signatures of more admins."""
+    waiting: list[dict[str, Any]] = ask_node("changes")["changes"]
+    if json:
+        output.data_json(waiting)
+        return
+    rows = [
+        (
+            one["id"][:8],
+            one["text"],
+            one["author"],
+            ", ".join(one["signed"]),
+            f"{one['missing']} more" + ("" if one["mine"] else ", you too"),
+            f"round {one['last_round']}",
+        )
+        for one in waiting
+    ]
+    header = ("change", "what", "asked by", "signed by", "needs", "forgotten after")
+    output.data(output.table(header, rows))
+
+
+def endorse(
+    change: Annotated[str, typer.Argument(help="From `room changes`: its beginning.")],
+    json: Json = False,
+) -> None:
+    """Sign a change that another admin asks for."""
+    told = ask_node("endorse", id=change)
+    if json:
+        output.data_json(told)
+    elif told["missing"]:
+        output.say(f"signed: {told['text']}; {told['missing']} more must sign")
+    else:
+        output.say(f"signed, and in effect: {told['text']}")
+
+
+def start(
+    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="How many may begin.")] = 1,
+    everything: Annotated[bool, typer.Option("--all", help="All that are left.")] = False,
+    json: Json = False,
+) -> None:
+    """Let rounds begin, in a room made with --start-on-request."""
+    told = ask_node("start_rounds", rounds=0 if everything else rounds)
+    if json:
+        output.data_json(told)
+    else:
+        output.say(
+            f"rounds may begin up to round {told['through']}; the room is at {told['round']}"
+        )
+
+
+def _say_others(told: dict[str, Any]) -> None:
+    output.say(
+        f"other admins must sign before it takes effect: `fedtui room endorse {told['change'][:8]}`"
+        " on their machines"
+    )
+
+
+def _may(rights: list[str]) -> str:
+    return ", ".join(rights) or "only watch"
 
 
 def verify(

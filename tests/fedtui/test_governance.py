@@ -1,0 +1,161 @@
+"""What members may do, and what admins decide together, between real nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from lobby_rig import joiner
+from member_rig import eventually, identity
+from reception_rig import Guest, Host, guest, host
+
+from fedtui.errors import FedtuiError, TrustError, UsageError
+from p2p.joining.link import parse_link
+from p2p.operations import MemberAdd, RoundStart
+from p2p.room import Permissions
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+def rights_of(node: Host | Guest, number: int) -> Permissions:
+    return node.peer.members[identity(number).peer_id].permissions
+
+
+async def test_an_admin_gives_and_takes_rights_and_everybody_hears_of_it(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    told = await ada.do("permit", peer="Grace", start_rounds=True, see_previews=False)
+    assert told["may"] == ["contribute", "start rounds"]
+    await eventually(lambda: rights_of(grace, 2).start_rounds)
+    assert not rights_of(grace, 2).see_previews
+    (listed,) = (m for m in (await grace.do("members"))["members"] if m["me"])
+    assert tuple(listed["may"]) == ("contribute", "start rounds")
+    told = await ada.do("permit", peer="Grace", role="observer")
+    assert (told["role"], told["may"]) == ("observer", ["start rounds"])
+    await eventually(lambda: not grace.peer.members[identity(2).peer_id].trains)
+    assert not grace.peer.is_asked
+    with pytest.raises(UsageError, match="nothing changes"):
+        await ada.do("permit", peer="Grace", role="observer")
+
+
+async def test_nobody_gives_rights_to_itself(stack: AsyncExitStack, tmp_path: Path) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    with pytest.raises(TrustError, match="only an admin"):
+        await grace.do("permit", peer="Grace", start_rounds=True)
+    mine = grace.peer.members[identity(2).peer_id]
+    greedy = mine.model_copy(update={"permissions": Permissions(start_rounds=True)})
+    change = MemberAdd(author=mine.peer_id, seq=9, after=ada.room.id, member=greedy)
+    with pytest.raises(Exception, match="may not"):
+        await ada.peer.hand_in(grace.peer._core.sign(change))
+    assert not rights_of(ada, 2).start_rounds
+
+
+async def test_rounds_wait_for_somebody_who_may_start_them(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(
+        host(tmp_path / "ada", identity(1), start_on_request=True)
+    )
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    for node in (ada, grace):
+        snapshot = node.peer.snapshot()
+        assert (snapshot.held, snapshot.phase) == (True, "WAITING")
+        assert "waits to be started" in snapshot.headline
+        assert not node.peer.is_asked
+    with pytest.raises(TrustError, match="may not start rounds"):
+        await grace.do("start_rounds")
+    lie = RoundStart(author=identity(2).peer_id, seq=9, after=ada.room.id, through=1)
+    with pytest.raises(Exception, match="may not"):
+        await ada.peer.hand_in(grace.peer._core.sign(lie))
+    assert ada.peer.snapshot().held
+    await ada.do("permit", peer="Grace", start_rounds=True)
+    await eventually(lambda: rights_of(grace, 2).start_rounds)
+    assert (await grace.do("start_rounds", rounds=2))["through"] == 2
+    await eventually(lambda: ada.of("rounds.allowed") == [{"type": "rounds.allowed", "through": 2}])
+    assert ada.peer.is_asked
+    assert not ada.peer.snapshot().held
+    assert (await ada.do("start_rounds", rounds=0))["through"] == 3
+    with pytest.raises(UsageError, match="have been started already"):
+        await ada.do("start_rounds")
+
+
+async def test_a_room_whose_rounds_begin_by_themselves_says_so(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
+    with pytest.raises(UsageError, match="begin by themselves"):
+        await ada.do("start_rounds")
+
+
+async def test_two_admins_of_whom_both_must_sign(stack: AsyncExitStack, tmp_path: Path) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    linus = await stack.enter_async_context(guest(tmp_path / "linus", 3, ada))
+    told = await ada.do("promote", peer=identity(2).peer_id[:8])
+    assert told["needs_others"], "nobody becomes an admin without agreeing"
+    await endorsed(grace)
+    await eventually(lambda: len(ada.peer.admins) == 2)
+
+    told = await ada.do("remove", peer=identity(3).peer_id[:8], reason="spam", anyway=True)
+    assert told["state"] == "needs others"
+    assert identity(3).peer_id in ada.peer.members
+    (waiting,) = (await ada.do("changes"))["changes"]
+    assert (waiting["missing"], waiting["mine"]) == (1, True)
+    assert waiting["text"].startswith("remove ")
+    with pytest.raises(UsageError, match="signed that already"):
+        await ada.do("endorse", id=waiting["id"][:8])
+    await eventually(lambda: bool(linus.peer.waiting_operations()))
+    with pytest.raises(FedtuiError):
+        await linus.do("endorse", id=waiting["id"][:8])
+    assert identity(3).peer_id in ada.peer.members, "who is no admin adds nothing"
+    await endorsed(grace)
+    await eventually(lambda: identity(3).peer_id not in ada.peer.members)
+    assert (await ada.do("changes"))["changes"] == []
+
+
+async def test_a_newcomer_waits_at_the_door_while_the_other_admin_signs(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    await ada.do("promote", peer=identity(2).peer_id[:8])
+    await endorsed(grace)
+    await eventually(lambda: len(ada.peer.admins) == 2)
+    link = parse_link((await ada.do("invite", auto_approve=True))["text"])
+    joining = asyncio.create_task(joiner(3).by_link(link))
+    await endorsed(grace)
+    await joining
+    assert identity(3).peer_id in ada.peer.members
+
+
+async def endorsed(node: Guest) -> None:
+    await eventually(lambda: bool(node.peer.waiting_operations()))
+    (waiting,) = (await node.do("changes"))["changes"]
+    assert not waiting["mine"]
+    told = await node.do("endorse", id=waiting["id"][:8])
+    assert told["missing"] == 0
+
+
+async def test_a_threshold_is_raised_by_the_admins_it_binds(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    with pytest.raises(UsageError, match="2 of 1 admins cannot sign"):
+        await ada.do("threshold", admins=2)
+    await ada.do("promote", peer=identity(2).peer_id[:8])
+    assert (await ada.do("threshold", admins=2))["needs_others"]
+    await endorsed(grace)
+    await eventually(lambda: ada.peer.admin_threshold == 2)
+    asked = ada.of("change.waiting")
+    assert [event["kind"] for event in asked] == ["admin-change"]
