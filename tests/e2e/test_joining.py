@@ -126,27 +126,22 @@ def test_two_admins_decide_together_and_a_round_begins_when_somebody_says_so(
     homes: list[Home], tmp_path: Path
 ) -> None:
     ada, grace, alan = homes
-    for number, folder in enumerate(("ada-pictures", "grace-pictures")):
-        ada.run("data", "sample", str(tmp_path / folder), "--count", "4", "--seed", str(number))
+    pictures = str(tmp_path / "pictures")
+    ada.run("data", "sample", pictures, "--count", "4")
     made = ada.json(
         "room", "create", "Attic", "--as", "Ada", "--rounds", "1", "--steps", "2", "--uses", "2",
         "--threshold", "2", "--start-on-request", "--auto-approve",
     )  # fmt: skip
-    ada.serve("--data", str(tmp_path / "ada-pictures"))
+    ada.serve("--data", pictures)
     for home, name in ((grace, "Grace"), (alan, "Alan")):
         home.json("room", "join", made["invite"]["text"], "--as", name)
-    grace.serve("--data", str(tmp_path / "grace-pictures"))
-    alan.serve()
+    grace.serve("--data", pictures)
 
     assert ada.json("room", "promote", "Grace")["needs_others"]
     endorse_what_waits(grace)
     ada.eventually(lambda: roles(ada)["Grace"] == "admin")
 
-    asked = ada.json("room", "remove", "Alan", "--anyway")
-    assert asked["state"] == "needs others"
-    alan.eventually(lambda: bool(alan.json("room", "changes")))
-    alan.run("room", "endorse", asked["change"][:8], code=1)
-    assert "Alan" in roles(ada)
+    assert ada.json("room", "remove", "Alan", "--anyway")["state"] == "needs others"
     assert "asks the admins to remove Alan" in ada.run("status").stdout
     endorse_what_waits(grace)
     ada.eventually(lambda: "Alan" not in roles(ada))
