@@ -71,7 +71,7 @@ class Collecting(RoundBase):
             return False
         state.contributions[envelope.id] = contribution
         state.envelopes[envelope.id] = envelope
-        if contribution.peer == self.me:
+        if contribution.peer == self.me and not extra:
             state.own = envelope.id
             state.last_contribution_at = self._now
         if extra:

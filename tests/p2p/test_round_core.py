@@ -911,6 +911,23 @@ def test_nobody_fills_a_leader_with_contributions_by_naming_them(
     assert len(bench.cores[leader].contributions) == taken
 
 
+def test_a_node_that_forgot_what_it_contributed_stands_what_comes_back() -> None:
+    bench = Bench(4)
+    leader, *others = bench.order
+    bench.contribute(leader)
+    bench.fire(leader, "deadline")
+    forgotten = [variant(bench, leader, samples) for samples in (1, 2, 3)]
+    have = tuple(sorted(envelope.id[: rules.SHORT_ID] for envelope in forgotten))
+    report = NewAttempt(round=1, attempt=0, parent=bench.cores[leader].head, have=have)
+    for peer in others:
+        bench.hand_over((peer, leader, bench.signer(peer).seal(report)))
+    for envelope in forgotten:
+        bench.hand_over((others[0], leader, envelope))
+    assert len(bench.cores[leader].contributions) > rules.MAX_COUNTED
+    bench.fire(leader, "attempt")
+    bench.fire(leader, "resend")
+
+
 def test_a_result_may_not_count_a_member_that_told_members_different_things() -> None:
     bench = Bench(4)
     author = bench.order[-1]
