@@ -32,7 +32,7 @@ from p2p.errors import (
     ProtocolError,
     StorageError,
 )
-from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES, STALL_SECONDS
 from p2p.membership import Membership
 from p2p.messages import (
     QC,
@@ -136,8 +136,13 @@ class _Timer:
     name: TimerName
     after: float
     set_at: float
+    armed_at: float = field(init=False)
     computing: bool = False
     handle: asyncio.TimerHandle = field(init=False)
+
+    def is_overslept(self, now: float) -> bool:
+        """Whether this machine slept, or was starved, while the timer ran."""
+        return now - self.armed_at > self.after + STALL_SECONDS
 
 
 class RoundDriver:
@@ -403,12 +408,17 @@ class RoundDriver:
     def _arm(self, timer: _Timer) -> None:
         loop = asyncio.get_running_loop()
         fire = partial(self._post, partial(self._on_timer, timer))
+        timer.armed_at = clock.now()
         timer.handle = loop.call_later(timer.after, fire)
         self._timers[timer.name] = timer
 
     def _on_timer(self, timer: _Timer, now: float) -> list[Effect]:
         # One that was set anew while this firing waited in the queue is not this one.
         if self._timers.get(timer.name) is not timer:
+            return []
+        if timer.name == "attempt" and timer.is_overslept(now):
+            # The others have gone on meanwhile: first hear them, then blame a leader.
+            self._set_timer(SetTimer(timer.name, timer.after))
             return []
         # Whoever still computes the result, or did until just now, cannot blame the leader yet.
         was_computing = timer.computing
