@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from trainer import tensor_file
 from trainer.config import MAX_RANK
 from trainer.errors import MISUSE, TrainerError
+from trainer.lora_file.architecture import Architecture
 from trainer.models.base import BaseModel, Layers, Shape
 from trainer.protocol import AdapterSpec
 
 A_SUFFIX = ".lora_A.weight"
 B_SUFFIX = ".lora_B.weight"
+MAGNITUDE_SUFFIX = ".lora_magnitude_vector"
+"""Of DoRA alone, and never in a room."""
 RESIDUAL_A_SUFFIX = ".residual_A.weight"
 RESIDUAL_B_SUFFIX = ".residual_B.weight"
 DENSE_SUFFIX = ".residual.weight"
@@ -39,6 +42,7 @@ FloatArray = NDArray[np.float32]
 def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
     """The layers that ``spec`` names in the model, sorted, with the shapes of their weights.
 
+    Layers of text encoders have flat names, see :meth:`Architecture.flat_name`.
     Raises :class:`TrainerError` when the spec is impossible or matches nothing.
     """
     if not 1 <= spec.rank <= MAX_RANK or not 1 <= spec.alpha <= MAX_RANK:
@@ -48,12 +52,7 @@ def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
             "Rank 4 to 32 is usual, with the same alpha.",
             MISUSE,
         )
-    layers = model.layers(model.family.adapted)
-    chosen = {
-        name: shape
-        for name, shape in layers.items()
-        if any(name == target or name.endswith(f".{target}") for target in spec.targets)
-    }
+    chosen = _named(model.layers(model.family.adapted), spec.targets)
     if not chosen:
         raise TrainerError(
             "The adapter does not fit the model",
@@ -61,7 +60,36 @@ def target_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
             "The attention projections to_q, to_k, to_v and to_out.0 exist in every model.",
             MISUSE,
         )
-    return chosen
+    return dict(sorted((chosen | _text_layers(model, spec)).items()))
+
+
+def _text_layers(model: BaseModel, spec: AdapterSpec) -> dict[str, Shape]:
+    """Those of the text encoders, by flat names; none unless ``spec`` wants some."""
+    if not spec.text_targets:
+        return {}
+    architecture = Architecture.of(model)
+    found = {
+        architecture.flat_name(component, name): shape
+        for component in architecture.text_encoders
+        for name, shape in _named(architecture.components[component], spec.text_targets).items()
+    }
+    if not found:
+        raise TrainerError(
+            "The text encoder cannot be adapted",
+            f"{model.name} has no text encoder with layers {', '.join(spec.text_targets)}.",
+            "Models with a CLIP text encoder can; train without it.",
+            MISUSE,
+        )
+    return found
+
+
+def _named(layers: Layers, targets: Sequence[str]) -> dict[str, Shape]:
+    """The layers whose names are or end in one of ``targets``."""
+    return {
+        name: shape
+        for name, shape in layers.items()
+        if any(name == target or name.endswith(f".{target}") for target in targets)
+    }
 
 
 def shared_layers(layers: Layers, spec: AdapterSpec) -> dict[str, Shape]:

@@ -222,7 +222,11 @@ def restore_adapter(request: RestoreAdapter, job: Job) -> Result:
         return written(whole_file.restore(Path(request.path), Path(request.out)))
     model = models.resolve(request.model)
     read = lora_file.read(Path(request.path), model)
-    layers = read.components.get(model.family.adapted, {})
+    architecture = lora_file.Architecture.of(model)
+    layers = {
+        architecture.flat_name(component, name): factors
+        for component, name, factors in lora_file.each_layer(read)
+    }
     room = room_adapter.restored(layers, request.rank, read.metadata)
     return written(room_adapter.write(Path(request.out), room))
 
@@ -250,7 +254,7 @@ def export_adapter(request: ExportAdapter, job: Job) -> Result:
         room = room_adapter.read(path)
         layers, error = room.truncated(request.rank) if request.rank else (room.exact(), 0.0)
         about = {} if request.rank else room_adapter.export_notes(room)
-        read = LoraAdapter({base.adapted: layers}, "factors", about)
+        read = LoraAdapter(base.by_component(layers), "factors", about)
     else:
         read = lora_file.read(path, base)
     notes = _own_notes(read.metadata) | request.metadata

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,18 @@ class Examples:
     """A data set in memory.
 
     ``moments`` is (N, C or 2C, h, w), ``states`` (M, tokens, width) of the M different captions,
-    ``captions`` (N,) says which caption belongs to which picture; ``names`` are pixel hashes.
+    ``captions`` (N,) says which of ``texts`` belongs to which picture; ``names`` are pixel hashes.
     """
 
     moments: torch.Tensor
     states: torch.Tensor
     captions: torch.Tensor
     names: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def spoken_by(self, model: LoadedModel) -> Examples:
+        """The same with what the text encoders say now, for instance with an adapter."""
+        return replace(self, states=torch.stack([_states(model, text) for text in self.texts]))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -159,6 +164,7 @@ def encode(
         found.states,
         torch.tensor([found.rows[text] for text in texts]),
         tuple(entry.picture.sha256 for entry in found.selection.entries),
+        found.selection.wordings,
     )
 
 

@@ -85,8 +85,18 @@ def combine_files(request: CombineAdapters, job: Job) -> Combined:
 def _flat(path: Path, model: BaseModel) -> dict[str, Factors]:
     if room_adapter.is_room_adapter(path):
         exact = room_adapter.read(path).exact()
-        return {f"{model.family.adapted}{SEPARATOR}{name}": exact[name] for name in exact}
-    read = lora_file.read(path, model)
+        components = lora_file.Architecture.of(model).by_component(exact)
+        read = LoraAdapter(components, "factors", {})
+    else:
+        read = lora_file.read(path, model)
+    if read.has_magnitudes:
+        raise TrainerError(
+            "A DoRA adapter cannot be combined",
+            f"{path} scales every row of a weight, and an average of adapters is none of that "
+            "kind.",
+            "Train without --dora what is to be combined.",
+            MISUSE,
+        )
     return {
         f"{component}{SEPARATOR}{name}": factors
         for component, name, factors in lora_file.each_layer(read)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -19,8 +19,8 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from trainer import frozen_branch
-from trainer.adapter import A_SUFFIX, B_SUFFIX
-from trainer.errors import TrainerError
+from trainer.adapter import A_SUFFIX, B_SUFFIX, MAGNITUDE_SUFFIX
+from trainer.errors import MISUSE, TrainerError
 from trainer.lora_file import Factors, FloatArray, LoraAdapter, each_layer
 from trainer.models.base import LoadedModel
 from trainer.room_adapter import Branch, joined
@@ -29,10 +29,13 @@ SLOT = "fedtui"
 """peft's name for the one adapter that is attached at a time."""
 
 
-def attach(network: nn.Module, layers: Mapping[str, Factors], scale: float = 1.0) -> None:
+def attach(
+    network: nn.Module, layers: Mapping[str, Factors], scale: float = 1.0, dora: bool = False
+) -> None:
     """Adds trainable float32 factors to layers named in ``layers``; W = W0 + scale · B' A.
 
-    B' is B / scale, so the function computed is that of the given factors whatever the scale.
+    B' is B / scale, so the function computed is that of the given factors whatever the scale. With
+    ``dora`` every row of W gets a length of its own, that of W itself where ``layers`` say none.
     Raises :class:`TrainerError` unless every layer is found.
     """
     rank = Counter(factors.rank for factors in layers.values()).most_common(1)[0][0]
@@ -44,6 +47,7 @@ def attach(network: nn.Module, layers: Mapping[str, Factors], scale: float = 1.0
         rank_pattern=odd,
         alpha_pattern={name: other * scale for name, other in odd.items()},
         init_lora_weights=False,
+        use_dora=dora,
     )
     inject_adapter_in_model(config, network, SLOT)
     found = dict(_lora_layers(network))
@@ -58,6 +62,22 @@ def attach(network: nn.Module, layers: Mapping[str, Factors], scale: float = 1.0
         A, B = layer.lora_A[SLOT], layer.lora_B[SLOT]
         A.to(torch.float32).weight.data.copy_(torch.from_numpy(layers[name].A.copy()))
         B.to(torch.float32).weight.data.copy_(torch.from_numpy(layers[name].B.copy())).div_(scale)
+        if dora:
+            _set_magnitude(layer, layers[name].magnitude)
+
+
+def _set_magnitude(layer: LoraLayer, magnitude: FloatArray | None) -> None:
+    """The lengths of the rows, or those that the layer's weight has with its factors."""
+    own, A, B = layer.lora_magnitude_vector[SLOT], layer.lora_A[SLOT], layer.lora_B[SLOT]
+    own.update_layer(
+        base_layer=layer.get_base_layer(),
+        lora_A=A.weight.data,
+        lora_B=B.weight.data,
+        scaling=layer.scaling[SLOT],
+    )
+    own.weight.data = own.weight.data.to(torch.float32)
+    if magnitude is not None:
+        own.weight.data.copy_(torch.from_numpy(magnitude.copy()).reshape(own.weight.shape))
 
 
 def detach(network: nn.Module) -> None:
@@ -75,10 +95,12 @@ def attached(
     components: Mapping[str, Mapping[str, Factors]],
     scale: float = 1.0,
     branches: Mapping[str, Mapping[str, Branch]] | None = None,
+    dora: bool = False,
 ) -> Iterator[None]:
     """The model with these factors attached, the plain base again afterwards.
 
-    ``branches`` are frozen and beside the factors, by component and layer.
+    ``branches`` are frozen and beside the factors, by component and layer. Factors of DoRA bring
+    the lengths of their rows; with ``dora`` the others begin with what they are.
     """
     with ExitStack() as stack:
         for component, frozen in (branches or {}).items():
@@ -86,7 +108,8 @@ def attached(
         for component, layers in components.items():
             network = model.components[component]
             stack.callback(detach, network)
-            attach(network, layers, scale)
+            lengths = dora or any(each.magnitude is not None for each in layers.values())
+            attach(network, layers, scale, lengths)
         yield
 
 
@@ -98,21 +121,14 @@ def reweigh(model: LoadedModel, components: Mapping[str, Mapping[str, Factors]])
             weight.data.copy_(torch.from_numpy(layers[name].B.copy()))
 
 
-def parameters(
-    network: nn.Module, trained: Collection[str] | None = None
-) -> dict[str, nn.Parameter]:
-    """The attached factors by the names they have in a factors file, sorted.
-
-    With ``trained`` only those; the others are frozen.
-    """
+def parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The attached factors by the names they have in a factors file, sorted."""
     named: dict[str, nn.Parameter] = {}
     for name, layer in _lora_layers(network):
         named[name + A_SUFFIX] = layer.lora_A[SLOT].weight
         named[name + B_SUFFIX] = layer.lora_B[SLOT].weight
-    if trained is not None:
-        for name, parameter in named.items():
-            parameter.requires_grad_(name in trained)
-        named = {name: parameter for name, parameter in named.items() if name in trained}
+        if SLOT in layer.lora_magnitude_vector:
+            named[name + MAGNITUDE_SUFFIX] = layer.lora_magnitude_vector[SLOT].weight
     return dict(sorted(named.items()))
 
 
@@ -121,6 +137,19 @@ def drop_out(network: nn.Module, share: float) -> None:
     if share > 0:
         for _, layer in _lora_layers(network):
             layer.lora_dropout[SLOT] = nn.Dropout(share)
+
+
+@contextmanager
+def at_rest(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """The networks without dropout, to be looked at in the middle of training."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def extracted(network: nn.Module, scale: float = 1.0) -> dict[str, FloatArray]:
@@ -137,7 +166,15 @@ def extracted(network: nn.Module, scale: float = 1.0) -> dict[str, FloatArray]:
 def as_layers(arrays: Mapping[str, FloatArray]) -> dict[str, Factors]:
     """A factors file's tensors, paired."""
     names = (name.removesuffix(A_SUFFIX) for name in arrays if name.endswith(A_SUFFIX))
-    return {name: Factors(arrays[name + A_SUFFIX], arrays[name + B_SUFFIX]) for name in names}
+    return {
+        name: Factors(arrays[name + A_SUFFIX], arrays[name + B_SUFFIX], _magnitude(arrays, name))
+        for name in names
+    }
+
+
+def _magnitude(arrays: Mapping[str, FloatArray], name: str) -> FloatArray | None:
+    found = arrays.get(name + MAGNITUDE_SUFFIX)
+    return None if found is None else found.reshape(-1)
 
 
 def as_arrays(layers: Mapping[str, Factors]) -> dict[str, FloatArray]:
@@ -149,7 +186,20 @@ def as_arrays(layers: Mapping[str, Factors]) -> dict[str, FloatArray]:
 
 
 def mixed(adapters: Sequence[tuple[LoraAdapter, float]]) -> dict[str, dict[str, Factors]]:
-    """One adapter that does what all do together, each as strongly as its weight says."""
+    """One adapter that does what all do together, each as strongly as its weight says.
+
+    Raises :class:`TrainerError` for DoRA beside others or at another strength than 1.
+    """
+    if any(adapter.has_magnitudes for adapter, _ in adapters):
+        if len(adapters) > 1 or adapters[0][1] != 1.0:
+            raise TrainerError(
+                "A DoRA adapter works alone and at full strength",
+                "It scales every row of a weight, which neither adds up with other adapters nor "
+                "has a half.",
+                "Use it alone at weight 1, or train without --dora.",
+                MISUSE,
+            )
+        return {name: dict(layers) for name, layers in adapters[0][0].components.items()}
     mix: dict[str, dict[str, Factors]] = {}
     for adapter, weight in adapters:
         for component, name, factors in each_layer(adapter):

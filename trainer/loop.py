@@ -15,7 +15,7 @@ from diffusers.training_utils import EMAModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
-from trainer import checkpoint, evaluate, objective, optimisers, rates
+from trainer import checkpoint, evaluate, injection, objective, optimisers, rates
 from trainer.cache import Examples
 from trainer.checkpoint import Place, Progress
 from trainer.config import (
@@ -58,11 +58,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Material:
-    """What to train on, what to keep in mind beside it, and what only to measure."""
+    """What to train on, what to keep in mind beside it, and what only to measure.
+
+    With ``speaks`` text encoders train, so that what was encoded beforehand is of no use.
+    """
 
     examples: Supply
     prior: Supply | None = None
     held_out: Examples | None = None
+    speaks: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,20 +114,28 @@ def step_loss(model: LoadedModel, material: Material, recipe: Recipe, step: int)
     With a prior it is loss + weight x loss on as many of the prior's pictures (Ruiz et al.,
     arXiv 2208.12242).
     """
-    value = _batch_loss(model, material.examples, recipe, step, "order", "step")
+    speaks = material.speaks
+    value = _batch_loss(model, material.examples, recipe, step, "order", "step", speaks)
     if material.prior is None:
         return value
-    other = _batch_loss(model, material.prior, recipe, step, "prior order", "prior step")
+    other = _batch_loss(model, material.prior, recipe, step, "prior order", "prior step", speaks)
     return value + recipe.tuning.prior_weight * other
 
 
 def _batch_loss(
-    model: LoadedModel, supply: Supply, recipe: Recipe, step: int, order: str, noises: str
+    model: LoadedModel,
+    supply: Supply,
+    recipe: Recipe,
+    step: int,
+    order: str,
+    noises: str,
+    speaks: bool,
 ) -> torch.Tensor:
     place = (recipe.seed, recipe.round, recipe.node)
     batch = supply.batch(recipe.batch, step, *place, order)
     draw = generator(noises, *place, step)
-    moments, states = batch.moments.to(model.device), batch.states.to(model.device)
+    moments = batch.moments.to(model.device)
+    states = model.spoken(batch.texts) if speaks else batch.states.to(model.device)
     shape = model.latent_shape(moments)
     posterior, noise = torch.randn((2, *shape), generator=draw).to(model.device)
     timesteps = objective.levels(model.schedule, shape[0], draw).to(model.device)
@@ -205,7 +217,7 @@ def train(
             if recipe.sample_every and (step + 1) % recipe.sample_every == 0:
                 sample()
             if material.held_out is not None and _validation_due(recipe, step + 1):
-                measured.append((step + 1, _validated(model, material.held_out, recipe, job)))
+                measured.append((step + 1, _validated(model, material, recipe, job)))
                 job.announce(
                     {"stage": "validate", "step": step + 1, "steps": recipe.steps,
                      "loss": measured[-1][1]}
@@ -270,9 +282,12 @@ def _validation_due(recipe: Recipe, step: int) -> bool:
     return step == recipe.steps or (every > 0 and step % every == 0)
 
 
-def _validated(model: LoadedModel, held_out: Examples, recipe: Recipe, job: Job) -> float:
+def _validated(model: LoadedModel, material: Material, recipe: Recipe, job: Job) -> float:
     """The loss on pictures held out; noise and levels are the same every time."""
-    losses = evaluate.denoising_losses(model, held_out, VALIDATION_DRAWS, recipe.seed, job)
+    assert material.held_out is not None
+    with injection.at_rest(model.components.values()):
+        held_out = material.held_out.spoken_by(model) if material.speaks else material.held_out
+        losses = evaluate.denoising_losses(model, held_out, VALIDATION_DRAWS, recipe.seed, job)
     return evaluate.mean(list(losses.values()))
 
 

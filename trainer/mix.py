@@ -10,18 +10,18 @@ from pathlib import Path
 from trainer import injection, lora_file, room_adapter, whole, whole_file
 from trainer.adapter import FloatArray
 from trainer.errors import MISUSE, TrainerError
-from trainer.lora_file import Factors, LoraAdapter
+from trainer.lora_file import Architecture, Factors, LoraAdapter
 from trainer.models.base import BaseModel, LoadedModel
 from trainer.room_adapter import Branch, RoomAdapter
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One adapter: its factors, and the frozen branches of a room's by layer of ``adapted``; or
-    whole ``weights`` in place of the base's."""
+    """One adapter: its factors, and the frozen branches of a room's by component and layer; or
+    whole ``weights`` in place of the base's ``adapted`` network."""
 
     adapter: LoraAdapter
-    branches: Mapping[str, Branch]
+    branches: Mapping[str, Mapping[str, Branch]]
     adapted: str
     weights: Mapping[str, FloatArray] = field(default_factory=dict)
 
@@ -30,10 +30,11 @@ class Ingredient:
         """The same function without branches: they become further ranks."""
         if not self.branches:
             return self
-        room = RoomAdapter(self.adapter.components[self.adapted], self.branches, 0)
-        return Ingredient(
-            LoraAdapter({self.adapted: room.exact()}, self.adapter.dialect, {}), {}, self.adapted
-        )
+        exact = {
+            component: RoomAdapter(layers, self.branches.get(component, {}), 0).exact()
+            for component, layers in self.adapter.components.items()
+        }
+        return Ingredient(LoraAdapter(exact, self.adapter.dialect, {}), {}, self.adapted)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Mix:
     factors: Mapping[str, Mapping[str, Factors]]
     branches: Mapping[str, Mapping[str, Branch]]
     weights: Mapping[str, Mapping[str, FloatArray]]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it changes what the model knows of captions."""
+        return any(name.startswith("text_encoder") for name in self.factors)
 
     @contextmanager
     def on(self, model: LoadedModel) -> Iterator[None]:
@@ -62,8 +68,9 @@ def ingredient(path: Path, base: BaseModel) -> Ingredient:
         return Ingredient(none, {}, adapted, whole.read_averages(path))
     if not room_adapter.is_room_adapter(path):
         return Ingredient(lora_file.read(path, base), {}, adapted)
-    room = room_adapter.read(path)
-    return Ingredient(LoraAdapter({adapted: room.factors}, "factors", {}), room.branches, adapted)
+    room, architecture = room_adapter.read(path), Architecture.of(base)
+    adapter = LoraAdapter(architecture.by_component(room.factors), "factors", {})
+    return Ingredient(adapter, architecture.by_component(room.branches), adapted)
 
 
 def mixed(ingredients: Sequence[Ingredient], weights: Sequence[float]) -> Mix:
@@ -83,9 +90,11 @@ def mixed(ingredients: Sequence[Ingredient], weights: Sequence[float]) -> Mix:
         )
     branches: dict[str, dict[str, Branch]] = {}
     for part, weight in parts:
-        for name, branch in part.branches.items():
-            layers, more = branches.setdefault(part.adapted, {}), branch.scaled(weight)
-            layers[name] = layers[name].plus(more) if name in layers else more
+        for component, frozen in part.branches.items():
+            layers = branches.setdefault(component, {})
+            for name, branch in frozen.items():
+                more = branch.scaled(weight)
+                layers[name] = layers[name].plus(more) if name in layers else more
     return Mix(
         injection.mixed([(part.adapter, weight) for part, weight in parts]), branches, replaced
     )

@@ -176,8 +176,9 @@ class Studio:
         for number, (path, mix) in enumerate(adapters.items()):
             job.report({"stage": "evaluate", "step": number, "steps": len(adapters)})
             with mix.on(loaded.model):
+                spoken = examples.spoken_by(loaded.model) if mix.speaks else examples
                 by_picture[path] = evaluate.denoising_losses(
-                    loaded.model, examples, request.draws, request.seed, job
+                    loaded.model, spoken, request.draws, request.seed, job
                 )
         losses = {path: evaluate.mean(list(some.values())) for path, some in by_picture.items()}
         result: Result = {"losses": losses, "pictures": len(examples), "draws": request.draws}
@@ -201,6 +202,8 @@ class Studio:
             for each in folders
         )
         with mix.on(loaded.model):
+            if mix.speaks:
+                own, other = own.spoken_by(loaded.model), other.spoken_by(loaded.model)
             attacks = leak.attacks(loaded.model, own, other, request.draws, request.seed, job)
         result: Result = {name: asdict(each) for name, each in attacks.items()}
         if request.pictures:

@@ -15,12 +15,13 @@ from trainer.selection import Selection
 class Batch:
     """``moments`` (B, C or 2C, h, w), ``states`` (B, ...), and ``masks`` (B, 1, h, w) or None.
 
-    A mask is the weight of each latent in the loss.
+    A mask is the weight of each latent in the loss; ``texts`` are what the states are of.
     """
 
     moments: torch.Tensor
     states: torch.Tensor
     masks: torch.Tensor | None
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class Supply:
         """A pure function of its arguments; see :meth:`Selection.choices`."""
         choices = self.selection.choices(size, number, seed, round, node, kind)
         moments = torch.stack([self.moments[c.entry][c.view] for c in choices])
-        rows = [self.rows[self.selection.text(choice)] for choice in choices]
+        texts = tuple(self.selection.text(choice) for choice in choices)
+        rows = [self.rows[text] for text in texts]
         masks = [self.masks[c.entry][c.view] for c in choices]
-        return Batch(moments, self.states[rows], _stacked(masks, moments))
+        return Batch(moments, self.states[rows], _stacked(masks, moments), texts)
 
     def shapes(self) -> list[torch.Tensor]:
         """One example (1, C or 2C, h, w) of each size."""

@@ -13,11 +13,11 @@ from typing import Any
 from torch import nn
 
 from trainer import injection, lora_file, start, tensor_file, whole
-from trainer.adapter import FloatArray
+from trainer.adapter import MAGNITUDE_SUFFIX, FloatArray
 from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY
 from trainer.arithmetic import Result, written
 from trainer.errors import MISUSE, TrainerError
-from trainer.lora_file import LoraAdapter
+from trainer.lora_file import Architecture, LoraAdapter
 from trainer.models.base import BaseModel, LoadedModel
 from trainer.protocol import DENSE, Train
 
@@ -33,6 +33,11 @@ class Trainee(ABC):
     def __init__(self, request: Train, base: BaseModel) -> None:
         self.request = request
         self.base = base
+
+    @property
+    def speaks(self) -> bool:
+        """Whether text encoders train, so that captions are encoded anew at every step."""
+        return False
 
     @abstractmethod
     def decisive(self) -> Iterator[FloatArray]:
@@ -59,13 +64,25 @@ class Adapter(Trainee):
 
     def __init__(self, request: Train, base: BaseModel) -> None:
         super().__init__(request, base)
+        if request.tuning.dora and request.export != "diffusers":
+            raise TrainerError(
+                "DoRA cannot be trained like this",
+                "Rooms cannot average it, and kohya's files are read with other row lengths.",
+                "Write --format diffusers, which diffusers reads exactly, or leave --dora out.",
+                MISUSE,
+            )
         self.start = start.begin(request, base)
+        self.architecture = Architecture.of(base)
 
     def decisive(self) -> Iterator[FloatArray]:
         for _, array in sorted(self.start.arrays.items()):
             yield array
         for _, branch in sorted(self.start.branches.items()):
             yield from branch.arrays
+
+    @property
+    def speaks(self) -> bool:
+        return bool(self.request.spec.text_targets)
 
     @property
     def scale(self) -> float:
@@ -76,17 +93,33 @@ class Adapter(Trainee):
 
     @contextmanager
     def parameters(self, model: LoadedModel) -> Iterator[dict[str, nn.Parameter]]:
-        adapted = self.base.family.adapted
-        network = model.components[adapted]
-        factors, branches = {adapted: self.start.layers}, {adapted: self.start.branches}
-        with injection.attached(model, factors, self.scale, branches):
-            injection.drop_out(network, self.request.tuning.dropout)
-            yield injection.parameters(network, self.start.trained)
+        factors = self.architecture.by_component(self.start.layers)
+        branches = self.architecture.by_component(self.start.branches)
+        tuning = self.request.tuning
+        with injection.attached(model, factors, self.scale, branches, tuning.dora):
+            named: dict[str, nn.Parameter] = {}
+            for component in factors:
+                network = model.components[component]
+                injection.drop_out(network, tuning.dropout)
+                for name, parameter in injection.parameters(network).items():
+                    named[self.architecture.flat_name(component, name)] = parameter
+            trained = {name for name in named if self._trains(name)}
+            for name, parameter in named.items():
+                parameter.requires_grad_(name in trained)
+            yield {name: named[name] for name in sorted(trained)}
+
+    def _trains(self, name: str) -> bool:
+        return name in self.start.trained or name.endswith(MAGNITUDE_SUFFIX)
 
     def write(self, model: LoadedModel) -> Result:
         """What was trained together to ``out``, and what is personal to ``personal``."""
-        request, begun, adapted = self.request, self.start, self.base.family.adapted
-        trained = injection.extracted(model.components[adapted], self.scale)
+        request, begun = self.request, self.start
+        components = self.architecture.by_component(begun.layers)
+        trained = {
+            self.architecture.flat_name(component, name): array
+            for component in components
+            for name, array in injection.extracted(model.components[component], self.scale).items()
+        }
         if request.personal and begun.own:
             own = {name: trained[name] for name in begun.own}
             tensor_file.write(Path(request.personal), own, {ROUNDS_KEY: str(begun.rounds)})
@@ -95,7 +128,8 @@ class Adapter(Trainee):
             sent = {name: trained[name] for name in begun.trained - begun.own}
             notes = {ROUNDS_KEY: str(begun.rounds), STEPS_KEY: str(request.steps)}
             return written(tensor_file.write(out, sent, notes))
-        made = LoraAdapter({adapted: injection.as_layers(trained)}, "factors", {})
+        layers = self.architecture.by_component(injection.as_layers(trained))
+        made = LoraAdapter(layers, "factors", {})
         about: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
         return written(lora_file.write(out, made, request.export, self.base, about))
 
@@ -111,8 +145,10 @@ class Whole(Trainee):
         cause = ""
         if request.export == "kohya":
             cause = "A whole model is no LoRA file."
-        elif request.tuning.dropout or request.tuning.rank_stabilised:
-            cause = "Dropout and rank stabilisation belong to adapters."
+        elif request.tuning.dropout or request.tuning.rank_stabilised or request.tuning.dora:
+            cause = "Dropout, rank stabilisation and DoRA belong to adapters."
+        elif request.spec.text_targets:
+            cause = "Text encoders are adapted, never trained as a whole."
         elif request.export == "diffusers" and out.exists() and not _is_model(out):
             cause = f"{out} exists and is no model folder."
         if cause:

@@ -13,6 +13,7 @@ from trainer import (
     cache,
     dataset,
     generate,
+    injection,
     loop,
     lora_file,
     memory,
@@ -186,8 +187,6 @@ def _draw(
     )  # fmt: skip
     exposures = generate.planned(drawn, base.resolution)
     provenance = Provenance(base.name, digests.model, (), f"step {step} of {request.steps}")
-    network = model.components[base.family.adapted]
-    modes = [(module, module.training) for module in network.modules()]
 
     def tell(data: dict[str, Any]) -> None:
         if "path" in data:
@@ -200,15 +199,12 @@ def _draw(
             return True
         return False
 
-    network.eval()
+    watched = Job(stopped, announce=tell)
     try:
-        watched = Job(stopped, announce=tell)
-        generate.draw_all(model, exposures, drawn, provenance, lambda weights: None, watched)
+        with injection.at_rest(model.components.values()):
+            generate.draw_all(model, exposures, drawn, provenance, lambda weights: None, watched)
     except Cancelled:
         log.info("the pictures after step %d are left out: the training ends", step)
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _encoded(
@@ -226,6 +222,7 @@ def _encoded(
         cache.encode(given.held_out, resolution, model, digests, kept, job)
         if given.held_out
         else None,
+        given.what.speaks,
     )
 
 

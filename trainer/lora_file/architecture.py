@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from trainer.lora_file.native import native_names
 from trainer.models.base import BaseModel, Layers, Shape, read_config
 
 TEXT_PREFIX = "text_model."
 """Part of a CLIP text layer's public name; transformers 5.6 dropped it from CLIPTextModel."""
+Value = TypeVar("Value")
 _CLIP_START = re.compile(r"(encoder\.layers|embeddings)\.")
 
 
@@ -63,6 +65,25 @@ class Architecture:
         if self.adapted != "unet":
             return {}
         return native_names(self.components[self.adapted])
+
+    def flat_name(self, component: str, name: str) -> str:
+        """A layer's name where all components share one space, as in a room's factors: those of the
+        denoiser keep theirs, those of a text encoder have its public name."""
+        if component == self.adapted:
+            return name
+        return f"{component}.{public_name(component, name)}"
+
+    def by_component(self, flat: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+        """What is kept under flat names, by component and the layer's name in memory.
+
+        A name that the model does not have counts as one of the denoiser.
+        """
+        places = {self.flat_name(place, name): (place, name) for place, name, _ in self.each()}
+        found: dict[str, dict[str, Value]] = {}
+        for key, value in flat.items():
+            component, name = places.get(key, (self.adapted, key))
+            found.setdefault(component, {})[name] = value
+        return found
 
     def each(self) -> Iterator[tuple[str, str, Shape]]:
         """(component, layer, shape of its weight)."""

@@ -20,10 +20,15 @@ Name = Literal["factors", "peft", "diffusers", "attn-procs", "kohya", "comfyui",
 
 @dataclass(frozen=True)
 class Factors:
-    """One layer's A (r, in, ...) and B (out, r, ...) with scale 1."""
+    """One layer's A (r, in, ...) and B (out, r, ...) with scale 1.
+
+    With a ``magnitude`` (out,) it is DoRA (Liu et al., arXiv 2402.09353): every row of W0 + B A is
+    brought to that length.
+    """
 
     A: FloatArray
     B: FloatArray
+    magnitude: FloatArray | None = None
 
     @property
     def rank(self) -> int:
@@ -45,6 +50,11 @@ class LoraAdapter:
     @property
     def modules(self) -> int:
         return sum(len(layers) for layers in self.components.values())
+
+    @property
+    def has_magnitudes(self) -> bool:
+        """Whether it is DoRA, which no sum or multiple of adapters is."""
+        return any(factors.magnitude is not None for _, _, factors in each_layer(self))
 
     @property
     def rank(self) -> int:
@@ -92,4 +102,5 @@ def padded(factors: Factors, rank: int) -> Factors:
     return Factors(
         np.concatenate([A, np.zeros((missing, *A.shape[1:]), np.float32)]),
         np.concatenate([B, np.zeros((B.shape[0], missing, *B.shape[2:]), np.float32)], axis=1),
+        factors.magnitude,
     )

@@ -25,7 +25,7 @@ MAX_CONFIG = 1 << 20
 _UNREADABLE = (
     (("hada_w", "lokr_w"), "it is a LyCORIS file (LoHa or LoKr), not a LoRA"),
     ((".oft_", "oft_blocks", "oft_diag"), "it is an OFT file, not a LoRA"),
-    (("dora_scale", "lora_magnitude_vector"), "it is a DoRA file, whose magnitudes are no LoRA"),
+    (("dora_scale",), "it is DoRA of kohya's kind, whose row lengths programs read differently"),
     (("lora_mid",), "it has Tucker-decomposed convolutions"),
     ((".diff.", ".diff_b."), "it holds whole weight differences, not only LoRA factors"),
 )
@@ -33,13 +33,14 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a file: where its factors lie, and its alpha if the file says one."""
+    """One layer of a file: where its factors lie, and its alpha and DoRA's lengths if any."""
 
     dialect: Dialect
     stem: str
     A: Tensor
     B: Tensor
     alpha: Tensor | None
+    magnitude: Tensor | None
 
     @property
     def rank(self) -> int:
@@ -109,8 +110,8 @@ def parse(path: Path, file: BinaryIO) -> Parsed:
     for (name, stem), parts in sorted(found.items()):
         if "A" not in parts or "B" not in parts or not (parts["A"].shape and parts["A"].shape[0]):
             raise FormatError(f"the layer {stem[:80]!a} lacks one of its two factors")
-        layer = Layer(owners[name, stem], stem, parts["A"], parts["B"], parts.get("alpha"))
-        layers.append(layer)
+        rest = parts.get("alpha"), parts.get("magnitude")
+        layers.append(Layer(owners[name, stem], stem, parts["A"], parts["B"], *rest))
     return Parsed(
         tuple(layers), header.metadata, _peft_config(path, header.metadata), tuple(ignored)
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from trainer.errors import TrainerError
 from trainer.lora_file.architecture import Architecture
@@ -59,7 +62,13 @@ def _read(path: Path, file: BinaryIO, architecture: Architecture) -> LoraAdapter
 def _factors(parsed: Parsed, file: BinaryIO, layer: Layer, found: Found, shape: Shape) -> Factors:
     scale = parsed.scale(file, layer, *found)
     A, B = read_tensor(file, layer.A), read_tensor(file, layer.B)
-    return fitted(A, B, scale, shape, found[1])
+    factors = fitted(A, B, scale, shape, found[1])
+    if layer.magnitude is None:
+        return factors
+    lengths = read_tensor(file, layer.magnitude).astype(np.float32).reshape(-1)
+    if lengths.shape != shape[:1] or not np.isfinite(lengths).all():
+        raise FormatError(f"the layer {found[1][:80]!r} has {lengths.size} lengths of rows")
+    return replace(factors, magnitude=lengths)
 
 
 def matched(parsed: Parsed, architecture: Architecture) -> dict[tuple[str, str], Found]:

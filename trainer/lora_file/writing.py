@@ -52,6 +52,13 @@ def write(
     """
     architecture = model if isinstance(model, Architecture) else Architecture.of(model)
     check_format(architecture, dialect)
+    if adapter.has_magnitudes and dialect == "kohya":
+        raise TrainerError(
+            "A DoRA adapter has no such file",
+            "ComfyUI and A1111 measure the rows of a weight before its adapter, peft after it.",
+            "Use the format diffusers, which diffusers reads exactly.",
+            MISUSE,
+        )
     speaker = BY_NAME[dialect]
     stems = speaker.stems(architecture)
     rank = adapter.rank
@@ -66,6 +73,10 @@ def write(
             factors = padded(factors, rank)
         arrays[speaker.key(stem, "A")] = factors.A
         arrays[speaker.key(stem, "B")] = factors.B
+        if factors.magnitude is not None:
+            ones = (1,) * (factors.A.ndim - 2)
+            shape = (1, -1, *ones) if ones else (-1,)
+            arrays[speaker.key(stem, "magnitude")] = factors.magnitude.reshape(shape)
     metadata = {"format": "pt"} | _described(path, adapter, architecture)
     metadata |= {
         key if key.startswith("fedtui.") else f"fedtui.{key}": value for key, value in notes.items()

@@ -100,6 +100,9 @@ class LoadedModel(Protocol):
     def text_states(self, caption: str) -> torch.Tensor:
         """Everything ``predict`` wants to know of one caption; opaque, of one shape per model."""
 
+    def spoken(self, captions: Sequence[str]) -> torch.Tensor:
+        """(B, ...) states of captions as the text encoders are now, with gradients to them."""
+
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:

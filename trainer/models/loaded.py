@@ -139,6 +139,14 @@ class LoadedPipeline:
     def text_states(self, caption: str) -> torch.Tensor:
         return self.family.text_states(self.pipe, caption)
 
+    def spoken(self, captions: Sequence[str]) -> torch.Tensor:
+        """Each different caption once, in the order given: sums of gradients depend on it."""
+        states = {
+            text: self.family.text_states(self.pipe, text).float()
+            for text in dict.fromkeys(captions)
+        }
+        return torch.stack([states[text] for text in captions])
+
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:

@@ -16,14 +16,16 @@ DENSE = "dense"
 class AdapterSpec:
     """Which layers get a LoRA adapter and of what size. ``alpha`` = ``rank`` means scale 1.
 
-    A layer whose name contains one of ``personal`` is trained but belongs to its member alone: it
-    is in no contribution and no room's adapter.
+    ``targets`` are of the denoiser, ``text_targets`` of the text encoders. A layer whose name
+    contains one of ``personal`` is trained but belongs to its member alone: it is in no
+    contribution and no room's adapter.
     """
 
     rank: int = 8
     alpha: int = 8
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     personal: tuple[str, ...] = ()
+    text_targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Tuning:
     The rate grows over ``warmup`` steps, then follows ``schedule``. A step adds up the gradients of
     ``accumulate`` batches; ``clip`` bounds their norm (0: not). ``noise_offset`` adds one number
     per channel to the noise; ``dropout`` leaves out so many of an adapter's inputs;
-    ``rank_stabilised`` scales by alpha / sqrt(rank). ``ema`` is the decay of a moving average that
-    is written instead of the last weights (0: none). Pictures in the folder ``prior`` are trained
-    on as well, ``prior_weight`` times; those in ``held_out`` only measured, every
+    ``rank_stabilised`` scales by alpha / sqrt(rank); ``dora`` also trains the length of every row
+    of an adapted weight. ``ema`` is the decay of a moving average that is written instead of the
+    last weights (0: none). Pictures in the folder ``prior`` are trained on as well,
+    ``prior_weight`` times; those in ``held_out`` only measured, every
     ``validate_every`` steps and at the end. ``checkpointing`` computes activations twice instead of
     keeping them, "auto" where they would not fit.
     """
@@ -49,6 +52,7 @@ class Tuning:
     noise_offset: float = 0.0
     dropout: float = 0.0
     rank_stabilised: bool = False
+    dora: bool = False
     ema: float = 0.0
     prior: str = ""
     prior_weight: float = 1.0

@@ -9,12 +9,14 @@ from typing import Literal
 from trainer.lora_file.architecture import Architecture
 from trainer.lora_file.layers import Name
 
-Part = Literal["A", "B", "alpha"]
+Part = Literal["A", "B", "alpha", "magnitude"]
 
 DOTTED: Mapping[str, Part] = {
     ".lora_A.weight": "A",
     ".lora_B.weight": "B",
     ".alpha": "alpha",
+    ".lora_magnitude_vector": "magnitude",
+    ".lora_magnitude_vector.weight": "magnitude",
     ".lora_A.default.weight": "A",
     ".lora_B.default.weight": "B",
     ".lora.down.weight": "A",

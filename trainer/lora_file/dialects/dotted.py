@@ -50,7 +50,10 @@ class Peft(Dialect):
 
 
 class FactorsFile(Dialect):
-    """Bare layers of the denoiser: what a room exchanges, and what peft calls a state dict."""
+    """Bare layers of the denoiser: what a room exchanges, and what peft calls a state dict.
+
+    A room's layers of text encoders are spelled as diffusers spells them.
+    """
 
     name = "factors"
     title = "plain factors"
