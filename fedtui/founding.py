@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from fedtui import rooms
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile
 from fedtui.rule_choice import RuleChoice, chosen_rule
-from fedtui.task import MICRO, AdapterTask, PreviewTask, RuleTask, Task
+from fedtui.task import MICRO, AdapterTask, DataTask, PreviewTask, RuleTask, Task
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -22,7 +22,7 @@ from p2p.errors import ProtocolError
 from p2p.identity import Identity
 from p2p.room import Continuation, Genesis, Member, Plan, Policy, Role
 from p2p.text import clean_text
-from trainer.protocol import Describe, InitAdapter
+from trainer.protocol import ATTENTION, CONVOLUTIONS, TEXT_ATTENTION, Describe, InitAdapter
 
 BUILT_IN: str = "tiny-landscapes"
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
@@ -48,6 +48,8 @@ class RoomChoices:
     ``rule_options`` are numbers of the rule, like ``clip=1.5`` (:mod:`fedtui.rule_choice`). As many
     admins as ``threshold`` must sign a change of the members; with ``start_on_request`` each round
     waits until somebody who may starts it.
+    ``convolutions`` and ``text_encoder`` are adapted beside attention; ``data`` is what all make of
+    their pictures.
     """
 
     name: str
@@ -58,6 +60,9 @@ class RoomChoices:
     rule_options: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     proximal: float = 0.0
+    convolutions: bool = False
+    text_encoder: bool = False
+    data: DataTask = field(default_factory=DataTask)
     rounds: int = 3
     min_contributions: int = 2
     ask: int | None = None
@@ -108,6 +113,11 @@ async def _found(
             f"a round cannot ask {choices.ask} and need {choices.min_contributions}",
             remedy="raise --ask, or lower --min-contributions",
         )
+    if choices.text_encoder and choices.algorithm == WHOLE:
+        raise UsageError(
+            f"a room of {WHOLE} weights has no adapter of a text encoder",
+            remedy="leave --text-encoder out, or choose another --algorithm",
+        )
     model = await arithmetic.request(Describe(choices.model))
     rule = chosen_rule(
         model,
@@ -122,9 +132,13 @@ async def _found(
             f"{choices.model} brings none of its own",
             "say --prompt TEXT, several times if you like",
         )
-    adapter = AdapterTask(rank=choices.rank, alpha=choices.rank, personal=list(choices.personal))
-    if choices.model == BUILT_IN:
-        adapter = adapter.model_copy(update={"targets": TARGETS})
+    adapter = AdapterTask(
+        rank=choices.rank,
+        alpha=choices.rank,
+        targets=_targets(choices),
+        personal=list(choices.personal),
+        text_targets=list(TEXT_ATTENTION) if choices.text_encoder else [],
+    )
     task = _checked_task(choices, adapter, rule, prompts, model["sha256"])
     draft = profile.root / f"initial-{secrets.token_hex(4)}.safetensors"
     try:
@@ -219,6 +233,7 @@ def _checked_task(
             model=choices.model,
             model_sha256=model_sha256,
             adapter=adapter,
+            data=choices.data,
             rule=rule,
             steps=choices.steps,
             batch=choices.batch,
@@ -229,6 +244,13 @@ def _checked_task(
         )
     except ValueError as error:
         raise FedtuiError("the room's plan does not do", str(error)) from error
+
+
+def _targets(choices: RoomChoices) -> list[str]:
+    """The denoiser's layers that get an adapter."""
+    if choices.convolutions:
+        return [*ATTENTION, *CONVOLUTIONS]
+    return TARGETS if choices.model == BUILT_IN else list(ATTENTION)
 
 
 def _cleaned(name: str, what: str) -> str:

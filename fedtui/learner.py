@@ -273,6 +273,7 @@ class Learner:
             folder=self._folder,
             out=str(target),
             spec=task.adapter.spec,
+            data=task.data.options,
             steps=task.steps,
             initial=str(goal.adapter),
             batch=task.batch,

@@ -20,13 +20,13 @@ from pydantic import (
 )
 
 from fedtui.errors import FedtuiError, TrustError
-from trainer.protocol import AdapterSpec, RuleSpec
+from trainer.protocol import AdapterSpec, DataOptions, RuleSpec
 
 MICRO = 1_000_000
 MILLI = 1_000
 
-LATER = frozenset({"weiszfeld_steps", "clipping_steps"})
-"""Settings of rules that the first plans did not have."""
+LATER = frozenset({"weiszfeld_steps", "clipping_steps", "text_targets", "data"})
+"""Settings that the first plans did not have."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -35,6 +35,18 @@ Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without later settings at their defaults, so that a plan that needs none of them keeps
+        its bytes, and members of an older version still read it."""
+        fields: dict[str, Any] = handler(self)
+        kinds = type(self).model_fields
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in LATER or getattr(self, name) != kinds[name].default
+        }
 
 
 class AdapterTask(_Part):
@@ -49,10 +61,40 @@ class AdapterTask(_Part):
         "to_out.0",
     ]
     personal: Annotated[list[Text], Field(max_length=32)] = []
+    text_targets: Annotated[list[Text], Field(max_length=32)] = []
 
     @property
     def spec(self) -> AdapterSpec:
-        return AdapterSpec(self.rank, self.alpha, tuple(self.targets), tuple(self.personal))
+        return AdapterSpec(
+            self.rank,
+            self.alpha,
+            tuple(self.targets),
+            tuple(self.personal),
+            tuple(self.text_targets),
+        )
+
+
+class DataTask(_Part):
+    """What every member makes of their pictures, as :class:`trainer.protocol.DataOptions` says;
+    the chance of a step without caption is in thousandths.
+
+    Where captions come from, how often a picture counts and masks are each member's own business.
+    """
+
+    trigger: Annotated[str, StringConstraints(max_length=100)] = ""
+    dropout_milli: Annotated[int, Field(ge=0, le=MILLI)] = 0
+    shuffle: bool = False
+    keep: Annotated[int, Field(ge=0, le=64)] = 0
+    buckets: bool = False
+    bucket_step: Annotated[int, Field(ge=0, le=4096)] = 0
+    crops: Annotated[int, Field(ge=1, le=64)] = 1
+    flip: bool = False
+
+    @property
+    def options(self) -> DataOptions:
+        return DataOptions(
+            dropout=self.dropout_milli / MILLI, **self.model_dump(exclude={"dropout_milli"})
+        )
 
 
 class RuleTask(_Part):
@@ -70,19 +112,6 @@ class RuleTask(_Part):
     outer_momentum_milli: Annotated[int, Field(ge=0, le=999)] = 0
     weiszfeld_steps: Annotated[int, Field(ge=1, le=10_000)] = 200
     clipping_steps: Annotated[int, Field(ge=1, le=100)] = 3
-
-    @model_serializer(mode="wrap")
-    def _without_what_came_later(
-        self, written: SerializerFunctionWrapHandler
-    ) -> dict[str, str | int]:
-        """Settings that came later stand in a plan only where they differ from what was before:
-        members with an earlier version follow all other plans, and those keep their bytes."""
-        fields: dict[str, str | int] = written(self)
-        return {
-            name: value
-            for name, value in fields.items()
-            if name not in LATER or value != type(self).model_fields[name].default
-        }
 
     @property
     def spec(self) -> RuleSpec:
@@ -117,6 +146,7 @@ class Task(_Part):
     model: Text
     model_sha256: Digest
     adapter: AdapterTask = AdapterTask()
+    data: DataTask = DataTask()
     rule: RuleTask = RuleTask()
     steps: Annotated[int, Field(ge=1, le=1_000_000)]
     batch: Annotated[int, Field(ge=1, le=512)] = 8

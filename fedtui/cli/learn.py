@@ -24,8 +24,6 @@ STAGES = {
 }
 FORMATS = ("kohya", "diffusers", "factors")
 METHODS = ("lora", "full")
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "proj_in", "proj_out")
 
 
 def train(
@@ -43,6 +41,9 @@ def train(
     convolutions: Annotated[
         bool, typer.Option("--convolutions", help="Adapt convolutions beside attention.")
     ] = False,
+    text_encoder: Annotated[
+        bool, typer.Option("--text-encoder", help="Adapt the CLIP text encoders as well.")
+    ] = False,
     batch: Annotated[
         int, typer.Option(min=0, max=512, help="Pictures in one step; 0 takes what fits.")
     ] = 8,
@@ -59,6 +60,7 @@ def train(
     noise_offset: tuning_options.NoiseOffset = 0.0,
     dropout: tuning_options.Dropout = 0.0,
     rslora: tuning_options.RsLora = False,
+    dora: tuning_options.Dora = False,
     ema: tuning_options.Ema = None,
     prior: tuning_options.Prior = None,
     prior_weight: tuning_options.PriorWeight = 1.0,
@@ -101,7 +103,14 @@ def train(
     """
     from fedtui.cli.steering import TRAINING_KEYS
     from fedtui.cli.trainer import ask
-    from trainer.protocol import AdapterSpec, Samples, Train
+    from trainer.protocol import (
+        ATTENTION,
+        CONVOLUTIONS,
+        TEXT_ATTENTION,
+        AdapterSpec,
+        Samples,
+        Train,
+    )
 
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}", remedy=f"one of {', '.join(METHODS)}")
@@ -111,7 +120,7 @@ def train(
     tuning = tuning_options.chosen(
         method=method, ema=ema, prior=prior, held_out=held_out, optimizer=optimizer,
         schedule=schedule, warmup=warmup, accumulate=accumulate, weight_decay=weight_decay,
-        clip=clip, noise_offset=noise_offset, dropout=dropout, rank_stabilised=rslora,
+        clip=clip, noise_offset=noise_offset, dropout=dropout, rank_stabilised=rslora, dora=dora,
         prior_weight=prior_weight, validate_every=validate_every, checkpointing=checkpointing,
         compile=compile,
     )  # fmt: skip
@@ -129,7 +138,9 @@ def train(
         model=model,
         folder=str(folder.absolute()),
         out=str(writable(out)),
-        spec=AdapterSpec(rank, alpha or rank, targets),
+        spec=AdapterSpec(
+            rank, alpha or rank, targets, text_targets=TEXT_ATTENTION if text_encoder else ()
+        ),
         steps=steps,
         batch=batch,
         learning_rate=learning_rate,

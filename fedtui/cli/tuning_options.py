@@ -34,6 +34,7 @@ MinSnr = Annotated[float, _option("--min-snr", min=0.0, help="Gamma, 5 is usual;
 NoiseOffset = Annotated[float, _option("--noise-offset", min=0.0, help="0.05 is usual.")]
 Dropout = Annotated[float, _option("--dropout", min=0.0, help="Of an adapter's inputs.")]
 RsLora = Annotated[bool, _option("--rslora", help="Scale by alpha / sqrt(rank).")]
+Dora = Annotated[bool, _option("--dora", help="Train the lengths of rows; --format diffusers.")]
 Ema = Annotated[
     float | None,
     _option("--ema", min=0.0, help=f"Decay of a moving average; {WHOLE_EMA} with --method full."),

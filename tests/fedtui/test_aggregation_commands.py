@@ -16,6 +16,7 @@ from fedtui import rooms
 from fedtui.paths import Profile
 from fedtui.rooms import Room
 from fedtui.training import TrainerProcess
+from trainer.protocol import CONVOLUTIONS, TEXT_ATTENTION, DataOptions
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +136,8 @@ def test_a_room_keeps_what_its_founder_chose(tmp_path: Path) -> None:
     made = fedtui(
         tmp_path, "room", "create", "club", "--algorithm", "ffa", "--rule", "clip",
         "--personal", "conv1", "--proximal", "0.01", "--rule-option", "clip=1.5",
+        "--text-encoder", "--convolutions",
+        "--trigger", "sks", "--caption-dropout", "0.1", "--buckets", "--flip",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     room = rooms.current(Profile(tmp_path))
@@ -143,6 +146,23 @@ def test_a_room_keeps_what_its_founder_chose(tmp_path: Path) -> None:
     assert room.task.rule.clip_milli == 1500
     assert room.task.adapter.personal == ["conv1"]
     assert room.task.proximal == 0.01
+    assert room.task.adapter.text_targets == list(TEXT_ATTENTION)
+    assert set(CONVOLUTIONS) <= set(room.task.adapter.targets)
+    assert room.task.data.options == DataOptions(
+        trigger="sks", dropout=0.1, buckets=True, flip=True
+    )
+    keys = tensor_names(room.paths.initial)
+    assert any(key.startswith("text_encoder.text_model.") for key in keys)
     refused = fedtui(tmp_path, "room", "create", "other", "--rule", "multi_krum")
     assert refused.returncode == 2
     assert "it needs 5 to tolerate 1" in refused.stderr
+    whole = ("room", "create", "third", "--algorithm", "dense", "--text-encoder")
+    refused = fedtui(tmp_path, *whole)
+    assert refused.returncode == 2
+    assert "has no adapter of a text encoder" in refused.stderr
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names in a safetensors file."""
+    with path.open("rb") as file:
+        return list(json.loads(file.read(int.from_bytes(file.read(8), "little"))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ import pytest
 from fedtui import limits
 from fedtui.demo.founding import draw_share, found
 from fedtui.demo.options import DemoOptions, open_directory
+from fedtui.errors import FedtuiError
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.rooms import Room
+from fedtui.task import DataTask
 from fedtui.training import TrainerProcess
+from trainer.protocol import DataOptions, Request, Train
 
 WORKER = """
 import json, sys
@@ -126,6 +129,33 @@ async def test_another_model_than_the_rooms_is_never_trained(place: Place) -> No
     await trainer.stop()
     assert "not the one of the room" in learner.state.blocked
     assert asked == ["load", "stop"]
+
+
+class Remembering(TrainerProcess):
+    """A trainer that has the model ``sha256`` and only notes what it should train."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__()
+        self.sha256 = sha256
+        self.asked: list[Train] = []
+
+    async def request(self, request: Request, *_: Any, **__: Any) -> dict[str, Any]:
+        if isinstance(request, Train):
+            self.asked.append(request)
+            raise FedtuiError("nothing is trained here")
+        return {"sha256": self.sha256}
+
+
+async def test_what_the_plan_makes_of_pictures_reaches_the_trainer(place: Place) -> None:
+    data = DataTask(trigger="sks", dropout_milli=100, flip=True)
+    task = place.room.task.model_copy(update={"data": data})
+    trainer = Remembering(task.model_sha256)
+    learner = replace(place, room=replace(place.room, task=task)).learner(trainer, Ear())
+    learner.aim(place.goal())
+    running = asyncio.create_task(learner.run())
+    await until(lambda: bool(trainer.asked))
+    running.cancel()
+    assert trainer.asked[0].data == DataOptions(trigger="sks", dropout=0.1, flip=True)
 
 
 async def test_what_cannot_get_better_is_not_tried_again(place: Place) -> None:

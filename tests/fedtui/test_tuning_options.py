@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from fedtui.cli import app as command
 from fedtui.cli import trainer
 from fedtui.cli.tuning_options import WHOLE_EMA
-from trainer.protocol import Train, Tuning
+from trainer.protocol import TEXT_ATTENTION, Train, Tuning
 
 RESULT = {
     "path": "x", "steps": 1, "batch": 1, "samples": 1, "seconds": 1.0, "loss": 1.0,
@@ -60,15 +60,33 @@ def test_every_option_arrives(asked: list[Train], tmp_path: Path) -> None:
     options = (
         "--optimizer prodigy --schedule cosine --warmup 5 --accumulate 2 --weight-decay 0 "
         "--clip 0.5 --min-snr 5 --noise-offset 0.05 --dropout 0.1 --rslora --prior-weight 0.5 "
-        "--validate-every 10 --checkpointing on --compile --alpha 4 --convolutions --batch 0"
+        "--validate-every 10 --checkpointing on --compile --alpha 4 --convolutions --batch 0 "
+        "--text-encoder --dora"
     )
     assert train(tmp_path, *options.split(), "--prior", ".", "--held-out", ".") == 0
     request, here = asked[0], str(Path.cwd())
     assert request.tuning == Tuning(
-        "prodigy", "cosine", 5, 2, 0.0, 0.5, 0.05, 0.1, True, 0.0, here, 0.5, here, 10, "on", True
+        "prodigy",
+        "cosine",
+        5,
+        2,
+        0.0,
+        0.5,
+        0.05,
+        0.1,
+        True,
+        True,
+        0.0,
+        here,
+        0.5,
+        here,
+        10,
+        "on",
+        True,
     )
     assert (request.min_snr, request.spec.alpha, request.batch) == (5.0, 4, 0)
     assert "conv1" in request.spec.targets
+    assert request.spec.text_targets == TEXT_ATTENTION
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,10 @@ from trainer.protocol.models import (
     NewModel,
 )
 from trainer.protocol.training import (
+    ATTENTION,
+    CONVOLUTIONS,
     DENSE,
+    TEXT_ATTENTION,
     AdapterSpec,
     InitAdapter,
     Samples,
@@ -90,8 +93,11 @@ from trainer.protocol.wire import (
 
 __all__ = [
     "ARITHMETIC",
+    "ATTENTION",
+    "CONVOLUTIONS",
     "DENSE",
     "MAX_LINE",
+    "TEXT_ATTENTION",
     "VERSION",
     "AdapterSpec",
     "Cancel",

@@ -11,6 +11,13 @@ from trainer.protocol.data import DataOptions
 DENSE = "dense"
 """The mode in which rooms train whole weights instead of an adapter."""
 
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""Layers of a denoiser that get an adapter when nothing else is said."""
+CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "proj_in", "proj_out")
+"""Those beside them that textures of a style live in."""
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+"""Layers of CLIP text encoders, where those are adapted."""
+
 
 @dataclass(frozen=True)
 class AdapterSpec:
@@ -23,7 +30,7 @@ class AdapterSpec:
 
     rank: int = 8
     alpha: int = 8
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    targets: tuple[str, ...] = ATTENTION
     personal: tuple[str, ...] = ()
     text_targets: tuple[str, ...] = ()
 

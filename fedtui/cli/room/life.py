@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import data_options, output
 from fedtui.cli.room.place import ask, ask_node, await_room, issue, owner, switch, works_for
 from fedtui.cli.room.words import Json, seconds, show_invite
 from fedtui.cli.rule_options import Proximal, RuleOptions
+from fedtui.errors import UsageError
 
 
 def create(
@@ -27,6 +28,20 @@ def create(
         typer.Option(help="Layers whose names contain this stay with each member; repeatable."),
     ] = None,
     proximal: Proximal = 0.0,
+    convolutions: Annotated[
+        bool, typer.Option("--convolutions", help="Adapt convolutions beside attention.")
+    ] = False,
+    text_encoder: Annotated[
+        bool, typer.Option("--text-encoder", help="Adapt the CLIP text encoders as well.")
+    ] = False,
+    trigger: data_options.Trigger = "",
+    caption_dropout: data_options.CaptionDropout = 0.0,
+    shuffle_tags: data_options.ShuffleTags = False,
+    keep_tags: data_options.KeepTags = 0,
+    buckets: data_options.Buckets = False,
+    bucket_step: data_options.BucketStep = 0,
+    crops: data_options.Crops = 1,
+    flip: data_options.Flip = False,
     rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
@@ -67,8 +82,16 @@ def create(
     """Make a new room on this machine; prints its id and an invite for others."""
     from fedtui.founding import RoomChoices, found_room
     from fedtui.inviting import InviteChoices
+    from fedtui.task import MILLI, DataTask
 
     profile, settings, identity = owner()
+    try:
+        data = DataTask(
+            trigger=trigger, dropout_milli=round(caption_dropout * MILLI), shuffle=shuffle_tags,
+            keep=keep_tags, buckets=buckets, bucket_step=bucket_step, crops=crops, flip=flip,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError("the room's pictures cannot be prepared like that", str(error)) from error
     choices = RoomChoices(
         name=name,
         model=model,
@@ -78,6 +101,9 @@ def create(
         rule_options=tuple(rule_option or ()),
         personal=tuple(personal or ()),
         proximal=proximal,
+        convolutions=convolutions,
+        text_encoder=text_encoder,
+        data=data,
         rounds=rounds,
         min_contributions=min_contributions,
         ask=ask or None,
