@@ -12,14 +12,15 @@ WIDTH = 32
 """Of every text encoder's states."""
 
 
-def _clip(kind: str, pooled: int = WIDTH) -> Any:
+def _clip(kind: str, pooled: int = WIDTH, width: int = WIDTH, layers: int = 2) -> Any:
     import transformers
 
     from trainer.embedded.tokens import new_tokenizer
 
     tokenizer = new_tokenizer()
     config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2,
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=64,
+        num_hidden_layers=layers,
         num_attention_heads=2, max_position_embeddings=tokenizer.model_max_length,
         projection_dim=pooled,
     )  # fmt: skip
@@ -93,9 +94,9 @@ def stable_diffusion_xl(folder: Path) -> Path:
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     first, tokenizer = _clip("CLIPTextModel")
-    second, _ = _clip("CLIPTextModelWithProjection", 48)
+    second, _ = _clip("CLIPTextModelWithProjection", 48, 48, 10)
     unet = _conditional_unet(
-        cross_attention_dim=2 * WIDTH, use_linear_projection=True, addition_embed_type="text_time",
+        cross_attention_dim=WIDTH + 48, use_linear_projection=True, addition_embed_type="text_time",
         addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 48,
         transformer_layers_per_block=(1, 1),
     )  # fmt: skip
@@ -115,12 +116,12 @@ def stable_diffusion_3(folder: Path) -> Path:
     )
 
     first, tokenizer = _clip("CLIPTextModelWithProjection")
-    second, _ = _clip("CLIPTextModelWithProjection")
-    third, tokenizer_3 = _t5(16, 2 * WIDTH)
+    second, _ = _clip("CLIPTextModelWithProjection", 48, 48)
+    third, tokenizer_3 = _t5(16, WIDTH + 48)
     transformer = SD3Transformer2DModel(
         sample_size=16, patch_size=2, in_channels=16, out_channels=16, num_layers=2,
-        attention_head_dim=8, num_attention_heads=4, joint_attention_dim=2 * WIDTH,
-        caption_projection_dim=32, pooled_projection_dim=2 * WIDTH, pos_embed_max_size=16,
+        attention_head_dim=8, num_attention_heads=4, joint_attention_dim=WIDTH + 48,
+        caption_projection_dim=32, pooled_projection_dim=WIDTH + 48, pos_embed_max_size=16,
         dual_attention_layers=(0,), qk_norm="rms_norm",
     )  # fmt: skip
     StableDiffusion3Pipeline(

@@ -1,4 +1,8 @@
-"""A diffusers folder written as the single file that other programs give away."""
+"""A diffusers folder written as the single file that other programs give away.
+
+The names are those of the first publications (CompVis, OpenCLIP, Stability's SD3), written down
+here once more: the converters of diffusers are what is tested with them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+Tensors = dict[str, Any]
+
 RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
     "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
@@ -16,29 +22,153 @@ ENDS = {
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
     "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
+    "mid_block.resnets.1": "middle_block.2", "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}  # fmt: skip
+OPEN_CLIP = {
+    "text_model.encoder.layers.": "transformer.resblocks.",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.final_layer_norm": "ln_final", "layer_norm1": "ln_1", "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn.out_proj": "attn.out_proj",
+}  # fmt: skip
+SD3_BLOCK = {
+    "attn.to_out.0": "x_block.attn.proj", "attn.to_add_out": "context_block.attn.proj",
+    "attn2.to_out.0": "x_block.attn2.proj", "attn.norm_q": "x_block.attn.ln_q",
+    "attn.norm_k": "x_block.attn.ln_k", "attn2.norm_q": "x_block.attn2.ln_q",
+    "attn2.norm_k": "x_block.attn2.ln_k", "attn.norm_added_q": "context_block.attn.ln_q",
+    "attn.norm_added_k": "context_block.attn.ln_k",
+    "norm1.linear": "x_block.adaLN_modulation.1",
+    "norm1_context.linear": "context_block.adaLN_modulation.1",
+    "ff.net.0.proj": "x_block.mlp.fc1", "ff.net.2": "x_block.mlp.fc2",
+    "ff_context.net.0.proj": "context_block.mlp.fc1", "ff_context.net.2": "context_block.mlp.fc2",
+}  # fmt: skip
+SD3_FUSED = {
+    "attn.to_q": "x_block.attn.qkv", "attn.add_q_proj": "context_block.attn.qkv",
+    "attn2.to_q": "x_block.attn2.qkv",
+}  # fmt: skip
+SD3_ENDS = {
+    "pos_embed.proj": "x_embedder.proj", "context_embedder": "context_embedder",
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "proj_out": "final_layer.linear", "norm_out.linear": "final_layer.adaLN_modulation.1",
 }  # fmt: skip
 
 
 def write_single_file(folder: Path, target: Path) -> Path:
-    """Stable Diffusion 1.x as one checkpoint with the names of its first publication."""
-    from safetensors.torch import load_file, save_file
+    """Stable Diffusion 1.x as one checkpoint."""
+    text = _clip_tensors(folder / "text_encoder", "cond_stage_model.transformer.")
+    return _save(target, _unet(folder), _vae(folder), text)
 
-    tensors: dict[str, Any] = {}
+
+def write_sdxl_file(folder: Path, target: Path) -> Path:
+    """Stable Diffusion XL as one checkpoint: a CLIP, and an OpenCLIP with its fused attention."""
+    first = _clip_tensors(folder / "text_encoder", "conditioner.embedders.0.transformer.")
+    second = {
+        f"conditioner.embedders.1.model.{name}": value
+        for name, value in _open_clip(_loaded(folder / "text_encoder_2" / "model.safetensors"))
+    }
+    return _save(target, _unet(folder), _vae(folder), first, second)
+
+
+def write_sd3_file(folder: Path, target: Path) -> Path:
+    """Stable Diffusion 3 as one checkpoint with all three text encoders."""
+    place = "text_encoders.{}.transformer."
+    texts = [
+        _clip_tensors(folder / "text_encoder", place.format("clip_l")),
+        _clip_tensors(folder / "text_encoder_2", place.format("clip_g")),
+        {
+            place.format("t5xxl") + name: value
+            for name, value in _loaded(folder / "text_encoder_3" / "model.safetensors").items()
+        },
+    ]
+    tensors = _loaded(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    denoiser = {f"model.diffusion_model.{name}": value for name, value in _sd3(tensors)}
+    return _save(target, denoiser, _vae(folder), *texts)
+
+
+def _save(target: Path, *parts: Tensors) -> Path:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for part in parts for name, value in part.items()}, target)
+    return target
+
+
+def _loaded(path: Path) -> Tensors:
+    from safetensors.torch import load_file
+
+    tensors: Tensors = load_file(path)
+    return tensors
+
+
+def _unet(folder: Path) -> Tensors:
     config = json.loads((folder / "unet" / "config.json").read_text())
     places = dict(_unet_places(config))
-    for name, value in load_file(folder / "unet/diffusion_pytorch_model.safetensors").items():
-        tensors["model.diffusion_model." + _renamed(name, places)] = value
+    return {
+        "model.diffusion_model." + _renamed(name, places): value
+        for name, value in _loaded(folder / "unet/diffusion_pytorch_model.safetensors").items()
+    }
+
+
+def _vae(folder: Path) -> Tensors:
     blocks = len(json.loads((folder / "vae" / "config.json").read_text())["block_out_channels"])
-    for name, value in load_file(folder / "vae/diffusion_pytorch_model.safetensors").items():
-        tensors["first_stage_model." + _vae_name(name, blocks)] = (
+    return {
+        "first_stage_model." + _vae_name(name, blocks): (
             value[..., None, None] if re.search(r"attn.*to_.*weight", _old(name)) else value
         )
-    for name, value in load_file(folder / "text_encoder/model.safetensors").items():
+        for name, value in _loaded(folder / "vae/diffusion_pytorch_model.safetensors").items()
+    }
+
+
+def _clip_tensors(folder: Path, prefix: str) -> Tensors:
+    """CLIP as transformers calls it, whichever version wrote the folder."""
+    found = {}
+    for name, value in _loaded(folder / "model.safetensors").items():
         plain = name.removeprefix("text_model.")
-        tensors[f"cond_stage_model.transformer.text_model.{plain}"] = value
-    save_file({name: value.contiguous() for name, value in tensors.items()}, target)
-    return target
+        found[prefix + (plain if plain.startswith("text_proj") else f"text_model.{plain}")] = value
+    return found
+
+
+def _open_clip(tensors: Tensors) -> Iterator[tuple[str, Any]]:
+    import torch
+
+    for name, value in tensors.items():
+        if name == "text_projection.weight":
+            yield "text_projection", value.T
+            continue
+        other = name
+        for ours, theirs in OPEN_CLIP.items():
+            other = other.replace(ours, theirs)
+        if fused := re.fullmatch(r"(.+)\.self_attn\.q_proj\.(weight|bias)", other):
+            parts = [tensors[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            yield f"{fused[1]}.attn.in_proj_{fused[2]}", torch.cat(parts)
+        elif "self_attn" not in other:
+            yield other, value
+
+
+def _sd3(tensors: Tensors) -> Iterator[tuple[str, Any]]:
+    import torch
+
+    last = max(int(name.split(".")[1]) for name in tensors if name.startswith("transformer_blocks"))
+    for name, value in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if name == "pos_embed.pos_embed":
+            yield "pos_embed", value
+            continue
+        # The last layers say shift and scale in the other order there.
+        if layer in ("norm_out.linear", f"transformer_blocks.{last}.norm1_context.linear"):
+            value = torch.cat(value.chunk(2)[::-1])
+        if layer in SD3_ENDS:
+            yield f"{SD3_ENDS[layer]}.{kind}", value
+            continue
+        _, number, inner = layer.split(".", 2)
+        if inner in SD3_FUSED:
+            parts = [tensors[f"{layer.replace('_q', f'_{part}')}.{kind}"] for part in "qkv"]
+            yield f"joint_blocks.{number}.{SD3_FUSED[inner]}.{kind}", torch.cat(parts)
+        elif inner in SD3_BLOCK:
+            yield f"joint_blocks.{number}.{SD3_BLOCK[inner]}.{kind}", value
 
 
 def _old(name: str) -> str:

@@ -84,7 +84,7 @@ def _read(kind: str, path: Path, settings: Path, dtype: torch.dtype) -> Any:
     index = read_config(settings / "model_index.json")
     unused = ("safety_checker", "feature_extractor", "image_encoder")
     try:
-        return reader(
+        pipe = reader(
             path,
             config=str(settings),
             torch_dtype=dtype,
@@ -94,6 +94,21 @@ def _read(kind: str, path: Path, settings: Path, dtype: torch.dtype) -> Any:
     except Exception as error:  # whatever a reader of foreign weights stumbles over
         first = str(error).strip().split("\n")[0]
         raise _unusable(path, f"it does not fit the settings in {settings}: {first}") from error
+    _complete(pipe, path)
+    return pipe
+
+
+def _complete(pipe: Any, path: Path) -> None:
+    """Ties what is stored once and used twice, as a T5's words are, and refuses to go on without
+    any of the weights."""
+    for component, network in pipe.components.items():
+        if not isinstance(network, torch.nn.Module):
+            continue
+        if callable(tie := getattr(network, "tie_weights", None)):
+            tie()
+        missing = [name for name, value in network.named_parameters() if value.is_meta]
+        if missing:
+            raise _unusable(path, f"it lacks {len(missing)} weights of {component}: {missing[0]}")
 
 
 @dataclass(frozen=True)
