@@ -67,7 +67,7 @@ def write(
     Raises :class:`FedtuiError` when the ledger cannot be read or holds no such round.
     """
     try:
-        commits = read_ledger(room.paths.root)[:round_number]
+        commits = read_ledger(room.paths.root, room.id)[:round_number]
         history = prove(room.envelope, commits)
     except P2PError as problem:
         raise FedtuiError(problem.title, problem.cause, problem.remedy) from problem

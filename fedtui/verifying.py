@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from fedtui.task import read_task
 from fedtui.training import TrainerProcess
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
-from p2p.rounds.proof import ProvenRound, prove, read_ledger
+from p2p.rounds.proof import History, ProvenRound, prove, read_ledger
 from p2p.workload import Input
 from trainer.protocol import DENSE, RestoreAdapter
 
@@ -60,10 +60,14 @@ async def verify_room(
 
     Raises :class:`TrustError` at the first round whose certificate, hashes or result do not hold.
     """
+    # A running node commits a round before it keeps its adapter: adapters are looked for first.
+    kept = await asyncio.to_thread(_kept_adapters, room)
     try:
-        history = prove(room.envelope, await asyncio.to_thread(read_ledger, room.paths.root))
+        commits = await asyncio.to_thread(read_ledger, room.paths.root, room.id)
+        history = prove(room.envelope, commits)
     except P2PError as error:
         raise TrustError("the ledger does not hold", error.cause) from error
+    await asyncio.to_thread(_check_kept, room, history, kept)
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="fedtui-verify-") as folder:
         workload = AdapterWorkload(
@@ -78,6 +82,38 @@ async def verify_room(
                 tell(verdict)
                 verdicts.append(verdict)
     return verdicts
+
+
+def _kept_adapters(room: Room) -> dict[int, Path]:
+    """The files under names that people use: the first adapter as 0, those of rounds after it."""
+    found = {0: room.paths.initial} if room.paths.initial.is_file() else {}
+    for path in room.paths.adapters.glob("round-*.safetensors"):
+        number = path.stem.removeprefix("round-")
+        if number.isdecimal():
+            found[int(number)] = path
+    return found
+
+
+def _check_kept(room: Room, history: History, kept: Mapping[int, Path]) -> None:
+    """Raises :class:`TrustError` for a genesis or adapter that is not what the ledger names."""
+    genesis = room.paths.genesis
+    if genesis.read_bytes() != room.envelope.to_bytes():
+        raise TrustError(f"{genesis.name} is damaged", "it is not spelt as it was signed")
+    committed = {proven.result.round: proven.result.result_blob for proven in history.rounds}
+    committed[0] = room.genesis.initial_blob
+    for number, path in sorted(kept.items()):
+        if number not in committed:
+            raise TrustError(
+                f"the ledger ends before round {number}",
+                f"{path} says that there was one",
+                "the ledger was cut, or the file is not of this room",
+            )
+        if sha256_of(path) != committed[number]:
+            raise TrustError(
+                f"the adapter of round {number} is damaged",
+                f"{path} is not what was committed",
+                "remove it: a running node makes it again",
+            )
 
 
 async def _ignore(path: Path, round_number: int) -> None:

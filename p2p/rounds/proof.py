@@ -107,8 +107,10 @@ def _proven(
     return ProvenRound(record, result, facts.previous, signers)
 
 
-def read_ledger(directory: Path) -> list[bytes]:
+def read_ledger(directory: Path, room_id: str) -> list[bytes]:
     """The commits in a room's directory, oldest first; changes nothing, a node may be running.
+
+    SQLite's own check goes first: a page that lost its last commit still reads well.
 
     Raises:
         StorageError: there is no ledger, or it is damaged.
@@ -117,6 +119,7 @@ def read_ledger(directory: Path) -> list[bytes]:
     try:
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
+            (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
             rows = database.execute(
                 "SELECT round, value, commit_hash, payload FROM commits ORDER BY round"
             ).fetchall()
@@ -124,14 +127,15 @@ def read_ledger(directory: Path) -> list[bytes]:
             database.close()
     except sqlite3.Error as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
-    head = None
+    if found != "ok":
+        raise StorageError(f"{path} is damaged: {found}")
+    head = room_id
     for number, (round_number, value, commit_hash, payload) in enumerate(rows, start=1):
         if round_number != number or not isinstance(payload, bytes):
             raise StorageError(f"{path} has a gap before round {number}")
         commit = parse(Commit.kind, payload)
         assert isinstance(commit, Commit)
-        follows = head is None or commit_hash == chain_hash(head, value)
-        if value != value_of(commit.body) or not follows:
+        head = chain_hash(head, value_of(commit.body))
+        if (value, commit_hash) != (value_of(commit.body), head):
             raise StorageError(f"{path} is damaged at round {number}")
-        head = commit_hash
     return [payload for _, _, _, payload in rows]

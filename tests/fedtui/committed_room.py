@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,14 @@ from p2p.rounds.quorum import make_qc
 from p2p.rounds.rules import Facts, make_result
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.workload import Input
+from trainer.aggregate.files import STEPS_KEY
+from trainer.aggregate.modes import trained_factors
+from trainer.protocol import DENSE
 from trainer.tensor_file import read_all, write
 
-SAMPLES = (20, 40)
+SAMPLES = (20, 40, 60)
+STEPS = 40
+"""What contributions say of their local steps."""
 
 
 async def committed_room(
@@ -33,13 +39,15 @@ async def committed_room(
     *,
     lie: bool = False,
     agree_on: Callable[[Result], Result] = lambda result: result,
+    choices: DemoOptions = DemoOptions(nodes=2),  # noqa: B008 - frozen
 ) -> tuple[Founded, rooms.Room]:
-    """The room of the first of two members after so many rounds of random contributions.
+    """The room of the first of ``choices.nodes`` members (up to three) after so many rounds of
+    random contributions.
 
     With ``lie`` both members sign that the first one's contribution is the result; what they
     ``agree_on`` may also be another record of the round.
     """
-    options = DemoOptions(nodes=2, rounds=rounds, directory=folder)
+    options = replace(choices, rounds=rounds, directory=folder)
     founded = await found(options, open_directory(options), arithmetic)
     room = rooms.current(founded.participants[0].profile)
     genesis, plan = room.genesis, room.genesis.plan
@@ -55,7 +63,10 @@ async def committed_room(
     for number in range(1, rounds + 1):
         inputs, items = [], []
         for index, each in enumerate(founded.participants):
-            path = _random_contribution(folder / "contribution", previous, 10 * number + index)
+            path = _random_contribution(
+                folder / "contribution", previous, 10 * number + index,
+                sent_names(previous, plan.algorithm, number - 1),
+            )  # fmt: skip
             blob = _keep(room, path)
             peer = each.identity.peer_id
             inputs.append(Input(peer, room.paths.blob(blob.sha256), SAMPLES[index]))
@@ -99,12 +110,22 @@ def _keep(room: rooms.Room, path: Path) -> BlobRef:
     return ref
 
 
-def _random_contribution(path: Path, previous: Path, seed: int) -> Path:
+def sent_names(state: Path, mode: str, rounds: int) -> list[str]:
+    """The tensors that members send after so many combinations."""
+    names = [name for name in read_all(state)[0] if not name.startswith(("ema/", "velocity/"))]
+    if mode == DENSE:
+        return names
+    parts = trained_factors(mode, rounds)
+    return [name for name in names if any(f".lora_{part}." in name for part in parts)]
+
+
+def _random_contribution(path: Path, previous: Path, seed: int, names: Sequence[str]) -> Path:
     rng = np.random.default_rng(seed)
+    before = read_all(previous)[0]
     arrays = {
         name: (array + 0.05 * rng.standard_normal(array.shape)).astype(np.float32)
-        for name, array in read_all(previous)[0].items()
-        if ".lora_" in name
+        for name, array in before.items()
+        if name in names
     }
-    write(path, arrays)
+    write(path, arrays, {STEPS_KEY: str(STEPS + seed)})
     return path

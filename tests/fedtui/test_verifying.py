@@ -90,7 +90,7 @@ async def test_pruned_inputs_are_said_and_no_failure(
     made: tuple[Path, rooms.Room], arithmetic: TrainerProcess, tmp_path: Path
 ) -> None:
     room = copied(made, tmp_path)
-    history = prove(room.envelope, read_ledger(room.paths.root))
+    history = prove(room.envelope, read_ledger(room.paths.root, room.id))
     room.paths.blob(history.rounds[1].result.inputs[0].blob).unlink()
     assert [v.outcome for v in await verify_room(room, arithmetic)] == ["equal", "kept"]
     room.paths.blob(history.rounds[1].result.result_blob).unlink()
@@ -112,7 +112,7 @@ async def test_a_changed_byte_in_any_file_of_a_round_is_found(
 
 def test_a_changed_byte_in_a_commit_is_found(made: tuple[Path, rooms.Room], tmp_path: Path) -> None:
     room = copied(made, tmp_path)
-    commits = read_ledger(room.paths.root)
+    commits = read_ledger(room.paths.root, room.id)
     rng = random.Random(0)
     for _ in range(10 * FLIPS):
         number = rng.randrange(2)
@@ -141,7 +141,7 @@ async def test_a_certified_result_that_its_inputs_do_not_give_is_refused(
 ) -> None:
     """All voters lied together: every certificate holds, and arithmetic says no."""
     _, room = await committed_room(tmp_path / "liars", arithmetic, 1, lie=True)
-    assert len(prove(room.envelope, read_ledger(room.paths.root)).rounds) == 1
+    assert len(prove(room.envelope, read_ledger(room.paths.root, room.id)).rounds) == 1
     with pytest.raises(TrustError, match="not what its inputs give"):
         await verify_room(room, arithmetic)
 
@@ -163,7 +163,7 @@ async def test_voters_cannot_agree_to_break_the_rules_of_a_round(
             agree_on=lambda result, change=change: result.model_copy(update=change(result)),
         )  # fmt: skip
         with pytest.raises(P2PError, match="departs"):
-            prove(room.envelope, read_ledger(room.paths.root))
+            prove(room.envelope, read_ledger(room.paths.root, room.id))
 
 
 async def test_an_exact_export_holds_the_committed_bytes(
