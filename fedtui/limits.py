@@ -43,6 +43,10 @@ DRAWING_JOBS_WAITING: Final = 16
 DRAWING_JOBS_KEPT: Final = 50
 """Ended jobs that are still listed."""
 DRAWING_EVENT_INTERVAL_S: Final = 0.5
+LEFT_OUT_KEPT: Final = DRAWING_JOBS_WAITING
+"""Rounds without one contribution whose adapters stay on the disk: a waiting job needs its own."""
+LEAVE_OUT_S: Final = 600.0
+"""For combining a round anew: a large room's takes as long as the round's own combination."""
 
 # --- events -----------------------------------------------------------------------------------
 EVENTS_KEPT: Final = 4_000

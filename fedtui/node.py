@@ -22,6 +22,7 @@ from fedtui.founding import continue_room
 from fedtui.gallery.opening import GalleryPage
 from fedtui.governance import Governance, require_admin
 from fedtui.learner import Goal, Learner, Trained
+from fedtui.leaving_out import LeavingOut
 from fedtui.library import Library
 from fedtui.limits import (
     FORK_SPREAD_S,
@@ -163,6 +164,14 @@ class Node:
             emit=self.emit,
         )
         self._drawing.offer(self.operations)
+        LeavingOut(
+            room,
+            self._arithmetic,
+            self._drawing,
+            me=self._identity.peer_id,
+            name_of=self._name_of,
+            previews=lambda: self._learner.previews,
+        ).offer(self.operations)
         self._gallery = GalleryPage(settings, view=self.view, emit=self.emit)
         self._gallery.offer(self.operations)
         Library(room, self._arithmetic, profile.shelf).offer(self.operations)

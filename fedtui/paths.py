@@ -80,6 +80,11 @@ class RoomPaths:
         return self.root / "statistics.json"
 
     @property
+    def left_out(self) -> Path:
+        """Rounds that were combined again without one of their contributions."""
+        return self.root / "left-out"
+
+    @property
     def work(self) -> Path:
         """Files under construction; emptied when the node starts."""
         return self.root / "work"

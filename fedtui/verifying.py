@@ -74,7 +74,6 @@ async def verify_room(
             arithmetic,
             Path(folder) / "work",
             max_blob=room.genesis.policy.max_blob,
-            on_applied=_ignore,
         )
         for proven in history.rounds:
             if only in (None, proven.result.round):
@@ -114,10 +113,6 @@ def _check_kept(room: Room, history: History, kept: Mapping[int, Path]) -> None:
                 f"{path} is not what was committed",
                 "remove it: a running node makes it again",
             )
-
-
-async def _ignore(path: Path, round_number: int) -> None:
-    del path, round_number
 
 
 async def _recomputed(room: Room, workload: AdapterWorkload, proven: ProvenRound) -> RoundVerdict:

@@ -31,6 +31,11 @@ OnApplied = Callable[[Path, int], Awaitable[None]]
 OnCombined = Callable[[str, dict[str, Any], int], None]
 
 
+async def _nowhere(path: Path, round_number: int) -> None:
+    """What is only recomputed is not applied."""
+    del path, round_number
+
+
 class AdapterWorkload:
     """:class:`p2p.workload.Workload` for LoRA adapters; ``work`` is a folder for results.
 
@@ -44,7 +49,7 @@ class AdapterWorkload:
         work: Path,
         *,
         max_blob: int,
-        on_applied: OnApplied,
+        on_applied: OnApplied = _nowhere,
         on_combined: OnCombined = lambda sha256, statistics, size: None,
     ) -> None:
         self._arithmetic = arithmetic

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedtui.cli import output
+from fedtui.errors import FedtuiError
+
+if TYPE_CHECKING:
+    from fedtui.control.client import ControlClient
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+POLL_S = 0.5
+"""Between two looks at what is being drawn."""
 
 
 @app.callback()
@@ -75,3 +82,58 @@ def _show(page: dict[str, Any], *, json: bool) -> None:
     else:
         who = "people at this machine only"
     output.say(f"for {who}, until {until} or `fedtui gallery stop`")
+
+
+@app.command()
+def without(
+    peer: Annotated[str, typer.Argument(help="Whose contribution; else one's own.")] = "",
+    round_: Annotated[
+        int, typer.Option("--round", min=0, help="Which round; 0 is the last with one of it.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Draw a round with and without one contribution, side by side on one sheet."""
+    from fedtui.cli import look
+
+    told = look.with_node(lambda client: _compared(client, peer, round_))
+    if json:
+        output.data_json(told)
+        return
+    if told["same"]:
+        output.say("the round's rule had left that contribution out: both are the same adapter")
+    if told["inputs"] == 1:
+        output.say("it was the only contribution: without it the round would have changed nothing")
+    output.data(str(told["sheet"]))
+
+
+async def _compared(client: ControlClient, peer: str, number: int) -> dict[str, Any]:
+    """What the node says of it, with the finished pictures and a sheet of them."""
+    from fedtui.limits import LEAVE_OUT_S
+
+    told = await client.do("leave_out", within_s=LEAVE_OUT_S, peer=peer, round=number)
+    jobs = [int(told[name]) for name in ("without", "with") if told[name]]
+    line = output.ProgressLine()
+    done: dict[int, list[str]] = {}
+    while len(done) < len(jobs):
+        listed = {job["id"]: job for job in (await client.do("generations"))["jobs"]}
+        for job in (listed[number] for number in jobs):
+            if job["state"] == "finished":
+                done[int(job["id"])] = list(job["paths"])
+            elif job["state"] not in ("waiting", "drawing"):
+                raise FedtuiError("the pictures were not drawn", job["error"] or job["state"])
+            elif job["state"] == "waiting":
+                line.show("waiting for the trainer")
+            else:
+                line.show(f"drawing, step {job['step']} of {job['steps']}")
+        await asyncio.sleep(POLL_S)
+    line.clear()
+    for place, picture in enumerate(told["pictures"]):
+        picture["without"] = done[jobs[0]][place]
+        picture["with"] = done[jobs[1]][place] if told["with"] else picture["with"]
+    sheet = await client.do(
+        "export_sheet",
+        columns=[f"with {told['name']}", f"without {told['name']}"],
+        labels=[f"{each['prompt']}, seed {each['seed']}" for each in told["pictures"]],
+        pictures=[[each["with"], each["without"]] for each in told["pictures"]],
+    )
+    return {**told, "sheet": sheet["path"]}

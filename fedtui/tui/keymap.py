@@ -152,7 +152,15 @@ GALLERY_KEYS: list[BindingType] = [
     key("a", "play", "Play", "Show round after round by itself", "gallery.play", show=True),
     key("e", "export", "Export", "Save all pictures in one labelled file", "gallery.export"),
     key("o", "outside", "Open", "Open the picture in a viewer", "gallery.open"),
+    key("m", "without", "Without mine", "The round without your contribution", "gallery.without"),
     key("W", "page", "Page", "A page of the pictures for phones", "gallery.page"),
+]
+
+WITHOUT_KEYS: list[BindingType] = [
+    key("up,k", "prompt(-1)", "Previous prompt", "The prompt before", "without.previous"),
+    key("down,j", "prompt(1)", "Prompt", "The prompt after", "without.next", show=True),
+    key("e", "sheet", "Export", "Save all pairs in one labelled file", "without.sheet", show=True),
+    key("o", "outside", "Open", "Open the picture in a viewer", "without.open", show=True),
 ]
 
 LOG_KEYS: list[BindingType] = [

@@ -25,6 +25,7 @@ from fedtui.tui.screens.wall import WallScreen
 from fedtui.tui.widgets.logview import LogLine
 from fedtui.tui.widgets.qr import QR
 from fedtui.tui.widgets.table import Table
+from fedtui.view import NodeView
 
 
 async def test_number_keys_lead_to_every_screen_and_escape_back(folder: Path) -> None:
@@ -385,3 +386,76 @@ async def test_a_page_for_this_machine_needs_no_code(folder: Path) -> None:
         source.answers["gallery_state"] = OPEN_PAGE
         await pilot.press("escape", "W")
         await until(pilot, lambda: "lines shows it as a QR code" in text(app))
+
+
+def left_out(view: NodeView, **changes: object) -> dict[str, object]:
+    told = {"round": 2, "peer": "me", "name": "lena", "inputs": 5, "same": False}
+    recipes = [(p.prompt, p.seed, p.path) for p in view.previews if p.round == 2]
+    pictures = [{"prompt": p, "seed": s, "with": path} for p, s, path in recipes]
+    return told | {"without": 4, "with": 0, "pictures": pictures} | changes
+
+
+async def test_gallery_shows_a_round_without_ones_own_contribution(folder: Path) -> None:
+    view = training(folder)
+    absent = [p.path for p in view.previews if p.round == 1]
+    job = {"id": 4, "state": "waiting", "paths": [], "step": 0, "steps": 40, "error": ""}
+    async with shown(view) as (pilot, app, source):
+        source.answers |= {
+            "leave_out": lambda **_: left_out(view),
+            "generations": lambda **_: {"jobs": [dict(job)]},
+            "export_sheet": {"path": "/x/sheet.png"},
+        }
+        await pilot.press("4", "m")
+        await until(pilot, lambda: "Waits for the trainer" in text(app))
+        assert source.done[0] == ("leave_out", {"round": 0}), "nobody chose a round: the last own"
+        job |= {"state": "drawing", "step": 30, "paths": absent[:1]}
+        await until(pilot, lambda: "Drawing, step 30 of 40" in text(app))
+        await pilot.press("e")
+        await until(pilot, lambda: "Not everything is drawn yet" in text(app))
+        job |= {"state": "finished", "paths": absent}
+        await until(pilot, lambda: "combined again from the other 4" in text(app))
+        await settle(pilot)
+        assert "with yours" in text(app)
+        assert "without it" in text(app)
+        assert "prompt 1/2" in text(app)
+        await pilot.press("down", "y")
+        await until(pilot, lambda: "prompt 2/2" in text(app) and app.clipboard == absent[1])
+        await pilot.press("e")
+        await until(pilot, lambda: app.clipboard == "/x/sheet.png")
+        asked = dict(source.done)["export_sheet"]
+        assert asked["columns"] == ["with lena", "without lena"]
+        assert asked["pictures"][0] == [view.previews[4].path, absent[0]]
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, GalleryScreen))
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "words"),
+    [
+        ({"same": True}, "finished", "rule had left your contribution out"),
+        ({"inputs": 1}, "finished", "the only contribution"),
+        ({}, "failed", "Not drawn: Out of memory"),
+    ],
+)
+async def test_what_a_left_out_contribution_means_is_said(
+    folder: Path, changes: dict[str, object], state: str, words: str
+) -> None:
+    view = training(folder)
+    job = {"id": 4, "state": state, "paths": [], "step": 0, "steps": 0, "error": "Out of memory"}
+    async with shown(view, (80, 24)) as (pilot, app, source):
+        source.answers |= {"leave_out": left_out(view, **changes), "generations": {"jobs": [job]}}
+        await pilot.press("4", "m")
+        await until(pilot, lambda: words in text(app))
+
+
+async def test_a_round_whose_files_are_gone_is_told_and_stays_told(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, source):
+        source.answers["leave_out"] = FedtuiError(
+            "they are gone", "only 50 are kept", "a later one"
+        )
+        await pilot.press("4", "left", "m")
+        told = "they are gone. 50 are kept. a later one."
+        await until(pilot, lambda: told in " ".join(text(app).split()))
+        assert source.done[0] == ("leave_out", {"round": 1}), "the marked round"
+        await pilot.press("e", "o", "down", "escape")
+        await until(pilot, lambda: isinstance(app.screen, GalleryScreen))

@@ -16,6 +16,7 @@ from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.large import Heading, LargeScreen, Rounds
 from fedtui.tui.screens.live import LiveScreen, Value, copy
 from fedtui.tui.screens.page import PageScreen, Wish
+from fedtui.tui.screens.without import WithoutScreen
 from fedtui.tui.widgets.picturegrid import Grid
 from fedtui.tui.widgets.picturerow import Hint
 from fedtui.view import PreviewView
@@ -158,6 +159,11 @@ class GalleryScreen(LiveScreen):
     def action_export(self) -> None:
         """Asks the node for one picture of all."""
         self.ask("export_grid")
+
+    def action_without(self) -> None:
+        """Shows what the marked round would have been without this node's contribution."""
+        marked = self.preview.round if self._round is not None and self.preview else 0
+        self.app.push_screen(WithoutScreen(marked))
 
     def action_page(self) -> None:
         """Shows the page for people without the program, or asks whether to open it."""
