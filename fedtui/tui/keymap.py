@@ -24,6 +24,9 @@ def key(
     return Binding(keys, action, label, show=show, key_display=display, tooltip=tooltip, id=id)
 
 
+HELP = "app.help"
+"""The one key that is shown however narrow the window is."""
+
 PREVIOUS = "Show the pictures of the previous prompt"
 NEXT = "Show the pictures of the next prompt"
 
@@ -58,7 +61,7 @@ TO_PLACES: list[BindingType] = [
 
 GLOBAL_KEYS: list[BindingType] = [
     *TO_PLACES,
-    key("question_mark", "help", "Help", "Keys and words", "app.help", show=True, display="?"),
+    key("question_mark", "help", "Help", "Keys and words", HELP, show=True, display="?"),
     key("f1", "help", "Help", "Keys and words", "app.help.f1"),
     key("colon", "palette", "Commands", "All commands by name", "app.palette", display=":"),
     key("w", "place('wall')", "Wall", "Large, for a projector", "app.wall"),

@@ -22,6 +22,9 @@ TEXT_CHARS: Final = 400
 NAMES_LISTED: Final = 6
 """Names in one sentence; the rest are counted."""
 
+SWITCH_S: Final = 0.002
+"""After a change of screen, until the new one is painted."""
+
 PICTURES_CACHED: Final = 64
 """Pictures kept as strips: six rounds of ten prompts, about 0.5 MB each at 64x32 cells."""
 PICTURE_PIXELS: Final = 64 << 20

@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 
 from fedtui.tui.limits import NAMES_LISTED, TEXT_CHARS
 
-Ink = Literal["text", "strong", "muted", "faint", "accent", "ok", "warning", "error"]
+Ink = Literal["text", "strong", "muted", "faint", "accent", "key", "ok", "warning", "error"]
 """What a piece of text is; each theme says how that looks."""
 
 Span: TypeAlias = tuple[str, Ink]

@@ -16,12 +16,13 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Button, Footer, Input, Static
+from textual.widgets import Button, Input, Static
 
 from fedtui.tui.keymap import WELCOME_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import CheckDone
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, THEMES
+from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.wording import clock
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class WelcomeApp(App[Choice]):
             yield Button("Look around: a whole room on this machine", id="demo", compact=True)
             yield Static(Content(""), id="hint")
             yield Input(compact=True, id="text")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Examines the device beside everything else."""

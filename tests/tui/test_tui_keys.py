@@ -379,6 +379,23 @@ async def test_the_footer_shows_few_keys_and_clips_none(folder: Path) -> None:
             assert " ".join(footer.split()) == "f Full space Large ] Prompt ? Help q Quit"
 
 
+async def test_a_key_that_has_no_room_gives_way_and_help_stays(folder: Path) -> None:
+    async with shown(training(folder), (60, 16)) as (pilot, app, _source):
+        await pilot.press("6")
+        await until(pilot, lambda: app.current_mode == "studio")
+        await pilot.pause()
+        row = text(app).splitlines()[-1]
+        assert " ? Help " in row
+        assert row.rstrip().endswith(("Help", "Quit"))
+
+
+async def test_a_click_on_a_key_at_the_bottom_presses_it(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, _source):
+        column = text(app).splitlines()[-1].index("Help")
+        await pilot.click(offset=(column, 23))
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+
+
 async def test_every_theme_draws(folder: Path) -> None:
     for theme in ("fedtui", "fedtui-light", "fedtui-wall", "textual-dark", "ansi-dark"):
         async with shown(replace(training(folder)), look=Look(theme=theme)) as (_, app, _source):

@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from fedtui.recipes import Recipe, recipes
 from fedtui.tui.feed import Feed
@@ -18,6 +17,7 @@ from fedtui.tui.lines import Ink, Line, Span, centred, cut, plain, spread
 from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.drawn import Drawn
+from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.widgets.picture import Picture
 from fedtui.view import PreviewView
 
@@ -97,7 +97,7 @@ class LargeScreen(Screen[int]):
         yield self._heading
         yield self._picture
         yield self._rounds
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     @property
     def feed(self) -> Feed:

@@ -10,7 +10,6 @@ from textual.binding import BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import SCREEN_KEYS
@@ -18,6 +17,7 @@ from fedtui.tui.limits import ERROR_SHOWN_S, OPERATION_S
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.widgets.banner import Banner
+from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.widgets.modebar import ModeBar
 from fedtui.tui.widgets.sizeplate import SizePlate
 from fedtui.tui.widgets.statusline import StatusLine
@@ -71,7 +71,7 @@ class LiveScreen(Screen[None]):
         yield ModeBar(self.PLACE)
         yield Banner().data_bind(feed)
         yield from self.body()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def body(self) -> ComposeResult:
         """The screen's own widgets."""

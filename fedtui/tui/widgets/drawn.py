@@ -25,11 +25,14 @@ INK_VARIABLES: dict[Ink, str] = {
     "muted": "ink-muted",
     "faint": "ink-faint",
     "accent": "primary",
+    "key": "primary",
     "ok": "success",
     "warning": "warning",
     "error": "error",
 }
-"""What each ink is called in a theme; strong is bold as well."""
+"""What each ink is called in a theme."""
+
+BOLD: frozenset[Ink] = frozenset({"strong", "key"})
 
 
 class Titled(Widget):
@@ -51,7 +54,7 @@ class Titled(Widget):
 
 
 INK_TITLES: dict[Ink, str] = {
-    ink: f"bold ${name}" if ink == "strong" else f"${name}" for ink, name in INK_VARIABLES.items()
+    ink: f"bold ${name}" if ink in BOLD else f"${name}" for ink, name in INK_VARIABLES.items()
 }
 
 
@@ -138,7 +141,7 @@ def ink_styles(widget: Widget) -> dict[Ink, Style]:
 @lru_cache(32)
 def _ink_styles(colours: tuple[str, ...]) -> dict[Ink, Style]:
     return {
-        ink: Style(color=Color.parse(colour).rich_color, bold=True if ink == "strong" else None)
+        ink: Style(color=Color.parse(colour).rich_color, bold=True if ink in BOLD else None)
         for ink, colour in zip(INK_VARIABLES, colours, strict=True)
     }
 
