@@ -21,6 +21,7 @@ from fedtui.tui.screens.help import HelpScreen
 from fedtui.tui.screens.large import LargeScreen
 from fedtui.tui.screens.quit import QuitScreen
 from fedtui.tui.widgets.eventlist import EventList
+from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.widgets.lossplot import LossPlot
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.picturerow import PictureRow
@@ -400,3 +401,10 @@ async def test_every_theme_draws(folder: Path) -> None:
     for theme in ("fedtui", "fedtui-light", "fedtui-wall", "textual-dark", "ansi-dark"):
         async with shown(replace(training(folder)), look=Look(theme=theme)) as (_, app, _source):
             assert "lena (you)" in text(app)
+
+
+async def test_a_key_is_not_grey_any_more_when_it_has_got_an_object(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, _source):
+        bar = app.screen.query_one(KeyBar)
+        await until(pilot, lambda: (" space ", "key") in bar.draw(app.feed, 80, 1)[0])
+        await until(pilot, lambda: (" space ", "key") in bar._lines[0])

@@ -247,8 +247,7 @@ async def test_a_key_can_be_changed_and_a_taken_one_is_refused(folder: Path) -> 
         await pilot.press("enter", "q")
         await until(pilot, lambda: "This key is taken" in text(app))
         await pilot.press("enter", "W")
-        await pilot.pause()
-        assert read(kept).keys == {"app.wall": "W"}
+        await until(pilot, lambda: read(kept).keys == {"app.wall": "W"})
         await pilot.press("W")
         await until(pilot, lambda: isinstance(app.screen, WallScreen))
 

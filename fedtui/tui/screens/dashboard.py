@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from fedtui.recipes import recipes
 from fedtui.tui.keymap import DASHBOARD_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import PictureOpened
@@ -82,7 +83,9 @@ class DashboardScreen(LiveScreen):
     def watch_feed(self) -> None:
         """Keeps the table as high as its rows and the footer true to what is possible."""
         self._fit()
-        could = (bool(self.pictures.recipes), len(self.pictures.recipes) > 1)
+        # The pictures' own feed may be set after this.
+        made = recipes(self.view) if self.view else ()
+        could = (bool(made), len(made) > 1)
         if could != self._could:
             self._could = could
             self.refresh_bindings()

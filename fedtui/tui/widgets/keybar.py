@@ -32,22 +32,13 @@ class KeyBar(Drawn):
 
     DEFAULT_CSS = "KeyBar { height: 1; padding: 0 1; dock: bottom; }"
 
-    _pending = False
-
     def on_mount(self) -> None:
         """Follows the focus and what is possible."""
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
         self.redraw()
 
     def _changed(self, screen: Screen[object]) -> None:
-        # A change of screen tells of new bindings half a dozen times.
-        if not self._pending:
-            self._pending = True
-            self.call_after_refresh(self._follow)
-
-    def _follow(self) -> None:
-        self._pending = False
-        self.redraw()
+        self.call_after_refresh(self.redraw)
 
     def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
         """One line."""
