@@ -7,6 +7,7 @@ anything is not as it should be. A demo takes half a minute on two idle cores.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -20,10 +21,20 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS / "fedtui"))
 
-from damage import LEDGER, checked_files, commit_positions, flipped  # noqa: E402
+from damage import (  # noqa: E402
+    LEDGER,
+    checked_files,
+    commit_positions,
+    flipped,
+    positions,
+)
 
-from fedtui import rooms  # noqa: E402
+from fedtui import provenance, rooms  # noqa: E402
+from fedtui.errors import FedtuiError  # noqa: E402
 from fedtui.paths import Profile  # noqa: E402
+from fedtui.training import TrainerProcess  # noqa: E402
+from fedtui.verifying import verify_room  # noqa: E402
+from p2p.errors import P2PError  # noqa: E402
 
 RUNS = {
     "fedex": ("--algorithm", "fedex"),
@@ -43,8 +54,9 @@ RUNS = {
     "threshold": ("--rule", "threshold", "--rule-option", "threshold=-0.5"),
 }
 PATIENCE_S = 1800
-FLIPS = 6
-"""Changed bytes in the room's files and in the ledger; as many in the adapter and its record."""
+FLIPS = 12
+"""Changed bytes in the ledger's commits, in the exported adapter and in its record, each; in every
+other file its edges and one by chance."""
 
 
 @dataclass
@@ -102,21 +114,52 @@ def run(name: str, arguments: tuple[str, ...], folder: Path) -> Outcome:
 
 
 def _damage(home: Path, adapter: Path, outcome: Outcome) -> None:
+    """Bytes in files of every kind; the first of each kind is shown to the command itself."""
     rng, room = random.Random(outcome.name), rooms.current(Profile(home))
-    files = checked_files(room)
-    places = [(path, rng.randrange(path.stat().st_size)) for path in rng.sample(files, FLIPS - 2)]
-    places += [
-        (room.paths.root / LEDGER, place) for place in commit_positions(room, FLIPS // 2, rng)
-    ]
-    for path, place in places:
-        with flipped(path, place, rng.randrange(8)):
-            _count(fedtui(home, "verify").returncode != 0, f"{path} at {place}", outcome)
-    for path in (adapter, adapter.with_name("adapter.fedtui.json")):
-        for _ in range(FLIPS // 2):
+    ledger = room.paths.root / LEDGER
+    for path in checked_files(room):
+        for place in positions(path.stat().st_size, 1, rng):
+            with flipped(path, place, rng.randrange(8)):
+                _count(_room_refused(home), f"{path} at {place}", outcome)
+    for place in commit_positions(room, FLIPS, rng):
+        with flipped(ledger, place, rng.randrange(8)):
+            _count(_room_refused(home), f"{ledger} at {place}", outcome)
+    record = adapter.with_name("adapter.fedtui.json")
+    for path in (adapter, record):
+        for _ in range(FLIPS):
             place = rng.randrange(path.stat().st_size)
             with flipped(path, place, rng.randrange(8)):
-                refused = fedtui(home, "verify", str(adapter)).returncode == 4
-                _count(refused, f"{path} at {place}", outcome)
+                _count(_file_refused(adapter), f"{path} at {place}", outcome)
+    for path in (checked_files(room)[-1], adapter):
+        asked = (str(adapter),) if path == adapter else ()
+        with flipped(path, path.stat().st_size // 2):
+            _count(fedtui(home, "verify", *asked).returncode == 4, f"{path}, command", outcome)
+
+
+def _room_refused(home: Path) -> bool:
+    """Whether the room is not believed any more; a file is looked at before anything is computed
+    with it, and no worker for that has to be started."""
+
+    async def check() -> None:
+        arithmetic = TrainerProcess("arithmetic")
+        try:
+            await verify_room(rooms.current(Profile(home)), arithmetic)
+        finally:
+            await arithmetic.stop()
+
+    try:
+        asyncio.run(check())
+    except (FedtuiError, P2PError):
+        return True
+    return False
+
+
+def _file_refused(adapter: Path) -> bool:
+    try:
+        provenance.read(adapter)
+    except FedtuiError:
+        return True
+    return False
 
 
 def _count(refused: bool, where: str, outcome: Outcome) -> None:

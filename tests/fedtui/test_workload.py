@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from fedtui.demo.founding import found
 from fedtui.demo.options import DemoOptions, open_directory
+from fedtui.paths import sha256_of
 from fedtui.rooms import Room
 from fedtui.training import TrainerProcess
 from fedtui.workload import AdapterWorkload
+from p2p.errors import P2PError
+from p2p.messages import ResultInput
 from p2p.workload import Input
 from trainer.tensor_file import read_all, write
 
@@ -36,10 +40,11 @@ async def room(tmp_path: Path, arithmetic: TrainerProcess) -> tuple[Room, Path]:
 
 @pytest.fixture
 def workload(tmp_path: Path, arithmetic: TrainerProcess) -> AdapterWorkload:
-    async def ignore(path: Path, round_number: int) -> None:
-        del path, round_number
+    return AdapterWorkload(arithmetic, tmp_path / "work", max_blob=64 << 20, on_applied=_ignore)
 
-    return AdapterWorkload(arithmetic, tmp_path / "work", max_blob=64 << 20, on_applied=ignore)
+
+async def _ignore(path: Path, round_number: int) -> None:
+    del path, round_number
 
 
 def not_a_number(factors: Factors) -> None:
@@ -89,43 +94,65 @@ def other_layers(factors: Factors) -> None:
         factors[f"text_model.{name}"] = factors.pop(name)
 
 
+def endless(factors: Factors) -> None:
+    next(iter(factors.values())).flat[-1] = -np.inf
+
+
+def another_base_model(factors: Factors) -> None:
+    """The same names with other widths, as a larger model of the family has them."""
+    for name, array in factors.items():
+        axis = 1 if ".lora_A." in name else 0
+        factors[name] = np.concatenate([array, array], axis=axis)
+
+
+def nothing(factors: Factors) -> None:
+    factors.clear()
+
+
 def one_factor_only(factors: Factors) -> None:
     for name in [name for name in factors if ".lora_A." in name]:
         del factors[name]
 
 
-@pytest.mark.parametrize(
-    ("spoil", "word"),
-    [
-        (an_alpha, "does not have"),
-        (another_rank, "shape"),
-        (another_type, "F16 and not F32"),
-        (all_zero, "norm of 0"),
-        (far_too_large, "values beyond"),
-        (other_layers, "does not have"),
-        (one_factor_only, "missing"),
-        (not_a_number, "NaN or infinity"),
-        (another_shape, "shape"),
-        (one_too_many, "does not have"),
-        (one_missing, "missing"),
-    ],
+SPOILT: tuple[tuple[Callable[[Factors], None], str], ...] = (
+    (an_alpha, "does not have"),
+    (another_rank, "shape"),
+    (another_type, "F16 and not F32"),
+    (all_zero, "norm of 0"),
+    (far_too_large, "values beyond"),
+    (other_layers, "does not have"),
+    (one_factor_only, "missing"),
+    (not_a_number, "NaN or infinity"),
+    (another_shape, "shape"),
+    (one_too_many, "does not have"),
+    (one_missing, "missing"),
+    (endless, "NaN or infinity"),
+    (another_base_model, "shape"),
+    (nothing, "missing"),
 )
-async def test_a_spoilt_contribution_gets_a_reason(
-    room: tuple[Room, Path],
-    workload: AdapterWorkload,
-    tmp_path: Path,
-    spoil: Callable[[Factors], None],
-    word: str,
+
+
+async def test_every_spoilt_contribution_gets_the_same_reason_on_two_nodes(
+    room: tuple[Room, Path], workload: AdapterWorkload, tmp_path: Path
 ) -> None:
+    """Reasons are signed with the result: nodes that word them otherwise would not agree."""
     founded, initial = room
-    assert (await workload.check(initial, founded.genesis.plan)).ok
-    factors = {name: array.copy() for name, array in read_all(initial)[0].items()}
-    spoil(factors)
-    spoilt = tmp_path / "spoilt.safetensors"
-    write(spoilt, factors)
-    verdict = await workload.check(spoilt, founded.genesis.plan)
-    assert not verdict.ok
-    assert word in verdict.reason
+    other_process = TrainerProcess("arithmetic")
+    try:
+        other = AdapterWorkload(
+            other_process, tmp_path / "other", max_blob=64 << 20, on_applied=_ignore
+        )
+        assert (await workload.check(initial, founded.genesis.plan)).ok
+        for spoil, word in SPOILT:
+            factors = {name: array.copy() for name, array in read_all(initial)[0].items()}
+            spoil(factors)
+            spoilt = write(tmp_path / spoil.__name__, factors).path
+            verdict = await workload.check(spoilt, founded.genesis.plan)
+            assert not verdict.ok, spoil
+            assert word in verdict.reason
+            assert verdict == await other.check(spoilt, founded.genesis.plan)
+    finally:
+        await other_process.stop()
 
 
 async def test_a_renamed_pickle_is_called_by_its_name(
@@ -152,3 +179,39 @@ async def test_the_same_inputs_give_the_same_file_twice(
     first, second = (hashlib.sha256(path.read_bytes()).hexdigest() for path in results)
     assert first == second
     assert first != founded.genesis.initial_blob
+
+
+async def test_duplicates_strange_weights_and_few_contributions(
+    room: tuple[Room, Path], tmp_path: Path, arithmetic: TrainerProcess
+) -> None:
+    """What passes every check of a file and still cannot count: a word for each, and the rest goes
+    on."""
+    founded, initial = room
+    heard: list[dict[str, object]] = []
+    workload = AdapterWorkload(
+        arithmetic, tmp_path / "work", max_blob=64 << 20, on_applied=_ignore,
+        on_combined=lambda sha256, told, size: heard.append(told),
+    )  # fmt: skip
+    paths = []
+    for scale in (1.5, 0.25):
+        arrays = {n: (scale * x).astype(np.float32) for n, x in read_all(initial)[0].items()}
+        paths.append(write(tmp_path / str(scale), arrays).path)
+    one, two, plan = Input("a", paths[0], 20), Input("b", paths[1], 30), founded.genesis.plan
+    thief = Input("c", paths[0], (1 << 29) - 1)
+
+    honest = sha256_of(await workload.combine([one, two], plan, initial))
+    assert sha256_of(await workload.combine([thief, two, one], plan, initial)) == honest
+    (stolen,) = (each for each in heard[-1]["participants"] if each["id"] == "c")  # type: ignore[attr-defined]
+    assert "the same numbers as those of a" in stolen["excluded"]
+
+    for weight in (0, -1, 1 << 29, 1 << 40):
+        with pytest.raises(P2PError, match=f"The weight {weight} of b"):
+            await workload.combine([one, Input("b", paths[1], weight)], plan, initial)
+        with pytest.raises(ValidationError):
+            ResultInput(contribution="0" * 64, peer="a" * 52, blob="0" * 64, weight=weight)
+    with pytest.raises(P2PError, match="0 contributions were given"):
+        await workload.combine([], plan, initial)
+    alone = await workload.combine([two], plan, initial)
+    assert read_all(alone)[0].keys() == read_all(initial)[0].keys()
+    for name, array in read_all(alone)[0].items():
+        assert array.tobytes() == read_all(paths[1])[0][name].tobytes()

@@ -318,12 +318,14 @@ def test_dense_keeps_velocity_and_moving_average(tmp_path: Path) -> None:
 def test_another_members_bytes_count_once(tmp_path: Path) -> None:
     room = Room(tmp_path)
     inputs = room.inputs()
-    copied = tmp_path / "copied"
+    copied, disguised = tmp_path / "copied", tmp_path / "disguised"
     shutil.copyfile(inputs[1].path, copied)
-    done = room.combine([*inputs, WeightedFile("id9", str(copied), 500)], "1")
-    assert done.participants[-1].excluded == "the same file as that of id1"
-    assert done.participants[-1].weight == 0.0
-    assert done.written.sha256 == room.combine(inputs, "2").written.sha256
+    write(disguised, read_all(Path(inputs[1].path))[0], {"fedtui.steps": "77"})
+    for thief in (copied, disguised):
+        done = room.combine([*inputs, WeightedFile("id9", str(thief), 500)], "1")
+        assert done.participants[-1].excluded == "the same numbers as those of id1: they count once"
+        assert done.participants[-1].weight == 0.0
+        assert done.written.sha256 == room.combine(inputs, "2").written.sha256
 
 
 def test_a_contribution_of_another_round_is_left_out(tmp_path: Path) -> None:

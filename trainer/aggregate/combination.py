@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
 import math
 import shutil
@@ -154,31 +153,30 @@ def _round(
 def _screened(
     work: LowRankRound | DenseRound, base: Source, sources: Sequence[Source]
 ) -> tuple[dict[str, str], list[Source]]:
-    """Contributions of another round or another's bytes are left out; the rest may be combined."""
+    """Leaves out contributions of another round and those with another's numbers."""
     refused: dict[str, str] = {}
     good: list[Source] = []
     for source in sources:
         began = source.count(ROUNDS_KEY)
-        twin = next((other for other in good if _same_bytes(source, other)), None)
+        twin = next((other for other in good if _same_numbers(source, other)), None)
         if reason := work.refusal(source):
             refused[source.id] = reason
         elif began is not None and began != work.rounds:
             refused[source.id] = f"it was trained after {began} combinations, not {work.rounds}"
         elif twin is not None:
-            refused[source.id] = f"the same file as that of {twin.id}"
+            refused[source.id] = f"the same numbers as those of {twin.id}: they count once"
         else:
             good.append(source)
     return refused, good
 
 
-def _same_bytes(one: Source, other: Source) -> bool:
-    """Tells most files apart by a single tensor; equal ones are compared to the last byte."""
-    if one.header.tensors != other.header.tensors:
+def _same_numbers(one: Source, other: Source) -> bool:
+    """Whether all tensors are equal, whatever the files say around them. The last tensor alone
+    tells most files apart."""
+    if one.header.shapes != other.header.shapes:
         return False
-    name = next(reversed(list(one.header.tensors)), None)
-    if name is not None and not np.array_equal(one.read(name), other.read(name)):
-        return False
-    return filecmp.cmp(one.path, other.path, shallow=False)
+    names = reversed(list(one.header.tensors))
+    return all(np.array_equal(one.read(name), other.read(name)) for name in names)
 
 
 def _described(
