@@ -118,6 +118,12 @@ async def _found(
             f"a room of {WHOLE} weights has no adapter of a text encoder",
             remedy="leave --text-encoder out, or choose another --algorithm",
         )
+    if choices.personal and choices.algorithm == WHOLE:
+        raise UsageError(
+            f"the algorithm {WHOLE} has no personal layers",
+            "it trains and sends every weight",
+            "leave out --personal, or train an adapter",
+        )
     model = await arithmetic.request(Describe(choices.model))
     rule = chosen_rule(
         model,

@@ -112,6 +112,19 @@ def shared_layers(layers: Layers, spec: AdapterSpec) -> dict[str, Shape]:
     return shared
 
 
+def check_personal(layers: Layers, spec: AdapterSpec) -> None:
+    """Raises :class:`TrainerError` for a word that keeps no layer personal: it was misspelt, and
+    what was meant to stay at home would be sent."""
+    for part in spec.personal:
+        if not any(part in name for name in layers):
+            raise TrainerError(
+                "No layer would stay personal",
+                f"No adapted layer's name contains {part!r}.",
+                f"They are called like {', '.join(list(layers)[:2])}; say a part of such a name.",
+                MISUSE,
+            )
+
+
 def contribution_shapes(layers: Layers, rank: int, parts: str) -> dict[str, Shape]:
     """Names and shapes in a contribution that holds factors ``parts``: ``AB``, ``A`` or ``B``."""
     suffixes = tuple(suffix for part, suffix in (("A", A_SUFFIX), ("B", B_SUFFIX)) if part in parts)

@@ -171,7 +171,9 @@ def init_adapter(request: InitAdapter, job: Job) -> Result:
     base = models.resolve(request.model)
     if request.mode == DENSE:
         return written(whole_file.write_initial(Path(request.out), base))
-    shared = adapter.shared_layers(adapter.target_layers(base, request.spec), request.spec)
+    layers = adapter.target_layers(base, request.spec)
+    adapter.check_personal(layers, request.spec)
+    shared = adapter.shared_layers(layers, request.spec)
     return written(
         adapter.write_initial(Path(request.out), shared, request.spec.rank, request.seed)
     )

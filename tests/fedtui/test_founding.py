@@ -12,6 +12,8 @@ from fedtui import rooms, settings
 from fedtui.demo.founding import Founded, found
 from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError, UsageError
+from fedtui.founding import RoomChoices, found_room
+from fedtui.paths import Profile
 from fedtui.task import Task, check_model, read_task
 from fedtui.training import TrainerProcess
 from p2p.identity import Identity, check_certificate
@@ -101,6 +103,12 @@ def task(**changes: object) -> dict[str, object]:
         "preview": {"prompts": ["night"]},
     }
     return {**values, **changes}
+
+
+async def test_whole_weights_have_no_personal_layers(tmp_path: Path) -> None:
+    choices = RoomChoices("club", algorithm="dense", personal=("conv1",))
+    with pytest.raises(UsageError, match="no personal layers"):
+        await found_room(Profile(tmp_path), Identity.from_seed(b"x" * 32), "me", choices)
 
 
 def test_a_task_survives_its_plan() -> None:

@@ -137,7 +137,7 @@ def test_golden_vectors(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_order_of_arrival_does_not_matter(mode: str, tmp_path: Path) -> None:
+def test_o4_the_order_of_arrival_does_not_matter(mode: str, tmp_path: Path) -> None:
     room = Room(tmp_path, mode)
     one, other = room.combine(room.inputs(), "1"), room.combine(room.inputs()[::-1], "2")
     assert one.written.sha256 == other.written.sha256
@@ -145,7 +145,7 @@ def test_the_order_of_arrival_does_not_matter(mode: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", EXACT)
-def test_an_exact_mode_is_the_mean_of_products_over_several_rounds(
+def test_o1_an_exact_mode_is_the_mean_of_products_over_several_rounds(
     mode: str, tmp_path: Path
 ) -> None:
     """O1, O8, O10: W0 + E + B̄Ā = W0 + E_before + Σ p_k B_k A_k; float32 rounds each file."""
@@ -184,7 +184,7 @@ def test_the_lost_share_is_measured_where_nothing_is_lost(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", ["fedex", "fedavg"])
-def test_one_contribution_comes_back_unchanged(mode: str, tmp_path: Path) -> None:
+def test_o2_one_contribution_comes_back_unchanged(mode: str, tmp_path: Path) -> None:
     """O2."""
     room = Room(tmp_path, mode)
     only = room.inputs()[2]
@@ -196,7 +196,7 @@ def test_one_contribution_comes_back_unchanged(mode: str, tmp_path: Path) -> Non
     assert done.residual_share == 0.0
 
 
-def test_scaling_all_weights_changes_nothing(tmp_path: Path) -> None:
+def test_o9_scaling_all_weights_changes_nothing(tmp_path: Path) -> None:
     """O9."""
     room = Room(tmp_path)
     inputs = room.inputs()
@@ -284,7 +284,7 @@ def test_the_size_of_a_piece_changes_no_statistics(
         assert other.cosine == pytest.approx(one.cosine, rel=1e-9)
 
 
-def test_a_plain_outer_step_is_the_mean_itself(tmp_path: Path) -> None:
+def test_o13_a_plain_outer_step_is_the_mean_itself(tmp_path: Path) -> None:
     """O13: DiLoCo with rate 1 and no momentum is FedAvg, exactly."""
     room = Room(tmp_path, "dense")
     plain = room.combine(room.inputs(), "1").written.sha256

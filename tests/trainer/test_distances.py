@@ -45,13 +45,13 @@ def test_manifold_equals_prdc() -> None:
         assert getattr(ours, name) == pytest.approx(expected[name], abs=1e-9), name
 
 
-def test_a_set_is_no_distance_from_itself() -> None:
+def test_o22_a_set_is_no_distance_from_itself() -> None:
     one = features(100)
     assert frechet_distance(one, one) == pytest.approx(0.0, abs=1e-6)
     assert manifold(one, one).coverage == 1.0
 
 
-def test_the_kernel_distance_of_halves_of_one_set_is_about_zero_and_frechet_is_not() -> None:
+def test_o22_the_kernel_distance_of_halves_of_one_set_is_about_zero_and_frechet_is_not() -> None:
     kernel, frechet = [], []
     for seed in range(30):
         both = features(200, seed=seed)
@@ -62,7 +62,7 @@ def test_the_kernel_distance_of_halves_of_one_set_is_about_zero_and_frechet_is_n
     assert min(frechet) > 0.5
 
 
-def test_the_frechet_distance_falls_with_the_number_of_pictures() -> None:
+def test_o22_the_frechet_distance_falls_with_the_number_of_pictures() -> None:
     values = [frechet_distance(features(n), features(n, seed=1)) for n in (50, 200, 1000)]
     assert values == sorted(values, reverse=True)
 

@@ -47,7 +47,7 @@ def test_a_result_says_how_it_was_made(tmp_path: Path) -> None:
     assert len(result["extractor"]["sha256"]) == 64
 
 
-def test_the_offline_extractor_sees_bytes_in_the_right_range() -> None:
+def test_o22_the_offline_extractor_sees_bytes_in_the_right_range() -> None:
     """Trap: pictures in -1..1 handed to a network that expects 0..1 or bytes."""
     extractor = extractors.load("efficientnet-lite0")
     rng = Random(0)

@@ -272,6 +272,23 @@ def test_files_of_other_programs_are_combined_exactly(tiny_model: Path, tmp_path
         combine_adapters(CombineAdapters((inputs[0],), str(tiny_model), "ffa", str(out)), Job())
 
 
+@pytest.mark.parametrize(
+    ("personal", "said"),
+    [(("conv_1",), "No layer would stay personal"), (("",), "Nothing is left to train together")],
+)
+def test_a_word_that_keeps_nothing_or_everything_personal_is_refused(
+    personal: tuple[str, ...], said: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A misspelt word would send what its member believes to stay at home."""
+    from trainer.arithmetic import init_adapter
+    from trainer.errors import TrainerError
+    from trainer.protocol import InitAdapter
+
+    spec = AdapterSpec(2, 2, SPEC.targets, personal=personal)
+    with pytest.raises(TrainerError, match=said):
+        init_adapter(InitAdapter(str(tiny_model), spec, 0, str(tmp_path / "a0")), Job())
+
+
 def test_personal_layers_stay_out_of_contributions_and_continue(
     tiny_model: Path, tmp_path: Path
 ) -> None:
