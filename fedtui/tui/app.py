@@ -120,7 +120,8 @@ class FedtuiApp(App[None]):
         self.set_timer(shown_s + TOAST_GONE_S, self._repaint)
 
     def _repaint(self) -> None:
-        self.screen.refresh()
+        for screen in self.screen_stack[-1:]:  # none is left while the interface ends
+            screen.refresh()
 
     def change_look(self, **changes: Any) -> None:
         """Applies a choice at once and keeps it; a disk that refuses is told, not suffered."""

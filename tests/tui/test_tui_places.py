@@ -159,6 +159,12 @@ async def test_gallery_marks_pins_compares_and_plays(folder: Path) -> None:
         assert isinstance(app.screen, GalleryScreen)
 
 
+async def test_a_toast_that_outlives_the_interface_does_no_harm(folder: Path) -> None:
+    async with shown(training(folder)) as (_pilot, app, _source):
+        app._repaint()
+    app._repaint()
+
+
 async def test_gallery_exports_a_grid_and_says_where_it_is(folder: Path) -> None:
     async with shown(training(folder)) as (pilot, app, source):
         source.answers["export_grid"] = {"path": "/tmp/grid.png"}
