@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from trainer.lora_file.native import native_names
+from trainer.lora_file.native_transformers import Parts, native_parts
 from trainer.models.base import BaseModel, Layers, Shape, read_config
 
 TEXT_PREFIX = "text_model."
@@ -61,10 +62,22 @@ class Architecture:
 
     @cached_property
     def native(self) -> Mapping[str, str]:
-        """The original checkpoint's names of the denoiser's layers."""
+        """The original checkpoint's names of those of the denoiser's layers that it has too."""
         if self.adapted != "unet":
-            return {}
+            return {parts[0]: native for native, parts in self.parts.items() if len(parts) == 1}
         return native_names(self.components[self.adapted])
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Original layers of a transformer and the layers here that are their rows."""
+        if self.adapted == "unet":
+            return {}
+        return native_parts(self.components[self.adapted])
+
+    @property
+    def fused(self) -> Parts:
+        """Those of several layers."""
+        return {native: parts for native, parts in self.parts.items() if len(parts) > 1}
 
     def flat_name(self, component: str, name: str) -> str:
         """A layer's name where all components share one space, as in a room's factors: those of the

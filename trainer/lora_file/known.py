@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.lora_file.architecture import TEXT_PREFIX, Architecture
+from trainer.lora_file.known_transformers import flux_layers, sd3_layers
 from trainer.models.base import Shape
 
 
@@ -98,7 +99,7 @@ def clip_layers(width: int, layers: int, *, projected: bool) -> dict[str, Shape]
 
 
 def known() -> tuple[Architecture, ...]:
-    """Stable Diffusion 1.5, 2 and XL."""
+    """Stable Diffusion 1.5, 2, XL and 3, and Flux.1."""
     sdxl = UNetNumbers(2048, (320, 640, 1280), (0, 2, 10), linear=True, added=2816)
     return (
         Architecture(
@@ -131,5 +132,26 @@ def known() -> tuple[Architecture, ...]:
             },
             "stable-diffusion-xl-v1-base",
             "sdxl_base_v1-0",
+        ),
+        Architecture(
+            "Stable Diffusion 3",
+            "transformer",
+            {
+                "transformer": sd3_layers(),
+                "text_encoder": clip_layers(768, 12, projected=True),
+                "text_encoder_2": clip_layers(1280, 32, projected=True),
+            },
+            "stable-diffusion-3",
+            "sd3",
+        ),
+        Architecture(
+            "Flux.1",
+            "transformer",
+            {
+                "transformer": flux_layers(),
+                "text_encoder": clip_layers(768, 12, projected=False),
+            },
+            "flux-1-dev",
+            "flux1",
         ),
     )

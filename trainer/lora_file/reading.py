@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +12,7 @@ import numpy as np
 
 from trainer.errors import TrainerError
 from trainer.lora_file.architecture import Architecture
+from trainer.lora_file.fusing import divided
 from trainer.lora_file.known import known
 from trainer.lora_file.layers import Factors, LoraAdapter, fitted
 from trainer.lora_file.parsing import Layer, Parsed, parse
@@ -20,6 +21,8 @@ from trainer.tensor_file import FormatError, read_tensor
 
 Found = tuple[str, str]
 """A component and the name of a layer in it."""
+Places = dict[tuple[str, str], Sequence[Found]]
+"""The model's layer of every (dialect, stem), or several that lie one below another in it."""
 
 
 def read(path: Path, model: BaseModel | Architecture) -> LoraAdapter:
@@ -51,34 +54,51 @@ def _read(path: Path, file: BinaryIO, architecture: Architecture) -> LoraAdapter
     shapes = {(component, name): shape for component, name, shape in architecture.each()}
     components: dict[str, dict[str, Factors]] = {}
     for layer in parsed.layers:
-        component, name = places[layer.dialect.name, layer.stem]
-        layers = components.setdefault(component, {})
-        if name in layers:
-            raise FormatError(f"it has the layer {name!r} in two spellings")
-        layers[name] = _factors(parsed, file, layer, (component, name), shapes[component, name])
+        found = places[layer.dialect.name, layer.stem]
+        for (component, name), factors in _factors(parsed, file, layer, found, shapes):
+            layers = components.setdefault(component, {})
+            if name in layers:
+                raise FormatError(f"it has the layer {name!r} in two spellings")
+            layers[name] = factors
     return LoraAdapter(components, parsed.dialect.name, parsed.metadata, parsed.ignored)
 
 
-def _factors(parsed: Parsed, file: BinaryIO, layer: Layer, found: Found, shape: Shape) -> Factors:
-    scale = parsed.scale(file, layer, *found)
+def _factors(
+    parsed: Parsed,
+    file: BinaryIO,
+    layer: Layer,
+    places: Sequence[Found],
+    shapes: Mapping[Found, Shape],
+) -> Iterator[tuple[Found, Factors]]:
+    scale = parsed.scale(file, layer, *places[0])
     A, B = read_tensor(file, layer.A), read_tensor(file, layer.B)
+    if len(places) > 1:
+        rows = [shapes[found][0] for found in places]
+        if layer.magnitude is not None:
+            raise FormatError(f"the layer {layer.stem[:80]!a} has lengths of rows")
+        for found, pair in zip(places, divided(A, B, rows, layer.stem), strict=True):
+            if pair is not None:
+                yield found, fitted(*pair, scale, shapes[found], found[1])
+        return
+    found = places[0]
+    shape = shapes[found]
     factors = fitted(A, B, scale, shape, found[1])
-    if layer.magnitude is None:
-        return factors
-    lengths = read_tensor(file, layer.magnitude).astype(np.float32).reshape(-1)
-    if lengths.shape != shape[:1] or not np.isfinite(lengths).all():
-        raise FormatError(f"the layer {found[1][:80]!r} has {lengths.size} lengths of rows")
-    return replace(factors, magnitude=lengths)
+    if layer.magnitude is not None:
+        lengths = read_tensor(file, layer.magnitude).astype(np.float32).reshape(-1)
+        if lengths.shape != shape[:1] or not np.isfinite(lengths).all():
+            raise FormatError(f"the layer {found[1][:80]!r} has {lengths.size} lengths of rows")
+        factors = replace(factors, magnitude=lengths)
+    yield found, factors
 
 
-def matched(parsed: Parsed, architecture: Architecture) -> dict[tuple[str, str], Found]:
-    """The model's layer for every (dialect, stem) of the file that has one."""
-    places: dict[tuple[str, str], Found] = {}
+def matched(parsed: Parsed, architecture: Architecture) -> Places:
+    """The model's layers for every (dialect, stem) of the file that has some."""
+    places: Places = {}
     for dialect in {layer.dialect for layer in parsed.layers}:
-        index: dict[str, Found] = {}
+        index: dict[str, Sequence[Found]] = dict(dialect.fused(architecture))
         for found, stems in dialect.stems(architecture).items():
             for stem in stems:
-                index.setdefault(stem, found)
+                index.setdefault(stem, (found,))
         for layer in parsed.layers:
             if layer.dialect is dialect and layer.stem in index:
                 places[dialect.name, layer.stem] = index[layer.stem]
@@ -93,8 +113,8 @@ def fits(parsed: Parsed, architecture: Architecture) -> int:
     for layer in parsed.layers:
         found = places.get((layer.dialect.name, layer.stem))
         if found is not None:
-            shape = shapes[found]
-            count += layer.A.shape[1:2] == shape[1:2] and layer.B.shape[:1] == shape[:1]
+            rows = sum(shapes[each][0] for each in found)
+            count += layer.A.shape[1:2] == shapes[found[0]][1:2] and layer.B.shape[:1] == (rows,)
     return count
 
 
@@ -104,9 +124,7 @@ def suggested(parsed: Parsed) -> Architecture | None:
     return next((base for base in known() if fits(parsed, base) == whole), None)
 
 
-def _unmatched(
-    parsed: Parsed, places: Mapping[tuple[str, str], Found], architecture: Architecture
-) -> str:
+def _unmatched(parsed: Parsed, places: Places, architecture: Architecture) -> str:
     """What was found, what was expected, and what the file was probably made for."""
     whole = len(parsed.layers)
     first = next(layer for layer in parsed.layers if (layer.dialect.name, layer.stem) not in places)

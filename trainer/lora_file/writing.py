@@ -9,7 +9,7 @@ up with zeros.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from trainer.errors import MISUSE, TrainerError
 from trainer.lora_file.architecture import Architecture
-from trainer.lora_file.dialects import BY_NAME
+from trainer.lora_file.dialects import BY_NAME, Dialect
+from trainer.lora_file.fusing import fused
 from trainer.lora_file.layers import Factors, LoraAdapter, each_layer, padded
 from trainer.models.base import BaseModel
 from trainer.tensor_file import Written
@@ -29,10 +30,10 @@ Format = Literal["kohya", "diffusers"]
 def check_format(model: BaseModel | Architecture, dialect: Format) -> None:
     """Raises :class:`TrainerError` when a model's adapters have no such form: before the work."""
     architecture = model if isinstance(model, Architecture) else Architecture.of(model)
-    if dialect == "kohya" and architecture.adapted != "unet":
+    if dialect == "kohya" and architecture.adapted != "unet" and not architecture.parts:
         raise TrainerError(
             "There is no such file for this model",
-            f"kohya's names for {architecture.title} fuse layers that are apart here.",
+            f"kohya has no names for the layers of {architecture.title}.",
             "Use the format diffusers; ComfyUI reads it for this kind of model.",
             MISUSE,
         )
@@ -60,13 +61,12 @@ def write(
             MISUSE,
         )
     speaker = BY_NAME[dialect]
-    stems = speaker.stems(architecture)
     rank = adapter.rank
-    alpha = min(factors.rank for _, _, factors in each_layer(adapter))
+    lowest = min(factors.rank for _, _, factors in each_layer(adapter))
     arrays: dict[str, Any] = {}
-    for component, name, factors in each_layer(adapter):
-        stem = stems[component, name][0]
+    for stem, factors in _spelled(adapter, speaker, architecture):
         if dialect == "kohya":
+            alpha = lowest if architecture.adapted == "unet" else factors.rank
             factors = _with_alpha(factors, alpha)
             arrays[speaker.key(stem, "alpha")] = np.float32(alpha).reshape(())
         else:
@@ -83,6 +83,33 @@ def write(
     }
     metadata["sshs_model_hash"] = _content_hash(arrays)
     return write_tensors(path, arrays, metadata)
+
+
+def _spelled(
+    adapter: LoraAdapter, speaker: Dialect, architecture: Architecture
+) -> Iterator[tuple[str, Factors]]:
+    """Each layer's stem; layers that the dialect fuses come together.
+
+    Raises :class:`TrainerError` for a layer without a name.
+    """
+    layers = {(component, name): factors for component, name, factors in each_layer(adapter)}
+    for stem, places in speaker.fused(architecture).items():
+        parts = [layers.pop(found, None) for found in places]
+        if any(parts):
+            shapes = [architecture.components[component][name] for component, name in places]
+            yield stem, fused(parts, shapes)
+    stems = speaker.stems(architecture)
+    for found, factors in layers.items():
+        component, name = found
+        unnamed = component == architecture.adapted != "unet" and name not in architecture.native
+        if found not in stems or (speaker.name == "kohya" and unnamed):
+            raise TrainerError(
+                "There is no such file for this adapter",
+                f"{speaker.title} has no name for the layer {name}.",
+                "Use the format diffusers.",
+                MISUSE,
+            )
+        yield stems[found][0], factors
 
 
 def _described(path: Path, adapter: LoraAdapter, architecture: Architecture) -> dict[str, str]:

@@ -51,6 +51,11 @@ class Dialect(ABC):
         Several dialects are read in more than one spelling.
         """
 
+    def fused(self, architecture: Architecture) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """Stems that stand for several layers, which lie in it one below another."""
+        del architecture
+        return {}
+
     def split(self, key: str) -> tuple[str, Part] | None:
         """The stem and part of a key, or None when it is of another dialect."""
         for suffix, part in self.suffixes.items():

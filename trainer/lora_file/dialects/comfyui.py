@@ -19,6 +19,12 @@ class ComfyUI(Dialect):
     def owns(self, stem: str) -> bool:
         return stem.startswith(("diffusion_model.", "text_encoders."))
 
+    def fused(self, architecture: Architecture) -> Mapping[str, Sequence[tuple[str, str]]]:
+        return {
+            f"diffusion_model.{native}": [(architecture.adapted, part) for part in parts]
+            for native, parts in architecture.fused.items()
+        }
+
     def stems(self, architecture: Architecture) -> Mapping[tuple[str, str], Sequence[str]]:
         adapted = architecture.adapted
         found: dict[tuple[str, str], Sequence[str]] = {

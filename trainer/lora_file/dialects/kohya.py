@@ -16,7 +16,8 @@ _ENCODERS = {
 
 
 class Kohya(Dialect):
-    """``lora_unet_down_blocks_0_….lora_down.weight``, for SDXL ``lora_unet_input_blocks_4_1_…``.
+    """``lora_unet_down_blocks_0_….lora_down.weight``, for SDXL ``lora_unet_input_blocks_4_1_…``,
+    for Flux ``lora_unet_double_blocks_0_img_attn_qkv``, for SD3 ``lora_unet_joint_blocks_0_…``.
 
     LyCORIS writes plain LoRA layers (LoCon) the same way with another prefix.
     """
@@ -32,10 +33,21 @@ class Kohya(Dialect):
     def owns(self, stem: str) -> bool:
         return stem.startswith(("lora_", "lycoris_")) and "." not in stem
 
+    def fused(self, architecture: Architecture) -> Mapping[str, Sequence[tuple[str, str]]]:
+        return {
+            f"lora_unet_{native.replace('.', '_')}": [
+                (architecture.adapted, part) for part in parts
+            ]
+            for native, parts in architecture.fused.items()
+        }
+
     def stems(self, architecture: Architecture) -> Mapping[tuple[str, str], Sequence[str]]:
         several = len(architecture.text_encoders) > 1
-        found = {}
+        found: dict[tuple[str, str], Sequence[str]] = {}
         for component, name, _ in architecture.each():
+            if component == architecture.adapted != "unet":
+                found[component, name] = _of_transformer(name, architecture.native.get(name))
+                continue
             if component == architecture.adapted:
                 names = [name]
                 if native := architecture.native.get(name):
@@ -52,3 +64,9 @@ class Kohya(Dialect):
                 for spelling in names
             )
         return found
+
+
+def _of_transformer(name: str, native: str | None) -> Sequence[str]:
+    """sd-scripts' spelling where the original has such a layer, and OneTrainer's."""
+    plain = f"lora_transformer_{name.replace('.', '_')}"
+    return (f"lora_unet_{native.replace('.', '_')}", plain) if native else (plain,)
