@@ -49,6 +49,7 @@ from p2p.limits import (
     REQUEST_TIMEOUT,
     SEND_BACKOFF_MAX,
     SEND_BACKOFF_MIN,
+    STREAM_CHUNK_BYTES,
 )
 from p2p.outbox import Outbox, Queued
 from p2p.pacing import Line, TransferPace
@@ -140,6 +141,7 @@ class PeerClient:
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             max_line_size=MAX_REQUEST_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,
+            read_bufsize=STREAM_CHUNK_BYTES,
         )
 
     async def stop(self) -> None:
@@ -352,7 +354,7 @@ class PeerClient:
         span = ref.span(index)
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}"}
         transfers = self._transfers.setdefault(peer_id, asyncio.Semaphore(MAX_TRANSFERS_PER_PEER))
-        data = bytearray()
+        data = bytearray(len(span))
         with _blob_errors(peer_id, ref):
             async with (
                 transfers,
@@ -362,14 +364,18 @@ class PeerClient:
             ):
                 if response.content_length != len(span):
                     raise BlobUnavailable(f"{peer_id} has another size of {ref.sha256}")
-                await _receive(response, self._throttled(data), len(span))
-        if len(data) != len(span):
+                received = await _receive(response, self._throttled(data), len(span))
+        if received != len(span):
             raise NetworkError(f"{peer_id} stopped in the middle of {ref.sha256}")
         return Received(data, _holdings_header(response))
 
     def _throttled(self, buffer: bytearray) -> Sink:
+        filled = 0
+
         async def collect(part: bytes) -> None:
-            buffer.extend(part)
+            nonlocal filled
+            buffer[filled : filled + len(part)] = part
+            filled += len(part)
             await self._downlink.admit(len(part))
 
         return collect

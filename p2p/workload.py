@@ -43,7 +43,8 @@ class Workload(Protocol):
         """Computes the round's result from its inputs.
 
         The bytes of the returned file are a pure function of the bytes of the inputs, their ids
-        and weights, the plan and ``previous``: any member on any machine gets the same file.
+        and weights, the plan and ``previous``: any member on any machine gets the same file. It
+        is taken away afterwards.
         """
         ...
 

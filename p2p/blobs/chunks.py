@@ -8,7 +8,7 @@ list may come from anybody, and a source that sends wrong bytes is caught after 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from p2p.limits import CHUNK_BYTES
 
 DIGEST_BYTES: Final = 32
 _DOMAIN: Final = b"fedtui chunks\0"
-_READ_BYTES: Final = 1 << 20
+_READ_BYTES: Final = 256 << 10
+"""Little enough to stay in the processor's cache while it is hashed, and written."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,9 @@ def chunk(source: Path | bytes) -> tuple[BlobRef, ChunkList]:
     return chunker.finish()
 
 
-def read_parts(path: Path) -> Iterable[bytes]:
-    """A file's bytes in order, a mebibyte at a time."""
-    with path.open("rb") as file:
-        while part := file.read(_READ_BYTES):
-            yield part
+def read_parts(path: Path) -> Iterator[memoryview]:
+    """A file's bytes in order; each part holds until the next one is asked for."""
+    buffer = memoryview(bytearray(_READ_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            yield buffer[:count]

@@ -8,6 +8,7 @@ name (temporary file, fsync, rename, fsync of the directory).
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import secrets
 import shutil
@@ -166,8 +167,8 @@ class BlobStore:
         return Offer(path, size, chunks, (1 << len(chunks.digests)) - 1)
 
     # --- adding -----------------------------------------------------------------------------
-    async def put(self, source: Path | bytes, *, durable: bool = True) -> BlobRef:
-        """Stores a copy of a file or of bytes, by default durable when this returns.
+    async def put(self, source: Path | bytes) -> BlobRef:
+        """Stores a copy of a file or of bytes, durable when this returns.
 
         Raises:
             LimitError: larger than one blob may be.
@@ -175,10 +176,21 @@ class BlobStore:
         """
         size = len(source) if isinstance(source, bytes) else await _size_of(source)
         with self._reserve(size):
-            ref, chunks = await asyncio.to_thread(self._copy_in, source, durable)
+            ref, chunks = await asyncio.to_thread(self._copy_in, source)
         self._verified[ref.sha256] = chunks
-        if not durable:
-            self._volatile.add(ref.sha256)
+        return ref
+
+    async def take(self, path: Path) -> BlobRef:
+        """Stores a file by moving it, which must not be written to afterwards; when its bytes
+        reach the disk is left to :meth:`make_durable`.
+
+        A file that is a blob here already, or lies on another disk, is copied. Raises as
+        :meth:`put`.
+        """
+        with self._reserve(await _size_of(path)):
+            ref, chunks = await asyncio.to_thread(self._move_in, path)
+        self._verified[ref.sha256] = chunks
+        self._volatile.add(ref.sha256)
         return ref
 
     async def make_durable(self, sha256: str) -> None:
@@ -273,26 +285,46 @@ class BlobStore:
             )
         return _Reservation(self, size)
 
-    def _copy_in(self, source: Path | bytes, durable: bool) -> tuple[BlobRef, ChunkList]:
-        draft = self._partial / f"{secrets.token_hex(16)}.draft"
+    def _copy_in(self, source: Path | bytes, durable: bool = True) -> tuple[BlobRef, ChunkList]:
         chunker = Chunker()
         size = 0
+        with self._draft() as draft:
+            with draft.open("xb") as file:
+                for part in [source] if isinstance(source, bytes) else read_parts(source):
+                    size += len(part)
+                    if size > self._max_blob:
+                        raise LimitError("a blob grew above the room's limit")
+                    chunker.update(part)
+                    file.write(part)
+                if durable:
+                    flush(file)
+            ref, chunks = chunker.finish()
+            self._publish(draft, ref.sha256, durable)
+        return ref, chunks
+
+    def _move_in(self, source: Path) -> tuple[BlobRef, ChunkList]:
+        if source.is_relative_to(self._directory):
+            return self._copy_in(source, durable=False)
+        with self._draft() as draft:
+            try:
+                source.replace(draft)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                return self._copy_in(source, durable=False)
+            ref, chunks = chunk(draft)
+            self._publish(draft, ref.sha256, durable=False)
+        return ref, chunks
+
+    @contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """Where bytes lie until they have a name; nothing is left of them when that fails."""
+        draft = self._partial / f"{secrets.token_hex(16)}.draft"
         with _translated():
             try:
-                with draft.open("xb") as file:
-                    for part in [source] if isinstance(source, bytes) else read_parts(source):
-                        size += len(part)
-                        if size > self._max_blob:
-                            raise LimitError("a blob grew above the room's limit")
-                        chunker.update(part)
-                        file.write(part)
-                    if durable:
-                        flush(file)
-                ref, chunks = chunker.finish()
-                self._publish(draft, ref.sha256, durable)
+                yield draft
             finally:
                 draft.unlink(missing_ok=True)
-        return ref, chunks
 
     def _publish(self, draft: Path, sha256: str, durable: bool = True) -> None:
         """Gives a complete, checked, flushed file its name."""

@@ -541,7 +541,7 @@ class RoundDriver:
         # One at a time: a workload may write every result to the same path.
         async with self._combining:
             path = await self._workload.combine(inputs, self._plan, before)
-            ref = await self._blobs.put(path, durable=False)
+            ref = await self._blobs.take(path)
         # The disk works while votes travel; the commit waits for it.
         self._tasks.spawn(self._blobs.make_durable(ref.sha256), "flush")
         return ref

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -62,6 +63,51 @@ async def test_a_blob_is_durable_before_it_is_visible(
     monkeypatch.setattr(Path, "replace", replace)
     await store.put(b"x")
     assert order == ["fsync", "fsync directory", "rename", "fsync directory"]
+
+
+async def test_a_taken_file_is_moved_and_hashed(store: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "result"
+    source.write_bytes(CONTENT)
+    inode = source.stat().st_ino
+    assert await store.take(source) == REF
+    assert not source.exists()
+    assert store.path(NAME).stat().st_ino == inode, "not a byte was copied"
+    assert (await store.offer(NAME)).complete
+    await store.make_durable(NAME)
+    assert len(files_of(tmp_path / "blobs")) == 1
+
+
+async def test_taking_a_blob_of_the_store_leaves_it_there(store: BlobStore) -> None:
+    await store.put(CONTENT)
+    assert await store.take(store.path(NAME)) == REF
+    assert store.path(NAME).read_bytes() == CONTENT
+
+
+async def test_a_file_on_another_disk_is_copied(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "elsewhere"
+    source.write_bytes(CONTENT)
+    real_replace = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self == source:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    assert await store.take(source) == REF
+    assert store.path(NAME).read_bytes() == CONTENT
+
+
+async def test_a_file_that_is_too_large_is_not_taken(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path / "blobs", max_blob=len(CONTENT) - 1)
+    source = tmp_path / "result"
+    source.write_bytes(CONTENT)
+    with pytest.raises(LimitError):
+        await store.take(source)
+    assert source.exists()
+    assert files_of(tmp_path / "blobs") == []
 
 
 async def test_unknown_and_malformed_names_are_not_there(store: BlobStore) -> None:
