@@ -55,9 +55,13 @@ class HandshakeGate:
         self._limits = limits
         self._hosts: Counter[str] = Counter()
 
+    @property
+    def is_full(self) -> bool:
+        return self._hosts.total() >= self._limits.total
+
     def enter(self, host: str) -> bool:
         """Admits one more socket of ``host``, or says no."""
-        if self._hosts.total() >= self._limits.total:
+        if self.is_full:
             return False
         if self._hosts[host] >= self._limits.per_host and not is_loopback(host):
             return False
@@ -68,6 +72,15 @@ class HandshakeGate:
         self._hosts[host] -= 1
         if self._hosts[host] <= 0:
             del self._hosts[host]
+
+
+@dataclass(eq=False)
+class _Place:
+    """One of the places for visitors; ``given_up`` when it went to somebody else."""
+
+    host: str
+    task: asyncio.Task[None] | None = None
+    given_up: bool = False
 
 
 class Acceptor:
@@ -85,6 +98,7 @@ class Acceptor:
         self._on_connected = on_connected
         self._limits = limits
         self._gate = HandshakeGate(limits)
+        self._silent: dict[_Place, None] = {}
         self._tasks = TaskOwner("accepting")
         self._sockets: list[socket.socket] = []
 
@@ -131,14 +145,45 @@ class Acceptor:
                 _log.warning("cannot accept connections: %s", error)
                 await asyncio.sleep(ACCEPT_RETRY_DELAY)
                 continue
-            host = remote[0]
-            if not self._gate.enter(host):
+            place = self._place_for(remote[0])
+            if place is None:
                 connection.close()
                 continue
-            self._tasks.spawn(self._shake_hands(connection, host), f"handshake with {host}")
+            work = self._shake_hands(connection, place)
+            place.task = self._tasks.spawn(work, f"handshake with {place.host}")
+            # It must have begun before it may be cancelled, or nobody closes the socket.
+            await asyncio.sleep(0)
 
-    async def _shake_hands(self, connection: socket.socket, host: str) -> None:
+    def _place_for(self, host: str) -> _Place | None:
+        """A place for one more visitor; when all are taken, that of whoever has been silent for
+        longest: a member speaks at once, so that strangers who do not cannot keep it out."""
+        if not self._gate.enter(host):
+            victim = next((p for p in self._silent if p.host == host), None)
+            if victim is None and self._gate.is_full:
+                victim = next(iter(self._silent), None)
+            if victim is None:
+                return None
+            self._give_up(victim)
+            if not self._gate.enter(host):
+                return None
+        place = _Place(host)
+        self._silent[place] = None
+        return place
+
+    def _give_up(self, place: _Place) -> None:
+        self._silent.pop(place, None)
+        self._gate.leave(place.host)
+        place.given_up = True
+        if place.task is not None:
+            place.task.cancel()
+
+    async def _shake_hands(self, connection: socket.socket, place: _Place) -> None:
+        host = place.host
         try:
+            # TLS costs 300 KiB from its first moment: not before there is something to read.
+            async with asyncio.timeout(self._limits.timeout):
+                await _readable(connection)
+            self._silent.pop(place, None)
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 self._make_protocol,
                 connection,
@@ -150,9 +195,28 @@ class Acceptor:
             _log.debug("handshake with %s failed: %s", host, error)
             connection.close()
             return
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         finally:
-            self._gate.leave(host)
+            self._silent.pop(place, None)
+            if not place.given_up:
+                self._gate.leave(host)
         self._on_connected(transport)
+
+
+async def _readable(connection: socket.socket) -> None:
+    """Returns when there is something to read. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    try:
+        loop.add_reader(connection, ready.set)
+    except NotImplementedError:  # Windows' proactor loop cannot tell: silence costs TLS there.
+        return
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 def _listen(host: str, port: int) -> socket.socket:

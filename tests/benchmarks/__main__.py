@@ -13,8 +13,8 @@ import sys
 from tests.benchmarks.measure import HEADER
 
 NAMES = (
-    "startup", "training", "encoding", "pictures", "combination", "transfer", "handout",
-    "resuming", "noop", "crowd", "joining", "simulation", "interface",
+    "startup", "training", "encoding", "pictures", "combination", "handshake", "transfer",
+    "handout", "resuming", "noop", "crowd", "joining", "siege", "daemon", "simulation", "interface",
 )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,6 +82,28 @@ def client_of(kind: type[PeerClient], port: int) -> PeerClient:
     tls.set_members(CERTIFICATES)
     book.hint(GIVER.peer_id, [Address(LOOPBACK, port)])
     return kind(tls, book)
+
+
+@asynccontextmanager
+async def giver_process(
+    folder: str, size: int
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
+    """The giver of a blob of ``size`` bytes, and what it told of itself."""
+    giver = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.member_pair", f"{folder}/giver", str(size),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield giver, await line_of(giver)
+    finally:
+        giver.kill()
+        await giver.wait()
+
+
+async def line_of(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """The next line of JSON that a process says."""
+    assert process.stdout is not None
+    return json.loads(await process.stdout.readline())
 
 
 def cpu_seconds() -> float:

@@ -8,8 +8,6 @@ are those of both processes: on a shared machine they say more than the wall clo
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -28,6 +26,8 @@ from tests.benchmarks.member_pair import (
     PlainClient,
     client_of,
     cpu_seconds,
+    giver_process,
+    line_of,
 )
 from tests.member_rig import LOOPBACK
 
@@ -61,12 +61,7 @@ def run(runs: int = RUNS) -> Iterator[Line]:
 
 async def _measure(runs: int) -> tuple[list[Cost], list[Cost], list[Cost]]:
     with tempfile.TemporaryDirectory(prefix="transfer-") as folder:
-        giver = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.benchmarks.member_pair", f"{folder}/giver", str(SIZE),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            told = await _line(giver)
+        async with giver_process(folder, SIZE) as (giver, told):
             ref = BlobRef(*told["ref"])
             store = BlobStore(Path(folder) / "taker")
             ports = told["ports"]
@@ -86,15 +81,7 @@ async def _measure(runs: int) -> tuple[list[Cost], list[Cost], list[Cost]]:
                     await client.stop()
                     store.remove(ref.sha256)
                 bare.append(await _cost(giver, lambda: _count(ports[2])))
-        finally:
-            giver.kill()
-            await giver.wait()
     return tls, plain, bare
-
-
-async def _line(process: asyncio.subprocess.Process) -> dict:
-    assert process.stdout is not None
-    return json.loads(await process.stdout.readline())
 
 
 async def _cost(giver: asyncio.subprocess.Process, work: Callable[[], Awaitable[object]]) -> Cost:
@@ -108,7 +95,7 @@ async def _cost(giver: asyncio.subprocess.Process, work: Callable[[], Awaitable[
 async def _both(giver: asyncio.subprocess.Process) -> float:
     assert giver.stdin is not None
     giver.stdin.write(b"\n")
-    return float((await _line(giver))["cpu"]) + cpu_seconds()
+    return float((await line_of(giver))["cpu"]) + cpu_seconds()
 
 
 async def _count(port: int) -> None:

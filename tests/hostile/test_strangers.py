@@ -335,11 +335,27 @@ async def test_more_handshakes_than_allowed_are_closed_at_once(room: Room) -> No
     limits = ServerLimits(handshakes=HandshakeLimits(total=2, per_host=2, timeout=60))
     ada = await room.add(server=limits)
     waiting = [await RawConnection.open(ada.address, None) for _ in range(2)]
-    await asyncio.sleep(0)
+    for connection in waiting:
+        await connection.send(b"\x16\x03\x01")
+    await eventually(lambda: len(ada.server._acceptor._tasks) == 3)
+    await eventually(lambda: not ada.server._acceptor._silent)
     third = await RawConnection.open(ada.address, None)
     assert await third.read_all() == b""
     for connection in [*waiting, third]:
         await connection.close()
+
+
+async def test_the_longest_silence_gives_way_when_all_places_are_taken(room: Room) -> None:
+    limits = ServerLimits(handshakes=HandshakeLimits(total=2, per_host=2, timeout=60))
+    ada, bob = await room.add(server=limits), await room.add()
+    first, second = [await RawConnection.open(ada.address, None) for _ in range(2)]
+    await eventually(lambda: len(ada.server._acceptor._silent) == 2)
+    assert await bob.client.hello(ada.id, b"x") == b"answer to x"
+    assert await first.read_all() == b""
+    assert ada.server._acceptor._gate._hosts == {LOOPBACK: 1}, "the second one still waits"
+    for connection in (first, second):
+        await connection.close()
+    await eventually(lambda: not ada.server._acceptor._gate._hosts)
 
 
 # --- starting -------------------------------------------------------------------------------
