@@ -32,6 +32,8 @@ ANY_IPV4: Final = "0.0.0.0"
 ANY_IPV6: Final = "::"
 _NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
+_HANDSHAKE_RECORD: Final = b"\x16"
+
 _log = logging.getLogger(__name__)
 
 
@@ -182,7 +184,7 @@ class Acceptor:
         try:
             # TLS costs 300 KiB from its first moment: not before there is something to read.
             async with asyncio.timeout(self._limits.timeout):
-                await _readable(connection)
+                await _first_byte(connection)
             self._silent.pop(place, None)
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 self._make_protocol,
@@ -205,8 +207,12 @@ class Acceptor:
         self._on_connected(transport)
 
 
-async def _readable(connection: socket.socket) -> None:
-    """Returns when there is something to read. Raises OSError."""
+async def _first_byte(connection: socket.socket) -> None:
+    """Returns when somebody began to speak TLS.
+
+    Raises:
+        OSError: he hung up, or said something else.
+    """
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
@@ -217,6 +223,8 @@ async def _readable(connection: socket.socket) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(connection)
+    if connection.recv(1, socket.MSG_PEEK) != _HANDSHAKE_RECORD:
+        raise ConnectionAbortedError("it does not speak TLS")
 
 
 def _listen(host: str, port: int) -> socket.socket:
