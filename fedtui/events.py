@@ -218,6 +218,10 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         f"{len(e['admins'])} admins now, {e['threshold']} must sign",
         "warning",
     ),
+    "room.removed": lambda e: (
+        f"{e['text']}. What was trained here stays on this disk",
+        "info" if e.get("left") else "error",
+    ),
     "room.forked": lambda e: (
         f"the admins went on without this room after round {e['round']}: room {e['room'][:8]}",
         "warning",

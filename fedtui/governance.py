@@ -16,7 +16,7 @@ from fedtui.inviting import translated
 from fedtui.limits import ROOM_OPERATION_S
 from fedtui.rooms import Room
 from fedtui.trust import Kind, TrustBook
-from fedtui.view import ChangeView, MemberView
+from fedtui.view import ChangeView, MemberView, RemovalView
 from p2p.errors import P2PError
 from p2p.joining.words import fingerprint_hex, fingerprint_words
 from p2p.operations import (
@@ -136,6 +136,21 @@ class Governance:
             self._change_view(operation, last_round)
             for operation, last_round in self._peer.waiting_operations()
         )
+
+    def removal(self) -> RemovalView | None:
+        """What made this machine a stranger to the room; None for a member."""
+        operation = self._peer.removal
+        if operation is None or not isinstance(operation.change, MemberRemove):
+            return None
+        change = operation.change
+        left = change.author == change.peer
+        signed = tuple(sorted(map(self._name, operation.signers)))
+        reason = change.reason or ""
+        text = "this machine has left the room"
+        if not left:
+            text = f"this machine was removed from the room by {' and '.join(signed)}"
+            text += f": {reason}" if reason else ""
+        return RemovalView(text, signed, reason, operation.to_bytes().decode(), left)
 
     def in_words(self, change: AnyChange) -> str:
         """What a change does, as a question that admins answer by signing."""

@@ -328,8 +328,22 @@ class Node:
     def _on_removed(self, peer: str, name: str) -> None:
         self._reception.on_removed(peer, name)
         if peer == self._identity.peer_id:
-            self.emit("notice", text="this machine is no member of the room any more",
-                      level="error")  # fmt: skip
+            self._on_own_removal()
+
+    def _on_own_removal(self) -> None:
+        """Says so, with the proof; training for the room makes no sense any more."""
+        removal = self._governance.removal()
+        if removal is None:
+            return
+        self.emit(
+            "room.removed",
+            text=removal.text,
+            signed=list(removal.signed),
+            reason=removal.reason,
+            operation=removal.operation,
+            left=removal.left,
+        )
+        self._steered.set()
 
     def _check_vouched_head(self) -> None:
         commits = {c.round: c.commit_hash for c in self._peer.snapshot().commits}
@@ -464,6 +478,7 @@ class Node:
 
     def _make_view(self, now: float) -> NodeView:
         snapshot, learner = self._peer.snapshot(), self._learner.state
+        removal = self._governance.removal()
         own = viewing.status_of(self._own_work(), self._contributed())
         shown = [event for event in self._stream.since() if event["type"] not in QUIET]
         return NodeView(
@@ -494,12 +509,13 @@ class Node:
             events=tuple(view_of(event, self._name_of) for event in shown[-VIEW_EVENTS:]),
             requests=self._reception.pending(),
             changes=self._governance.waiting(),
+            removal=removal,
             evidence=tuple(
                 EvidenceView(each.round, each.accused, str(each.offence))
                 for each in snapshot.evidence
             ),
             discovery=snapshot.discovery,
-            notice=learner.blocked,
+            notice=removal.text if removal else learner.blocked,
         )
 
     def _own_work(self) -> viewing.OwnWork:

@@ -252,6 +252,18 @@ class ChangeView:
 
 
 @dataclass(frozen=True)
+class RemovalView:
+    """That this machine is no member any more, and the proof: ``operation`` is the change as it was
+    signed (JSON), ``signed`` the names of those who did. ``left``: this machine did it itself."""
+
+    text: str
+    signed: tuple[str, ...]
+    reason: str
+    operation: str
+    left: bool = False
+
+
+@dataclass(frozen=True)
 class TrainerView:
     """The trainer process. ``state``: off, loading, idle, training, generating, failed."""
 
@@ -291,6 +303,7 @@ class NodeView:
     events: tuple[EventView, ...] = ()
     requests: tuple[RequestView, ...] = ()
     changes: tuple[ChangeView, ...] = ()
+    removal: RemovalView | None = None
     evidence: tuple[EvidenceView, ...] = ()
     discovery: str = ""
     notice: str = ""

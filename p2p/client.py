@@ -207,6 +207,20 @@ class PeerClient:
             await outbox.pause(backoff)
             backoff = min(backoff * 2, self._limits.backoff_max)
 
+    async def tell_former(self, peer_id: str, certificate: bytes, data: bytes) -> None:
+        """Brings one envelope to somebody who is no member any more, and may not know it.
+
+        Raises:
+            NetworkError: it is not reached, or refuses.
+            TrustError: the certificate does not fit the key.
+        """
+        context = self._tls.former_context(peer_id, certificate)
+        async with self._request(
+            "POST", peer_id, "/v1/messages", data=data, timeout=self._limits.request,
+            directly=True, context=context,
+        ):  # fmt: skip
+            return
+
     # --- requests ---------------------------------------------------------------------------
     async def hello(
         self,
@@ -409,6 +423,7 @@ class PeerClient:
         headers: dict[str, str] | None = None,
         directly: bool = False,
         is_pipe: bool = False,
+        context: ssl.SSLContext | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request; whatever goes wrong in it or in its body becomes a NetworkError.
 
@@ -417,7 +432,7 @@ class PeerClient:
         relayed = peer_id in self._relays and not directly
         if self._session is None:
             raise NetworkError("the node is stopping")
-        context = self._tls.client_context(peer_id)
+        context = context or self._tls.client_context(peer_id)
         limits = aiohttp.ClientTimeout(
             total=timeout,
             connect=self._limits.connect,

@@ -53,6 +53,16 @@ class TrustError(P2PError):
     remedy = "Check with the room's admin that the machine is a member."
 
 
+class RemovedError(TrustError):
+    """This machine belonged to the room and does no longer."""
+
+    title = "This machine is no member of the room any more"
+    remedy = (
+        "Speak with an admin of the room. A removed key never comes back: `fedtui room leave` ends"
+        " the work for this room here, and another profile (FEDTUI_HOME) has a key of its own."
+    )
+
+
 class NetworkError(P2PError):
     """A peer that cannot be reached or does not answer, or a port that cannot be opened."""
 

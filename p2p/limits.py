@@ -104,6 +104,10 @@ MAX_SEEDS: Final = 16
 SEED_INTERVAL: Final = 30.0
 PATHS_SAVE_INTERVAL: Final = 5.0
 
+FAREWELL_RETRY_MIN: Final = 2.0
+FAREWELL_RETRY_MAX: Final = 600.0
+"""Pauses between the tries to tell a removed machine that it was removed."""
+
 # --- relaying ---------------------------------------------------------------------------------
 MAX_RELAYED: Final = 32
 MAX_RELAYED_PER_PEER: Final = 8

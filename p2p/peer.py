@@ -21,7 +21,8 @@ from p2p.blobs.store import BlobStore
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope, open_genesis
-from p2p.errors import ProtocolError, TrustError
+from p2p.errors import ProtocolError, RemovedError, TrustError
+from p2p.farewell import Farewells
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.effects import Liveness
 from p2p.gossip.hello import Status
@@ -155,7 +156,7 @@ class Peer:
         self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
         self._membership = self._core.membership
         if self.identity.peer_id not in self.members:
-            raise TrustError("this machine's identity is not a member of the room")
+            raise self._not_a_member()
         tls = MemberTLS(self.identity, self._certificates())
         self._client = PeerClient(tls, self._book, download_rate=self._bandwidth.download)
         await self._client.start()
@@ -189,7 +190,7 @@ class Peer:
             self.identity.peer_id,
             self.room_id,
             self._server.port,
-            on_hint=self._gossip.on_hint,
+            on_hint=self._on_hint,
             interfaces=self._interfaces,
         )
         self._paths = Paths(
@@ -204,9 +205,11 @@ class Peer:
         self._observer = Observer(
             self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery
         )
+        self._farewells = Farewells(self._client, self._notice_of_removal)
+        self._farewells.set_removed(self._removed_certificates())
         self._started_at = clock.now()
         self._moved()
-        for part in (self._paths, self._gossip, self._discovery, self._driver):
+        for part in (self._paths, self._gossip, self._discovery, self._driver, self._farewells):
             await part.start()
             stack.push_async_callback(part.stop)
         self._tasks.spawn(self._tell_who_is_there(), "liveness")
@@ -290,6 +293,17 @@ class Peer:
     def removed(self) -> frozenset[str]:
         """Keys that admins removed: they never come back."""
         return self._membership.removed
+
+    @property
+    def removal(self) -> Operation | None:
+        """What removed this machine from the room, signed by whoever did; None for a member."""
+        me = self.identity.peer_id
+        return None if me in self.members else self._removal_of(me)
+
+    def _removal_of(self, peer: str) -> Operation | None:
+        told = (op for op in reversed(self.operations()) if isinstance(op.change, MemberRemove))
+        waiting = {operation.id for operation in self._core.waiting_operations()}
+        return next((op for op in told if op.change.subject == peer and op.id not in waiting), None)
 
     def addresses(self) -> dict[str, tuple[Address, ...]]:
         """Where the members may be, as far as this node knows; hints like all addresses."""
@@ -422,6 +436,44 @@ class Peer:
     def _certificates(self) -> dict[str, bytes]:
         return {peer: member.certificate_der for peer, member in self.members.items()}
 
+    def _not_a_member(self) -> TrustError:
+        removal = self._removal_of(self.identity.peer_id)
+        if removal is None:
+            return TrustError("this machine's identity is not a member of the room")
+        change = removal.change
+        assert isinstance(change, MemberRemove)
+        founders = {member.peer_id: member for member in self.genesis.members}
+        known = {**founders, **self.members}
+        names = [display_name(known[p]) if p in known else p[:8] for p in sorted(removal.signers)]
+        return RemovedError(
+            "it left the room"
+            if change.author == change.peer
+            else f"signed by {', '.join(names)}{f': {change.reason}' if change.reason else ''}"
+        )
+
+    # --- who was removed -------------------------------------------------------------------------
+    def _removed_certificates(self) -> dict[str, bytes]:
+        """Of those whom admins removed, as far as this node ever had a record of them."""
+        if self.identity.peer_id not in self.members:
+            return {}
+        records = {member.peer_id: member for member in self.genesis.members}
+        for operation in self.operations():
+            if isinstance(operation.change, MemberAdd):
+                records[operation.change.member.peer_id] = operation.change.member
+        return {p: records[p].certificate_der for p in self.removed if p in records}
+
+    def _notice_of_removal(self, peer: str) -> bytes:
+        removal = self._removal_of(peer)
+        assert removal is not None
+        return self._core.notice(removal).to_bytes()
+
+    def _on_hint(self, peer_id: str, addresses: Sequence[Address]) -> None:
+        if peer_id in self.removed:
+            self._book.hint(peer_id, addresses)
+            self._farewells.on_hint(peer_id)
+        else:
+            self._gossip.on_hint(peer_id, addresses)
+
     def _on_members(self, membership: Membership) -> None:
         before, self._membership = self._membership, membership
         self._server.set_members(self._certificates())
@@ -429,6 +481,7 @@ class Peer:
         for peer in before.members.keys() - self.members.keys():
             self._client.forget(peer)
             self._found.discard(peer)
+        self._farewells.set_removed(self._removed_certificates())
         for type_, fields in changes(before, membership):
             if type_ == "member.removed":
                 fields["reason"] = self._reason(fields["peer"])

@@ -107,6 +107,19 @@ class MemberTLS:
             self._clients[peer_id] = context
         return context
 
+    def former_context(self, peer_id: str, certificate: bytes) -> ssl.SSLContext:
+        """The context for calling somebody who was removed: nobody else passes for it. It does not
+        let that key connect to us.
+
+        Raises:
+            TrustError: the certificate is not the one made from the key.
+        """
+        check_certificate(certificate, peer_id)
+        context = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=certificate)
+        context.pin = lambda der: der == certificate
+        return context
+
     def any_member_context(self) -> ssl.SSLContext:
         """The context for finding out which member answers somewhere; nobody else passes."""
         context = self._new_context(ssl.PROTOCOL_TLS_CLIENT)

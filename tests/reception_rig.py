@@ -117,7 +117,10 @@ class Host:
 class Guest:
     """The node of somebody who was let in, as far as members and their rights go."""
 
-    def __init__(self, directory: Path, identity: Identity, host: Host, joined: Joined) -> None:
+    def __init__(
+        self, directory: Path, identity: Identity, host: Host, joined: Joined, port: int = 0
+    ) -> None:
+        self.joined = joined
         self.events: list[dict[str, Any]] = []
         self.operations = Operations()
         self.peer = Peer(
@@ -128,11 +131,13 @@ class Guest:
             operations=read_operations(Joining(operations=joined.operations)),
             addresses=joined.addresses,
             host=LOOPBACK,
+            port=port,
             interfaces=[LOOPBACK],
             emit=lambda type_, /, **fields: self.events.append({"type": type_, **fields}),
         )
         trust = TrustBook(directory / "trust.jsonl")
-        Governance(self.peer, host.room, trust).offer(self.operations)
+        self.governance = Governance(self.peer, host.room, trust)
+        self.governance.offer(self.operations)
 
     async def do(self, name: str, **arguments: Any) -> dict[str, Any]:
         return await self.operations.run(name, arguments)

@@ -136,6 +136,10 @@ class Collecting(RoundBase):
         """An operation of this node's own, as yet known to nobody."""
         return Operation.of(self._signer.seal(change))
 
+    def notice(self, operation: Operation) -> Envelope:
+        """A message that brings an operation to somebody whom it is not spread to."""
+        return self._signer.seal(Operations(offered=(operation,)))
+
     def check_operation(self, operation: Operation) -> None:
         """Raises :class:`ProtocolError` when :meth:`on_operation` would refuse it."""
         self._admissions.learn(operation)

@@ -72,7 +72,10 @@ def test_who_is_removed_is_out_and_does_not_come_back(homes: list[Home]) -> None
     grace.serve()
     ada.eventually(lambda: {p["state"] for p in ada.view()["peers"]} == {"WATCH"})
     ada.run("room", "remove", "Grace", "--reason", "test")
+    grace.eventually(lambda: bool(grace.view()["removal"]))
+    assert "removed from the room by Ada: test" in grace.run("status").stdout
     grace.stop()
+    assert "signed by Ada: test" in grace.run("--daemon", code=4).stderr
     refused = grace.run("room", "join", invite["invite"]["text"], code=4)
     assert "removed" in refused.stderr
     assert [m["name"] for m in ada.json("room", "members")] == ["Ada"]

@@ -1,0 +1,94 @@
+"""Telling a machine that it was removed: the members refuse it, so they have to call it.
+
+A removed key reaches nobody any more, and what it would see of that is a network fault. The
+members therefore bring it the operation that removed it, signed by the room's admins, at the
+addresses where it used to be and wherever mDNS shows it. It checks the signatures itself: no member
+can make another believe that it was removed, and silence proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from p2p import clock
+from p2p.errors import P2PError
+from p2p.limits import FAREWELL_RETRY_MAX, FAREWELL_RETRY_MIN
+from p2p.tasks import TaskOwner
+
+_log = logging.getLogger(__name__)
+
+
+class FormerMemberClient(Protocol):
+    """What telling needs of :class:`p2p.client.PeerClient`."""
+
+    async def tell_former(self, peer_id: str, certificate: bytes, data: bytes) -> None:
+        """Brings one envelope to a removed member. Raises NetworkError, TrustError."""
+        ...
+
+
+class Farewells:
+    """Tries, less and less often, until each removed machine has taken its notice.
+
+    ``notice(peer)`` is the sealed envelope for a removed member.
+    """
+
+    def __init__(self, client: FormerMemberClient, notice: Callable[[str], bytes]) -> None:
+        self._client = client
+        self._notice = notice
+        self._certificates: dict[str, bytes] = {}
+        self._told: set[str] = set()
+        self._due: dict[str, tuple[float, float]] = {}
+        self._changed = asyncio.Event()
+        self._tasks = TaskOwner("farewells")
+
+    async def start(self) -> None:
+        self._tasks.spawn(self._run(), "farewells")
+
+    async def stop(self) -> None:
+        await self._tasks.cancel()
+
+    def set_removed(self, certificates: Mapping[str, bytes]) -> None:
+        """The keys that admins removed, with their certificates (DER)."""
+        self._certificates = dict(certificates)
+        for peer in certificates.keys() - self._due.keys() - self._told:
+            self._due[peer] = (clock.now(), FAREWELL_RETRY_MIN)
+        for peer in self._due.keys() - certificates.keys():
+            del self._due[peer]
+        self._changed.set()
+
+    def on_hint(self, peer: str) -> bool:
+        """Somebody may be found; whether it is one of ours, who is tried again soon then."""
+        if peer in self._due:
+            self._due[peer] = (clock.now(), FAREWELL_RETRY_MIN)
+            self._changed.set()
+        return peer in self._certificates
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            now = clock.now()
+            peer, (at, pause) = min(
+                self._due.items(), key=lambda entry: entry[1], default=("", (float("inf"), 0.0))
+            )
+            if at > now:
+                wait = None if not peer else at - now
+                try:
+                    await asyncio.wait_for(self._changed.wait(), wait)
+                except TimeoutError:
+                    continue
+                continue
+            self._due[peer] = (now + pause, min(pause * 2, FAREWELL_RETRY_MAX))
+            if await self._tell(peer):
+                self._told.add(peer)
+                self._due.pop(peer, None)
+
+    async def _tell(self, peer: str) -> bool:
+        try:
+            await self._client.tell_former(peer, self._certificates[peer], self._notice(peer))
+        except P2PError as error:
+            _log.debug("%s was not told of its removal: %s", peer, error)
+            return False
+        return True
