@@ -13,6 +13,7 @@ import logging
 import shutil
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -130,6 +131,13 @@ class Learner:
     @property
     def previews(self) -> tuple[PreviewView, ...]:
         return tuple(self._history.previews)
+
+    def adopt(self, drawn: Sequence[PreviewView]) -> None:
+        """Adds previews that somebody else drew."""
+        for view in drawn:
+            self._history.previews.append(view)
+            self._listener.emit("preview.ready", **to_json(view))
+        self._history.save()
 
     def aim(self, goal: Goal) -> None:
         """The room stands elsewhere now; callable from any callback of the event loop."""

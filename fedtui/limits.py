@@ -91,6 +91,11 @@ TAPE_LINES: Final = 200_000
 
 # --- rooms ------------------------------------------------------------------------------------
 TRUST_EVENTS_READ: Final = 10_000
+EXHIBIT_LOOK_S = 5.0
+"""How often a machine that draws no previews looks for those of others."""
+EXHIBIT_PICTURE_BYTES = 1 << 20
+EXHIBIT_SIDE = 2048
+"""Pixels each way of a picture that somebody else drew."""
 ENDORSEMENT_WAIT_S = 20.0
 """A newcomer stays at the door for so long while another admin signs: below the lobby's own limit
 for an admission, after which the newcomer is told to come again."""

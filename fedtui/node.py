@@ -18,6 +18,7 @@ from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
+from fedtui.exhibition import SHARES, Exhibition
 from fedtui.founding import continue_room
 from fedtui.gallery.opening import GalleryPage
 from fedtui.governance import Governance, require_admin
@@ -156,6 +157,15 @@ class Node:
             events=self._stream.since,
             name_of=self._name_of,
         ).offer(self.operations)
+        self._exhibition = Exhibition(
+            self._peer,
+            room.task,
+            room.paths,
+            self._learner,
+            shares=settings.share_previews,
+            draws=settings.previews,
+            emit=self.emit,
+        )
         self._drawing = Drawing(
             self._trainer,
             model=room.task.model,
@@ -209,6 +219,7 @@ class Node:
         self._tasks.spawn(self._steer(), "steering")
         self._tasks.spawn(self._tell_status(), "status")
         self._tasks.spawn(self._look_at_data(), "data")
+        self._tasks.spawn(self._exhibition.run(), "exhibition")
         self._steered.set()
 
     def announce_ready(self) -> None:
@@ -449,7 +460,8 @@ class Node:
     # --- telling ---------------------------------------------------------------------------------
     async def _tell_status(self) -> None:
         while True:
-            self._peer.set_status(viewing.status_of(self._own_work(), self._contributed()))
+            status = viewing.status_of(self._own_work(), self._contributed())
+            self._peer.set_status({**status, SHARES: self._exhibition.shares})
             await asyncio.sleep(STATUS_INTERVAL_S)
 
     async def _use_folder(self, folder: str) -> None:

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         description="Where the trainer computes: cpu, cuda, cuda:1, xpu, mps; the best if empty.",
     )
     previews: bool = Field(True, description="Whether to draw previews after each round.")
+    share_previews: bool = Field(
+        False, description="Whether members who draw none get the previews drawn here."
+    )
     color: Literal["auto", "truecolor", "256", "16", "none"] = Field(
         "auto", description="Colour depth of the interface; auto asks the terminal."
     )

@@ -37,6 +37,7 @@ from p2p.limits import (
     CONNECT_TIMEOUT,
     MAX_CLIENT_CONNECTIONS,
     MAX_CLIENT_CONNECTIONS_PER_PEER,
+    MAX_EXHIBIT_BYTES,
     MAX_HEADER_BYTES,
     MAX_LARGE_MESSAGE_BYTES,
     MAX_LEDGER_REPLY_BYTES,
@@ -340,6 +341,19 @@ class PeerClient:
             data = bytearray()
             await _receive(response, _into(data), most)
         return _split_entries(bytes(data))
+
+    async def exhibit(self, peer_id: str, round_number: int) -> bytes:
+        """The pictures of a round that a member gives.
+
+        Raises:
+            NetworkError: it has none, does not share them with us, or is not reached.
+            TrustError: not a member.
+        """
+        data = bytearray()
+        path = f"/v1/exhibits/{round_number}"
+        async with self._request("GET", peer_id, path, timeout=None) as response:
+            await _receive(response, _into(data), MAX_EXHIBIT_BYTES)
+        return bytes(data)
 
     async def holdings(self, peer_id: str, ref: BlobRef) -> Holdings:
         """What a peer holds of a blob, with its list of chunks, both unverified.

@@ -62,6 +62,8 @@ TRANSFER_SLICE: Final = 0.05
 """Seconds of a limited line that one transfer takes at a time."""
 MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
 MAX_LEDGER_REPLY_ENTRIES: Final = 256
+MAX_EXHIBIT_BYTES: Final = 4 * MIB
+"""Pictures of one round that a member gives another."""
 SHUTDOWN_TIMEOUT: Final = 1.0
 
 # --- misbehaviour -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ a lock), the member port, discovery, liveness and the rounds, reports what happe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from p2p.blobs.store import BlobStore
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope, open_genesis
-from p2p.errors import ProtocolError, RemovedError, TrustError
+from p2p.errors import BlobUnavailable, ProtocolError, RemovedError, TrustError
 from p2p.farewell import Farewells
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.effects import Liveness
@@ -121,6 +121,7 @@ class Peer:
             self._book.hint(peer_id, known)
         self._scores = Scores(lambda peer: emit("peer.graylisted", peer=peer))
         self._tasks = TaskOwner("peer")
+        self.exhibits: Callable[[int], Awaitable[bytes | None]] | None = None
         self._found: set[str] = set()
         self._started_at = 0.0
         self._running = AsyncExitStack()
@@ -264,6 +265,22 @@ class Peer:
     async def on_probe(self, sender: str, peer_id: str) -> bytes:
         """See :class:`p2p.server.RoomHandler`."""
         return await self._gossip.probe_for(sender, peer_id)
+
+    async def exhibit(self, sender: str, round_number: int) -> bytes:
+        """See :class:`p2p.server.RoomHandler`. ``exhibits`` says what there is to give; None, or no
+        ``exhibits`` at all, is nothing."""
+        member = self.members.get(sender)
+        if member is None or not member.sees_previews:
+            raise TrustError("this member may not see the previews of others")
+        given = await self.exhibits(round_number) if self.exhibits is not None else None
+        if given is None:
+            raise BlobUnavailable("there are no previews to give")
+        return given
+
+    async def exhibit_of(self, peer_id: str, round_number: int) -> bytes:
+        """The pictures of a round that a member gives us, unchecked. Raises NetworkError,
+        TrustError."""
+        return await self._client.exhibit(peer_id, round_number)
 
     def ledger_entries(self, first_round: int) -> Iterable[bytes]:
         """See :class:`p2p.server.RoomHandler`."""

@@ -10,6 +10,8 @@ Routes:
   503 when enough is being sent already. The header ``Holdings`` says which chunks are here.
 - ``GET /v1/blobs/{sha256}/chunks``: a bit mask of the chunks that are here, then the SHA-256 of
   every chunk.
+- ``GET /v1/exhibits/{round}``: pictures drawn after a round, as the workload packs them. 403 for
+  members that may not see previews, 404 where there are none or their owner does not share.
 - ``GET /v1/ledger?from=N``: ledger entries from round N on, each behind its length (u32, big
   endian); as many as fit, the caller asks again for the rest.
 
@@ -44,6 +46,7 @@ from p2p.errors import (
     P2PError,
     ProtocolError,
     StorageError,
+    TrustError,
 )
 from p2p.limits import (
     CHUNK_BYTES,
@@ -105,6 +108,11 @@ class RoomHandler(Protocol):
 
     async def on_probe(self, sender: str, peer_id: str) -> bytes:
         """Probes a member for ``sender``; returns its Hello. Raises NetworkError (504)."""
+        ...
+
+    async def exhibit(self, sender: str, round_number: int) -> bytes:
+        """Pictures of a round for ``sender``. Raises TrustError (403) when it may not have them,
+        BlobUnavailable (404) when there are none to give."""
         ...
 
     def ledger_entries(self, first_round: int) -> Iterable[bytes]:
@@ -298,6 +306,7 @@ class MemberServer:
         app.router.add_get(
             "/v1/blobs/{sha256:[0-9a-f]{64}}/chunks", self._get_chunks, allow_head=False
         )
+        app.router.add_get("/v1/exhibits/{round:[0-9]{1,6}}", self._get_exhibit, allow_head=False)
         app.router.add_get("/v1/ledger", self._get_ledger, allow_head=False)
         return app
 
@@ -363,6 +372,14 @@ class MemberServer:
         if self._relay is None or peer_id == sender or peer_id not in self._tls.members:
             return _refusal(404, "there is no way to that member here")
         return await self._relay.serve(request, sender, peer_id)
+
+    async def _get_exhibit(self, request: web.Request) -> web.StreamResponse:
+        number = int(request.match_info["round"])
+        data = await self._handler.exhibit(request[_SENDER], number)
+        response = web.StreamResponse(headers={"Content-Type": _BYTES})
+        response.content_length = len(data)
+        await self._stream(request, response, _slices(data))
+        return response
 
     async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
         first = request.query.get("from", "")
@@ -472,6 +489,8 @@ def _status_of(error: P2PError) -> int:
             return 503
         case BlobUnavailable():
             return 404
+        case TrustError():
+            return 403
         case StorageError():
             return 507
         case NetworkError():

@@ -12,7 +12,7 @@ from pathlib import Path
 from p2p.addresses import Address, AddressBook
 from p2p.blobs.store import BlobStore
 from p2p.client import ClientLimits, PeerClient
-from p2p.errors import LimitError, NetworkError, ProtocolError
+from p2p.errors import LimitError, NetworkError, ProtocolError, TrustError
 from p2p.identity import Identity
 from p2p.relay import Relay, RelayLimits
 from p2p.server import MemberServer, ServerLimits
@@ -54,6 +54,9 @@ class Handler:
 
     async def on_probe(self, sender: str, peer_id: str) -> bytes:
         raise NetworkError("nobody was probed")
+
+    async def exhibit(self, sender: str, round_number: int) -> bytes:
+        raise TrustError("nobody sees anything")
 
     def ledger_entries(self, first_round: int) -> Sequence[bytes]:
         return self.entries[first_round:]

@@ -1,0 +1,170 @@
+"""Previews that one member drew and others may look at: for machines that do not draw themselves.
+
+Nothing is given unless this machine's owner agreed (the setting ``share_previews``) and the asker
+may see previews. What is given are the pixels of the prompts and seeds that the room's plan names;
+what is taken is nothing else, so nobody can show others a picture of another size or text of his
+own. That the pixels are what the adapter draws is his word alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from fedtui.gallery.png import pixels_only
+from fedtui.limits import EXHIBIT_LOOK_S, EXHIBIT_PICTURE_BYTES, EXHIBIT_SIDE
+from fedtui.paths import RoomPaths
+from fedtui.task import Task
+from fedtui.view import PreviewView
+from p2p.errors import P2PError
+from p2p.limits import MAX_EXHIBIT_BYTES
+from p2p.peer import Peer
+
+log = logging.getLogger("fedtui.exhibition")
+
+SHARES = "shares"
+"""In a member's status: whether it gives its previews to others."""
+_NUMBER = 4
+"""Bytes of a picture's length in front of it."""
+_HEADER_BYTES = 33
+"""A PNG's signature and first chunk, which holds its size."""
+
+
+class Shelf(Protocol):
+    """Where a node's previews are; :class:`~fedtui.learner.Learner` is one."""
+
+    @property
+    def previews(self) -> tuple[PreviewView, ...]: ...
+
+    def adopt(self, drawn: Sequence[PreviewView]) -> None:
+        """Adds previews that somebody else drew."""
+        ...
+
+
+def pack(pictures: Sequence[bytes]) -> bytes:
+    """Pictures one behind the other, each behind its length."""
+    return b"".join(len(picture).to_bytes(_NUMBER) + picture for picture in pictures)
+
+
+def unpack(data: bytes, count: int, side: int) -> list[bytes]:
+    """The ``count`` pictures, of at most ``side`` pixels each way, in an exhibit.
+
+    Raises :class:`ValueError` for anything else.
+    """
+    pictures: list[bytes] = []
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + _NUMBER])
+        start = at + _NUMBER
+        at = start + size
+        if not 0 < size <= EXHIBIT_PICTURE_BYTES or at > len(data) or len(pictures) == count:
+            raise ValueError("an exhibit is cut short, or has too much in it")
+        picture = pixels_only(data[start:at])
+        sides = int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
+        if len(picture) < _HEADER_BYTES or picture[12:16] != b"IHDR":
+            raise ValueError("a picture does not say how large it is")
+        if not all(0 < each <= side for each in sides):
+            raise ValueError(f"a picture of {sides[0]}x{sides[1]} was not asked for")
+        pictures.append(picture)
+    if len(pictures) != count:
+        raise ValueError(f"an exhibit has {len(pictures)} pictures instead of {count}")
+    return pictures
+
+
+class Exhibition:
+    """Gives the previews of one node to others, or fetches theirs."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        task: Task,
+        paths: RoomPaths,
+        shelf: Shelf,
+        *,
+        shares: bool,
+        draws: bool,
+        emit: Callable[..., None],
+    ) -> None:
+        self._peer = peer
+        self._task = task
+        self._paths = paths
+        self._shelf = shelf
+        # A member's own layers are his: pictures drawn with them stay at home.
+        self.shares = shares and draws and not task.adapter.personal
+        self._draws = draws
+        self._emit = emit
+        self._looked: dict[int, set[str]] = {}
+        if self.shares:
+            peer.exhibits = self._exhibit
+
+    @property
+    def _recipes(self) -> list[tuple[str, int]]:
+        preview = self._task.preview
+        return [(prompt, seed) for prompt in preview.prompts for seed in preview.seeds]
+
+    async def _exhibit(self, round_number: int) -> bytes | None:
+        """The pictures of a round in the plan's order; None when not all of them are here."""
+        drawn = {
+            (view.prompt, view.seed): Path(view.path)
+            for view in self._shelf.previews
+            if view.round == round_number
+        }
+        if not drawn.keys() >= set(self._recipes):
+            return None
+        try:
+            files = [await asyncio.to_thread(drawn[recipe].read_bytes) for recipe in self._recipes]
+            pictures = list(map(pixels_only, files))
+        except (OSError, ValueError) as error:
+            log.warning("previews of round %d cannot be given: %s", round_number, error)
+            return None
+        packed = pack(pictures)
+        return packed if len(packed) <= MAX_EXHIBIT_BYTES else None
+
+    async def run(self) -> None:
+        """Where this machine draws none itself: looks for the newest previews of others."""
+        while not self._draws:
+            try:
+                await self._look()
+            except OSError as error:
+                log.warning("previews of others cannot be kept: %s", error)
+            await asyncio.sleep(EXHIBIT_LOOK_S)
+
+    async def _look(self) -> None:
+        newest = self._peer.round - 1
+        if any(preview.round == newest for preview in self._shelf.previews):
+            return
+        looked = self._looked.setdefault(newest, set())
+        self._looked = {newest: looked}
+        for member in self._peer.snapshot().peers:
+            if member.me or member.state != "alive" or not member.status.get(SHARES):
+                continue
+            if member.id in looked:
+                continue
+            try:
+                data = await self._peer.exhibit_of(member.id, newest)
+                pictures = unpack(data, len(self._recipes), EXHIBIT_SIDE)
+            except P2PError as error:
+                log.info("previews of %s: %s", member.id[:8], error)
+                continue
+            except ValueError as error:
+                looked.add(member.id)
+                self._emit(
+                    "notice", text=f"previews of {member.name} are refused: {error}",
+                    level="warning",
+                )  # fmt: skip
+                continue
+            self._shelf.adopt(await asyncio.to_thread(self._kept, newest, member.id, pictures))
+            return
+
+    def _kept(self, round_number: int, author: str, pictures: Sequence[bytes]) -> list[PreviewView]:
+        folder = self._paths.previews / f"round-{round_number:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = []
+        for number, (recipe, picture) in enumerate(zip(self._recipes, pictures, strict=True)):
+            path = folder / f"by-{author[:8]}-{number:03d}.png"
+            path.write_bytes(picture)
+            kept.append(PreviewView(round_number, *recipe, str(path)))
+        return kept
