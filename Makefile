@@ -9,11 +9,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help setup demo test test-again test-fast test-netns soak lint bench sim upgrade clean
+.PHONY: help setup demo test test-again test-fast test-netns soak fuzz lint bench sim upgrade clean
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
-	@echo "also: make lint | test-netns | soak | bench | sim | upgrade | clean      options: make demo ARGS='--nodes 3'"
+	@echo "also: make lint | test-netns | soak | fuzz | bench | sim | upgrade | clean      options: make demo ARGS='--nodes 3'"
 
 setup:
 	@$(PYTHON) scripts/setup_env.py
@@ -41,6 +41,11 @@ test-netns: setup
 # Eight nodes, a toy workload, random faults: ARGS='--minutes 20 --nodes 8'
 soak: setup
 	$(BIN)/python -m tests.soak $(ARGS)
+
+# Each parser of foreign bytes, ten minutes long: ARGS='--seconds 60 envelope json'
+fuzz: setup
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
