@@ -61,6 +61,7 @@ def test_a_room_trains_agrees_and_leaves_an_adapter_that_draws(
     shown = {(e["round"], e["prompt"]) for e in demo.events if e["type"] == "preview.ready"}
     assert len(shown) == 3 * 4
     assert Path(finished["sheet"]).is_file()
+    assert Path(finished["adapter"]).with_name("adapter.fedtui.json").is_file()
     assert finished["evaluation"]["pictures"] == 24
     assert draws(Path(finished["adapter"]), tmp_path / "with.png") != draws(
         None, tmp_path / "without.png"

@@ -44,11 +44,14 @@ def positions(size: int, count: int, rng: random.Random) -> list[int]:
 
 
 def commit_positions(room: Room, count: int, rng: random.Random) -> list[int]:
-    """Places in the ledger's file that hold a part of a commit."""
+    """Places in the ledger's file that hold a part of a commit, and of nothing else: this node's
+    locks and proposals may quote it, also those deleted."""
     data = (room.paths.root / LEDGER).read_bytes()
     found = []
     for payload in read_ledger(room.paths.root, room.id):
         for start in range(0, len(payload) - 64, 64):
-            place = data.find(payload[start : start + 64])
-            found += range(place, place + 64) if place >= 0 else []
+            piece = payload[start : start + 64]
+            if data.count(piece) == 1:
+                place = data.index(piece)
+                found += range(place, place + 64)
     return [rng.choice(found) for _ in range(count)] if found else []

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,9 @@ async def test_a_room_verifies_until_any_byte_is_changed(
         for position in positions(path.stat().st_size, SAMPLES, rng):
             with flipped(path, position, rng.randrange(8)):
                 assert await _refused(room, arithmetic), (path, position)
-    for position in commit_positions(room, COMMIT_BYTES, rng):
+    places = commit_positions(room, COMMIT_BYTES, rng)
+    assert len(places) == COMMIT_BYTES
+    for position in places:
         with flipped(room.paths.root / LEDGER, position, rng.randrange(8)):
             assert _told(room) is None, position
 
@@ -116,6 +120,11 @@ async def test_a_ledger_that_was_cut_or_an_adapter_of_no_round_is_refused(
     arithmetic: TrainerProcess, tmp_path: Path
 ) -> None:
     _, room = await committed_room(tmp_path / "room", arithmetic, 1)
+    with flipped(room.paths.root / LEDGER, _count_of_commits(room)):
+        with pytest.raises(P2PError, match="is damaged"):
+            read_ledger(room.paths.root, room.id)
+        with pytest.raises(TrustError):
+            await verify_room(room, arithmetic)
     foreign = room.paths.adapter(2)
     foreign.write_bytes(room.paths.adapter(1).read_bytes())
     with pytest.raises(TrustError, match="ends before round 2"):
@@ -125,3 +134,13 @@ async def test_a_ledger_that_was_cut_or_an_adapter_of_no_round_is_refused(
     room.paths.genesis.write_text(spelt)
     with pytest.raises(TrustError, match="genesis"):
         await verify_room(room, arithmetic)
+
+
+def _count_of_commits(room: rooms.Room) -> int:
+    """Where SQLite's page of commits says how many it holds: one less, and the last is unseen."""
+    with closing(sqlite3.connect(room.paths.root / LEDGER)) as database:
+        (root,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name='commits'"
+        ).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    return int((root - 1) * size + 4)
