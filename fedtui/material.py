@@ -1,13 +1,16 @@
-"""Operations on the folder of pictures a node trains on: look at it, agree to it, choose it."""
+"""Operations on the folder of pictures a node trains on: look at it, word its captions, agree to
+it, choose it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedtui import rooms
+from fedtui.captioning import WriteCaption, write_caption
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import UsageError
 from fedtui.paths import Profile
@@ -51,6 +54,7 @@ class Material:
     def offer(self, operations: Operations) -> None:
         """Makes the operations known."""
         operations.add("check_folder", CheckFolder, self.check)
+        operations.add("write_caption", WriteCaption, self.caption)
         operations.add("choose_folder", ChooseFolder, self.choose)
 
     async def check(self, asked: CheckFolder) -> Result:
@@ -58,6 +62,11 @@ class Material:
         folder = _existing(asked.folder)
         report = await self._arithmetic.request(CheckData(str(folder), self._resolution))
         return {**report, "folder": str(folder)}
+
+    async def caption(self, asked: WriteCaption) -> Result:
+        """See :func:`fedtui.captioning.write_caption`."""
+        folder = _existing(asked.folder)
+        return await asyncio.to_thread(write_caption, folder, asked.file, asked.caption)
 
     async def choose(self, asked: ChooseFolder) -> Result:
         """Result: ``{"folder"}``. Raises :class:`UsageError` when that is decided elsewhere."""

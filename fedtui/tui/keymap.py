@@ -184,6 +184,8 @@ LOG_KEYS: list[BindingType] = [
 
 DATA_KEYS: list[BindingType] = [
     key("o", "choose", "Folder", "Type another folder", "data.choose", show=True),
+    key("c", "caption", "Caption", "Write the picture's caption", "data.caption", show=True),
+    key("u", "undo", "Undo", "Take the last caption back", "data.undo"),
     key("t", "train", "Train on it", "Train on this folder from now on", "data.train", show=True),
     key("O", "outside", "Open", "Open the picture in a viewer", "data.open", show=True),
 ]

@@ -23,9 +23,9 @@ ELLIPSIS = "…"
 DOT: Span = (" · ", "faint")
 
 
-def plain(text: str) -> str:
+def plain(text: str, chars: int = TEXT_CHARS) -> str:
     """``text`` without anything but printable characters and single blanks, bounded in length."""
-    text = text[:TEXT_CHARS]
+    text = text[:chars]
     return " ".join(printable(text).split())
 
 

@@ -155,3 +155,12 @@ async def test_the_shelf_lists_what_lies_on_it(rig: Rig) -> None:
         await rig.do("inspect_adapter", path=listed[1]["path"])
     with pytest.raises(UsageError, match="round 7 has no adapter"):
         await rig.do("export_adapter", round=7)
+
+
+async def test_a_caption_is_read_by_the_next_look_at_the_folder(rig: Rig, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    picture(folder / "one.png")
+    assert (await rig.do("check_folder", folder=str(folder)))["pictures"][0]["caption"] == ""
+    written = await rig.do("write_caption", folder=str(folder), file="one.png", caption="a cat")
+    assert written == {"file": "one.png", "before": None}
+    assert (await rig.do("check_folder", folder=str(folder)))["pictures"][0]["caption"] == "a cat"

@@ -15,6 +15,7 @@ from fedtui.errors import FedtuiError
 from fedtui.tui.screens.data import ConsentScreen
 from fedtui.tui.screens.studio import StudioScreen
 from fedtui.tui.studio_plan import Slot, Wanted, WrongSetting, pasted_weights, planned
+from fedtui.tui.widgets.table import Table
 from fedtui.view import NodeView
 
 RACK = (
@@ -210,6 +211,35 @@ async def test_a_folder_is_looked_at_agreed_to_and_chosen(folder: Path) -> None:
         await pilot.press("t", "right", "enter")
         await until(pilot, lambda: "Training on /pics" in text(app))
         assert source.done[-1] == ("choose_folder", {"folder": str(folder), "agreed": True})
+
+
+async def test_a_caption_is_written_and_taken_back(folder: Path) -> None:
+    captions = {"r0-0.png": "night"}
+
+    def check(**_: object) -> dict[str, object]:
+        listed = [{"file": f, "caption": c, "width": 64, "height": 64} for f, c in captions.items()]
+        return {"folder": str(folder), "usable": 1, "pictures": listed, "problems": []}
+
+    def write(folder: str, file: str, caption: str) -> dict[str, object]:
+        before, captions[file] = captions[file], caption
+        return {"file": file, "before": before}
+
+    async with shown(training(folder)) as (pilot, app, source):
+        source.answers |= {"check_folder": check, "write_caption": write}
+        await pilot.press("5")
+        await until(pilot, lambda: "c writes its caption" in text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: "No caption was written here yet" in text(app))
+        await pilot.press("c", *"nope", "escape")
+        await until(pilot, lambda: app.focused is app.screen.query_one(Table))
+        await pilot.press("c")
+        await until(pilot, lambda: "Caption of r0-0.png" in text(app))
+        await pilot.press(*" and day", "enter")
+        await until(pilot, lambda: captions == {"r0-0.png": "night and day"})
+        await until(pilot, lambda: "night and day" in text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: captions == {"r0-0.png": "night"})
+        await until(pilot, lambda: "night and day" not in text(app))
 
 
 async def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""The pictures this machine trains on: choose a folder, see what is in it, agree, train."""
+"""The pictures this machine trains on: choose a folder, word its captions, agree, train."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from textual.widgets import Button, Input, Static
 
 from fedtui.tui.facts import fact, heading
 from fedtui.tui.keymap import DATA_KEYS, key
+from fedtui.tui.limits import CAPTION_CHARS, CAPTIONS_UNDONE
 from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
 from fedtui.tui.messages import Answered
 from fedtui.tui.outside import show_outside
@@ -52,6 +54,17 @@ class Entry:
     told: str
     size: str
     problem: bool = False
+    caption: str | None = None
+    """What training reads; None for a file that it does not use, or that is not listed."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A caption that was written, and what stood there before; None if there was no file."""
+
+    folder: str
+    file: str
+    before: str | None
 
 
 COLUMNS: tuple[Column[Entry], ...] = (
@@ -72,10 +85,20 @@ class DataScreen(LiveScreen):
         super().__init__()
         self.path = Input(placeholder="a folder of pictures with captions", compact=True)
         self.table: Table[Entry] = Table(COLUMNS, lambda e: e.file, empty=EMPTY, id="files")
+        self.caption = Input(
+            placeholder="what is to be seen",
+            compact=True,
+            max_length=CAPTION_CHARS,
+            select_on_focus=False,
+            id="caption",
+        )
         self.picture = Picture()
         self.sheet = Sheet(id="report")
         self._report: dict[str, Any] | None = None
         self._asked = ""
+        self._worded = ("", "")
+        self._undoing = False
+        self._written: deque[Written] = deque(maxlen=CAPTIONS_UNDONE)
 
     def body(self) -> ComposeResult:
         """Path above, files and the chosen one below."""
@@ -89,6 +112,7 @@ class DataScreen(LiveScreen):
             with Vertical(id="one"):
                 yield self.picture
                 yield self.sheet
+        yield self.caption
 
     def watch_feed(self) -> None:
         """Looks at the node's own folder as soon as it is known."""
@@ -109,6 +133,8 @@ class DataScreen(LiveScreen):
             self._report = message.result
             self.table.fill(entries(message.result), "There is no picture in this folder.")
             self._show()
+        elif message.operation == "write_caption":
+            self._told_of_caption(message.result)
         elif message.operation == "choose_folder":
             folder = plain(str(message.result["folder"]))
             self.notify(f"Training on {folder} from now on.", markup=False)
@@ -120,9 +146,14 @@ class DataScreen(LiveScreen):
         super().on_refused(message)  # type: ignore[arg-type]
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
-        """Looks at another folder."""
+        """Looks at another folder, or keeps a caption."""
         message.stop()
-        if message.value.strip():
+        if message.input is self.caption:
+            folder, file = self._worded
+            self._undoing = False
+            self.ask("write_caption", folder=folder, file=file, caption=message.value.strip())
+            self._close_caption()
+        elif message.value.strip():
             self._report = None
             self._check(message.value.strip())
             self.table.focus()
@@ -151,6 +182,45 @@ class DataScreen(LiveScreen):
         """Goes to the path."""
         self.path.focus()
 
+    def action_caption(self) -> None:
+        """Opens the line for the caption of the picture under the cursor."""
+        report, chosen = self._report, self.table.selected
+        if report is None or chosen is None or chosen.caption is None:
+            self.notify("There is no picture here to describe.", severity="warning", markup=False)
+            return
+        self._worded = str(report["folder"]), chosen.file
+        self.caption.value = plain(chosen.caption, CAPTION_CHARS)
+        self.caption.cursor_position = len(self.caption.value)
+        self.caption.border_title = Content(f"Caption of {plain(chosen.file)}")
+        self.caption.border_subtitle = Content("enter keeps it, esc does not")
+        self.caption.add_class("-shown")
+        self.caption.focus()
+
+    def action_undo(self) -> None:
+        """Puts back what stood there before the last caption."""
+        if not self._written:
+            self.notify("No caption was written here yet.", severity="warning", markup=False)
+            return
+        last = self._written[-1]
+        self._undoing = True
+        self.ask("write_caption", folder=last.folder, file=last.file, caption=last.before)
+
+    def _close_caption(self) -> None:
+        self.caption.remove_class("-shown")
+        self.table.focus()
+
+    def _told_of_caption(self, result: dict[str, Any]) -> None:
+        folder, file = self._worded
+        if self._undoing:
+            folder = self._written.pop().folder
+            told = f"The caption of {plain(str(result['file']))} is as it was."
+        else:
+            self._written.append(Written(folder, file, result["before"]))
+            told = f"Kept beside {plain(file)}. u takes it back."
+        self.notify(told, markup=False)
+        if self._report and self._report["folder"] == folder:
+            self.ask("check_folder", CHECK_S, folder=folder)
+
     def action_train(self) -> None:
         """Shows what leaves the machine, and trains on the folder if one agrees."""
         report = self._report
@@ -171,8 +241,10 @@ class DataScreen(LiveScreen):
             self.notify(plain(self.picture.path), title="No viewer here; it is at", markup=False)
 
     async def action_back(self) -> None:
-        """First out of the path, then to the dashboard."""
-        if self.path.has_focus:
+        """First out of what is being typed, then to the dashboard."""
+        if self.caption.has_focus:
+            self._close_caption()
+        elif self.path.has_focus:
             self.table.focus()
         else:
             await super().action_back()
@@ -180,15 +252,27 @@ class DataScreen(LiveScreen):
 
 def entries(report: dict[str, Any]) -> tuple[Entry, ...]:
     """Files with problems first, then the pictures that are used."""
+    pictures = {str(p["file"]): p for p in report.get("pictures", ())}
     troubled = [
-        Entry(str(p["file"]), f"{p['problem']}. {p['remedy']}", "", True)
+        Entry(
+            file := str(p["file"]),
+            f"{p['problem']}. {p['remedy']}",
+            "",
+            True,
+            str(pictures[file]["caption"]) if file in pictures else None,
+        )
         for p in report.get("problems", ())
     ]
     named = {entry.file for entry in troubled}
     used = [
-        Entry(str(p["file"]), str(p["caption"]) or "no caption", f"{p['width']}x{p['height']}")
-        for p in report.get("pictures", ())
-        if p["file"] not in named
+        Entry(
+            file,
+            str(p["caption"]) or "no caption",
+            f"{p['width']}x{p['height']}",
+            caption=str(p["caption"]),
+        )
+        for file, p in pictures.items()
+        if file not in named
     ]
     return (*troubled, *used)
 
@@ -214,6 +298,8 @@ def report_lines(
         lines += [(), heading(count(len(problems), "problem"))]
     if chosen:
         lines += [(), heading(plain(chosen.file)), *wrapped(chosen.told, width - 1)]
+        if chosen.caption is not None:
+            lines.append((("c", "accent"), (" writes its caption", "muted")))
     lines += [(), heading("Leaves this machine")]
     for text in LEAVES:
         rows = wrapped(text, max(8, width - 3), "muted")
