@@ -74,7 +74,8 @@ class People:
         record = Member(peer_id=peer, name=peer[:1], certificate="")
         header = self._header(admin.core)
         self._operate(admin, MemberAdd.model_validate({**header, "member": record}))
-        if peer not in admin.core.members:  # The machine died before it had written that down.
+        written = {operation.change.subject for operation in admin.disk.operations.values()}
+        if peer not in written:  # The machine died before it had written that down.
             self._again(partial(self._admit, peer))
             return
         journal = Journal()
