@@ -149,12 +149,15 @@ class Plan(Payload):
     ask: Annotated[int, Field(ge=1, le=128)] | None = None
     algorithm: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "fedex"
     start_on_request: Literal[True] | None = None
+    late: Literal["carry"] | None = None
     task: dict[str, Any]
 
     @model_validator(mode="after")
     def _asks_enough(self) -> Plan:
         if self.ask is not None and self.ask < self.min_contributions:
             raise ValueError("a round must ask at least as many as it needs contributions")
+        if self.ask is not None and self.late is not None:
+            raise ValueError("what is late cannot be carried where each round asks others")
         return self
 
     @property

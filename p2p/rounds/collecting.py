@@ -83,10 +83,14 @@ class Collecting(RoundBase):
             state.verdicts[envelope.id] = UNWANTED
         return True
 
-    def _read_contribution(self, envelope: Envelope) -> Contribution:
+    def _contribution_in(self, envelope: Envelope) -> Contribution:
         contribution = parse(envelope.type, envelope.payload)
         if not isinstance(contribution, Contribution):
             raise ProtocolError("a contribution was expected")
+        return contribution
+
+    def _read_contribution(self, envelope: Envelope) -> Contribution:
+        contribution = self._contribution_in(envelope)
         rules.check_spelling(contribution, envelope)
         rules.check_contribution(contribution, envelope.signer, self.facts)
         if not self._admissions.knows(envelope.signer):

@@ -137,9 +137,12 @@ class RoundCore(Remembering):
         return self._flush()
 
     def on_contribution(self, own: OwnContribution, now: float) -> list[Effect]:
-        """This node's own work is done. Refused when the round has moved on or has one already."""
+        """This node's own work is done. Refused when the round has moved on or has one already;
+        where the plan carries late ones over, one for the round before counts for this one."""
         self._now = now
-        if own.round != self.round or self.done or self.contributed:
+        late = self.facts.late_parent if self.me not in self.facts.settled else None
+        parent = {self.round: self.head, self.round - 1: late}.get(own.round)
+        if parent is None or self.done or self.contributed:
             reason = f"a contribution to round {own.round} came in round {self.round}"
             self._out.append(Rejected(self.me, reason))
             return self._flush()
@@ -150,7 +153,7 @@ class RoundCore(Remembering):
             Contribution(
                 peer=self.me,
                 round=own.round,
-                parent=self.head,
+                parent=parent,
                 plan=self.facts.plan_hash,
                 blob=own.blob.sha256,
                 size=own.blob.size,
@@ -369,7 +372,7 @@ class RoundCore(Remembering):
     def _commit(self, commit: Commit, payload: bytes) -> None:
         value = commit.qc.value
         record = Committed(self.round, value, chain_hash(self.head, value), payload)
-        last_contribution_at = self._round.last_contribution_at
+        last_contribution_at, own = self._round.last_contribution_at, self.journal.contribution
         self._persist(record)
         self._out.append(
             CommitRound(record, parse_result(commit.body), commit.qc, last_contribution_at)
@@ -381,6 +384,8 @@ class RoundCore(Remembering):
             self._persist(OperationsSettled(self.round, settled))
         if self.membership != before:
             self._out.append(MembersChanged(self.membership))
+        if own is not None and not self.done and self.facts.carries(self._contribution_in(own)):
+            self._persist(Contributed(self.round, own))
         self._try_to_remember()
         self._open_round()
 
@@ -403,7 +408,9 @@ class RoundCore(Remembering):
                 self._early[envelope.signer, envelope.type] = envelope
             self._out.append(FetchCommits(sender, round_number))
         elif round_number < self.round:
-            if sender == envelope.signer:
+            if isinstance(message, Contribution) and self.facts.carries(message) and not self.done:
+                self._on_contribution(sender, envelope)
+            elif sender == envelope.signer:
                 self._answer_the_past(envelope, message)
         elif not self.done:
             self._dispatch(sender, envelope, message)

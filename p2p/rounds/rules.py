@@ -50,7 +50,11 @@ SHORT_ID = 32
 
 @dataclass(frozen=True)
 class Facts:
-    """What the ledger fixes for one round; equal on all honest members."""
+    """What the ledger fixes for one round; equal on all honest members.
+
+    ``late_parent`` is what contributions to the round before started from, where the plan carries
+    late ones over; those of members that it ``settled`` (took or left out by name) are not late.
+    """
 
     room_id: str
     genesis: Genesis
@@ -63,6 +67,8 @@ class Facts:
     present_before: tuple[str, ...]
     asked: frozenset[str] | None
     previous: BlobRef
+    late_parent: str | None = None
+    settled: frozenset[str] = frozenset()
 
     @classmethod
     def first(cls, genesis: Genesis, room_id: str) -> Facts:
@@ -102,6 +108,8 @@ class Facts:
                 self.genesis.plan, record.commit_hash, membership.members, result.present
             ),
             previous=result.ref,
+            late_parent=self.parent if self.genesis.plan.late == "carry" else None,
+            settled=frozenset(item.peer for item in result.listed),
         )
 
     @classmethod
@@ -132,9 +140,18 @@ class Facts:
     def leader(self, attempt: int) -> str:
         return self.order[attempt % len(self.order)]
 
+    def carries(self, contribution: Contribution) -> bool:
+        """Whether a contribution to the round before counts in this one, because that round was
+        decided without a word about its author."""
+        late = (contribution.round, contribution.parent) == (self.round - 1, self.late_parent)
+        return late and contribution.peer not in self.settled
 
-def weight_of(contribution: Contribution) -> int:
-    """``n_k``: a member weighs as much as the samples it says it trained on."""
+
+def weight_of(contribution: Contribution, facts: Facts) -> int:
+    """``n_k``: a member weighs as much as the samples it says it trained on, and half as much when
+    it did so a round ago."""
+    if facts.carries(contribution):
+        return max(1, contribution.samples // 2)
     return contribution.samples
 
 
@@ -157,7 +174,8 @@ def check_contribution(contribution: Contribution, signer: str, facts: Facts) ->
     """
     if contribution.peer != signer:
         raise ProtocolError("a contribution is signed by another than its author")
-    if (contribution.round, contribution.parent) != (facts.round, facts.parent):
+    in_time = (contribution.round, contribution.parent) == (facts.round, facts.parent)
+    if not in_time and not facts.carries(contribution):
         raise ProtocolError("a contribution belongs to another round or history")
     if contribution.plan != facts.plan_hash:
         raise ProtocolError("a contribution follows another plan")
@@ -173,14 +191,15 @@ def select(
 ) -> tuple[tuple[ResultInput, ...], tuple[Exclusion, ...]]:
     """Which contributions enter the result, and why the others do not, both sorted by id.
 
-    The first good one of each member counts, by id; ``after`` says who is one. With fewer than
-    the plan asks for, none do and the round is skipped.
+    The first good one of each member counts, by id, before one that is carried over; ``after``
+    says who is a member. With fewer than the plan asks for, none do and the round is skipped.
     """
     inputs: list[ResultInput] = []
     excluded: list[Exclusion] = []
     taken: set[str] = set()
     several = equivocators(contributions.values())
-    for id_, contribution in sorted(contributions.items()):
+    in_turn = sorted(contributions.items(), key=lambda entry: (facts.carries(entry[1]), entry[0]))
+    for id_, contribution in in_turn:
         refusal = _refusal(contribution, verdicts[id_], taken, several, facts, after)
         if refusal is not None:
             excluded.append(Exclusion(contribution=id_, peer=contribution.peer, reason=refusal))
@@ -191,7 +210,7 @@ def select(
                     contribution=id_,
                     peer=contribution.peer,
                     blob=contribution.blob,
-                    weight=weight_of(contribution),
+                    weight=weight_of(contribution, facts),
                 )
             )
     if len(inputs) < facts.genesis.plan.min_contributions:
@@ -200,6 +219,7 @@ def select(
             for item in inputs
         ]
         inputs = []
+    inputs.sort(key=lambda item: item.contribution)
     return tuple(inputs), tuple(sorted(excluded, key=lambda item: item.contribution))
 
 
@@ -335,7 +355,7 @@ def check_result(
         if known is None or known.peer != item.peer:
             raise ProtocolError("a result names a contribution nobody signed")
         if isinstance(item, ResultInput) and (
-            item.blob != known.blob or item.weight != weight_of(known)
+            item.blob != known.blob or item.weight != weight_of(known, facts)
         ):
             raise ProtocolError("a result changes the blob or weight of a contribution")
     _check_nothing_hidden(listed, facts, reports)

@@ -32,6 +32,7 @@ def mixed_scenario(seed: int) -> Scenario:
         newcomers=draw.choice((0, 0, 1, 3)),
         removals=draw.choice((0, 0, 1)),
         min_voters=FEWEST_VOTERS,
+        carry=draw.random() < 0.3,
     )
 
 

@@ -76,7 +76,13 @@ def peer_ids(count: int) -> tuple[str, ...]:
 
 
 def simulated_genesis(
-    count: int, rule: Rule, deadline_ms: int, *, admin: int = 0, min_voters: int = 2
+    count: int,
+    rule: Rule,
+    deadline_ms: int,
+    *,
+    admin: int = 0,
+    min_voters: int = 2,
+    carry: bool = False,
 ) -> Genesis:
     """A room of ``count`` founders, of whom the one numbered ``admin`` decides who joins."""
     peers = peer_ids(count)
@@ -86,7 +92,13 @@ def simulated_genesis(
         admins=[peers[admin]],
         policy=Policy(quorum=rule, min_voters=min_voters, max_blob=1 << 20),
         members=[Member(peer_id=peer, name=peer[:1], certificate="") for peer in peers],
-        plan=Plan(rounds=100_000, deadline_ms=deadline_ms, min_contributions=1, task={}),
+        plan=Plan(
+            rounds=100_000,
+            deadline_ms=deadline_ms,
+            min_contributions=1,
+            late="carry" if carry else None,
+            task={},
+        ),
         initial_blob=INITIAL.sha256,
         initial_size=INITIAL.size,
         initial_chunks=INITIAL.chunks,

@@ -71,7 +71,7 @@ class Scenario:
     machine that starts does so from an old disk image, which a node finds out when it
     ``notices_copies``. ``nodes`` found the room; ``newcomers`` are admitted and ``removals`` of
     members take place while it works. With ``locked_doors`` nobody listens to whoever is no member
-    in its eyes. ``ledgers`` puts the product's ledger files under the simulated disks.
+    in its eyes. With ``carry`` late contributions count in the next round. ``ledgers`` puts the product's ledger files under the simulated disks.
     """
 
     nodes: int = 5
@@ -84,6 +84,7 @@ class Scenario:
     newcomers: int = 0
     removals: int = 0
     min_voters: int = 2
+    carry: bool = False
     locked_doors: bool = True
     ledgers: bool = False
     timing: Timing = TIMING
@@ -150,6 +151,7 @@ class Simulation:
             DEADLINE_MS,
             admin=scenario.nodes - 1,
             min_voters=scenario.min_voters,
+            carry=scenario.carry,
         )
         self.first_admin = self._genesis.admins[0]
         self.invariants = Invariants(scenario.checked, self._genesis)

@@ -55,6 +55,7 @@ class Bench:
         rounds: int = 3,
         min_contributions: int = 1,
         ask: int | None = None,
+        carry: bool = False,
         start: bool = True,
         held: bool = False,
         core: type[RoundCore] = RoundCore,
@@ -67,6 +68,7 @@ class Bench:
                 "min_contributions": min_contributions,
                 "ask": ask,
                 "start_on_request": held or None,
+                "late": "carry" if carry else None,
             }
         )
         policy = Policy.model_validate({"quorum": rule, "max_blob": 1 << 20})
