@@ -22,7 +22,14 @@ from p2p.errors import ProtocolError
 from p2p.identity import Identity
 from p2p.room import Continuation, Genesis, Member, Plan, Policy, Role
 from p2p.text import clean_text
-from trainer.protocol import ATTENTION, CONVOLUTIONS, TEXT_ATTENTION, Describe, InitAdapter
+from trainer.protocol import (
+    ATTENTION,
+    CARRYING,
+    CONVOLUTIONS,
+    TEXT_ATTENTION,
+    Describe,
+    InitAdapter,
+)
 
 BUILT_IN: str = "tiny-landscapes"
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
@@ -47,9 +54,9 @@ class RoomChoices:
     names contain a word of ``personal`` stay with each member; ``proximal`` is FedProx's μ.
     ``rule_options`` are numbers of the rule, like ``clip=1.5`` (:mod:`fedtui.rule_choice`). As many
     admins as ``threshold`` must sign a change of the members; with ``start_on_request`` each round
-    waits until somebody who may starts it.
-    ``convolutions`` and ``text_encoder`` are adapted beside attention; ``data`` is what all make of
-    their pictures.
+    waits until somebody who may starts it. ``late`` is what becomes of contributions that come
+    after their round was decided. ``convolutions`` and ``text_encoder`` are adapted beside
+    attention; ``data`` is what all make of their pictures.
     """
 
     name: str
@@ -75,6 +82,7 @@ class RoomChoices:
     quorum: Literal["majority", "two_thirds"] = "majority"
     threshold: int = 1
     start_on_request: bool = False
+    late: Literal["drop", "carry"] = "drop"
     seed: int = 0
 
     @property
@@ -124,6 +132,12 @@ async def _found(
             "it trains and sends every weight",
             "leave out --personal, or train an adapter",
         )
+    if choices.late == "carry" and choices.algorithm not in CARRYING:
+        raise UsageError(
+            f"late contributions cannot be carried over with {choices.algorithm}",
+            "they were trained beside another base than the round they would count in has",
+            f"choose --late drop, or one of {', '.join(sorted(CARRYING))}",
+        )
     model = await arithmetic.request(Describe(choices.model))
     rule = chosen_rule(
         model,
@@ -166,6 +180,7 @@ async def _found(
                 ask=choices.ask,
                 algorithm=choices.algorithm,
                 start_on_request=choices.start_on_request or None,
+                late="carry" if choices.late == "carry" else None,
                 task=task.to_plan(),
             ),
             initial_blob=initial.sha256,

@@ -173,6 +173,8 @@ class Learner:
         moved = asyncio.create_task(self._moved.wait())
         try:
             await asyncio.wait({work, moved}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and self._still_counts(goal):
+                await self._finish(work, goal)
         finally:
             moved.cancel()
             work.cancel()
@@ -183,6 +185,23 @@ class Learner:
             self._notice(f"round {goal.round} goes on without this node: {error}", "error")
         if not work.cancelled() and goal.train and self.state.contributed < goal.round:
             self._listener.give_up(goal.round)
+
+    def _still_counts(self, goal: Goal) -> bool:
+        """Whether a training for a round that was decided meanwhile is worth its end."""
+        carries = self._room.genesis.plan.late == "carry"
+        now = self._goal
+        if not carries or now is None or not goal.train or self.state.activity != "training":
+            return False
+        return now.round == goal.round + 1
+
+    async def _finish(self, work: asyncio.Task[None], goal: Goal) -> None:
+        """Lets a late training end, unless the room moves on once more."""
+        while not work.done() and self._still_counts(goal):
+            self._moved.clear()
+            moved = asyncio.create_task(self._moved.wait())
+            await asyncio.wait({work, moved}, return_when=asyncio.FIRST_COMPLETED)
+            moved.cancel()
+        self._moved.set()
 
     async def _advance(self, goal: Goal) -> None:
         for attempt in range(1, TRAIN_RETRIES + 1):

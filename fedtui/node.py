@@ -374,6 +374,8 @@ class Node:
             )
         except P2PError as error:
             raise FedtuiError(error.title, error.cause, error.remedy) from error
+        if trained.round < self._peer.round:
+            self._steered.set()  # It may count in the open round, which then needs no other.
 
     def give_up(self, round_number: int) -> None:
         """Spares the others the wait for a contribution that will not come."""

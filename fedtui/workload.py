@@ -88,7 +88,13 @@ class AdapterWorkload:
         files = tuple(WeightedFile(each.id, str(each.path), each.weight) for each in inputs)
         task = read_task(plan.task)
         request = CombineFiles(
-            files, plan.algorithm, str(previous), str(out), task.rule.spec, task.seed
+            files,
+            plan.algorithm,
+            str(previous),
+            str(out),
+            task.rule.spec,
+            task.seed,
+            late=plan.late == "carry",
         )
         try:
             result = await self._arithmetic.request(request)

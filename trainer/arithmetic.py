@@ -205,6 +205,7 @@ def combine(request: Combine, job: Job) -> Result:
         job,
         request.rule,
         request.seed,
+        late=request.late,
     )
     return written(done.written) | {"statistics": statistics(done)}
 

@@ -71,7 +71,8 @@ class Scenario:
     machine that starts does so from an old disk image, which a node finds out when it
     ``notices_copies``. ``nodes`` found the room; ``newcomers`` are admitted and ``removals`` of
     members take place while it works. With ``locked_doors`` nobody listens to whoever is no member
-    in its eyes. With ``carry`` late contributions count in the next round. ``ledgers`` puts the product's ledger files under the simulated disks.
+    in its eyes. With ``carry`` late contributions count in the next round. ``ledgers`` puts the
+    product's ledger files under the simulated disks.
     """
 
     nodes: int = 5
@@ -195,7 +196,10 @@ class Simulation:
     def can_spare(self, machine: Machine) -> bool:
         """Whether the room stands one more voter that is silent or removed, for good or until the
         next commit, beside those that are already, and the liars."""
-        core = max(self.machines.values(), key=lambda m: len(m.core.journal.commits)).core
+        ahead = max(self.machines.values(), key=lambda m: len(m.disk.commits))
+        core = ahead.core
+        if not ahead.up or core.round != ahead.disk.round:
+            return False  # Who votes next is not for its memory to say.
         voters = set(core.facts.voters)
         removed = set[str]().union(*(m.core.membership.removed for m in self.machines.values()))
         lost = {m.id for m in self.machines.values() if m.liar or m.disk.amnesia or m.id in removed}
@@ -392,7 +396,9 @@ class Simulation:
         )
 
     def _fetch_commits(self, machine: Machine, effect: FetchCommits) -> None:
-        source = self.machines[effect.peer]
+        source = self.machines.get(effect.peer)
+        if source is None:
+            return  # Admitted, and not switched on yet.
         boot, first = machine.boot, machine.core.round
 
         def answer() -> None:

@@ -22,7 +22,7 @@ from fedtui.training import TrainerProcess
 from trainer.protocol import DataOptions, Request, Train
 
 WORKER = """
-import json, sys
+import json, os, sys, time
 def say(**message):
     print(json.dumps(message), flush=True)
 say(kind="ready", role="full", device="none", pid=1)
@@ -39,6 +39,12 @@ for line in sys.stdin:
         say(kind="failed", request=number, title="no luck")
     elif kind == "train" and answer == "hopeless":
         say(kind="failed", request=number, title="no pictures", code=5)
+    elif kind == "train" and answer.startswith("/"):
+        while not os.path.exists(answer):
+            time.sleep(0.01)
+        say(kind="done", request=number, result={
+            "sha256": "f" * 64, "bytes": 1, "samples": 2, "steps": 3, "loss": 1.0, "seconds": 1.0,
+        })
 """
 
 
@@ -201,6 +207,29 @@ async def test_a_round_that_is_over_is_not_trained_to_its_end(place: Place) -> N
     running.cancel()
     await trainer.stop()
     assert asked[:4] == ["load", "train", "cancel", "train"]
+
+
+async def test_a_late_training_is_finished_where_it_still_counts(
+    place: Place, tmp_path: Path
+) -> None:
+    plan = place.room.genesis.plan.model_copy(update={"late": "carry"})
+    genesis = place.room.genesis.model_copy(update={"plan": plan})
+    carrying = replace(place, room=replace(place.room, genesis=genesis))
+    trainer, asked = scripted(carrying, str(tmp_path / "end"))
+    ear = Ear()
+    learner = carrying.learner(trainer, ear)
+    running = asyncio.create_task(learner.run())
+    learner.aim(carrying.goal(1))
+    await until(lambda: asked.count("train") == 1)
+    learner.aim(replace(carrying.goal(2), train=False))
+    await until(lambda: not learner._moved.is_set())
+    (tmp_path / "end").touch()
+    await until(lambda: len(ear.contributions) == 1)
+    running.cancel()
+    await trainer.stop()
+    assert ear.contributions[0].round == 1
+    assert asked[:2] == ["load", "train"]
+    assert "cancel" not in asked
 
 
 @pytest.mark.slow

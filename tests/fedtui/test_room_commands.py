@@ -94,6 +94,7 @@ def test_an_invite_can_come_from_stdin(
         (["create", "\u202e"], 2),
         (["create", "x", "--expires", "soon"], 2),
         (["create", "x", "--quorum", "all"], 2),
+        (["create", "x", "--late", "carry"], 2),
     ],
 )
 def test_what_cannot_be_done_has_its_exit_code_and_no_traceback(

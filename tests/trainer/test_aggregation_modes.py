@@ -78,10 +78,11 @@ class Room:
         path = self.folder / f"in-{self.rounds}-{number}"
         return stranger(path, 10 * self.rounds + number, trained(self.mode, self.rounds), size)
 
-    def combine(self, inputs: Sequence[WeightedFile], out: str = "out") -> Combination:
-        return combine(
-            self.mode, inputs, self.state, self.folder / out, Job(), self.rule, seed=SEED
-        )
+    def combine(
+        self, inputs: Sequence[WeightedFile], out: str = "out", *, late: bool = False
+    ) -> Combination:
+        state, path = self.state, self.folder / out
+        return combine(self.mode, inputs, state, path, Job(), self.rule, SEED, late=late)
 
     def advance(self, inputs: Sequence[WeightedFile] | None = None) -> Combination:
         self.rounds += 1
@@ -339,6 +340,35 @@ def test_a_contribution_of_another_round_is_left_out(tmp_path: Path) -> None:
     done = room.combine([*inputs[1:], WeightedFile("id0", str(old), 1)])
     assert "after 0 combinations, not 1" in done.participants[0].excluded
     assert sum(each.weight for each in done.participants) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("mode", ["fedavg", "stack", "ffa"])
+def test_late_work_counts_one_combination_later_where_it_means_the_same(
+    tmp_path: Path, mode: str
+) -> None:
+    room = Room(tmp_path, mode, RuleSpec("fedbuff", cap_milli=0))
+    for _ in range(2):
+        room.advance()
+    first, *rest = room.inputs([10] * 4)
+    factors = read_all(Path(first.path))[0]
+    for began, weight in (("1", 1 / 2**0.5), ("0", 0.0)):
+        old = write(tmp_path / f"old-{began}", factors, {ROUNDS_KEY: began}).path
+        inputs = [WeightedFile("id0", str(old), 10), *rest]
+        done = room.combine(inputs, late=True)
+        shares = [each.weight for each in done.participants]
+        assert shares[0] == pytest.approx(weight * shares[1])
+        assert room.combine(inputs).participants[0].weight == 0.0
+
+
+@pytest.mark.parametrize("mode", ["fedex", "rolora"])
+def test_late_work_never_counts_where_its_base_has_moved(tmp_path: Path, mode: str) -> None:
+    room = Room(tmp_path, mode)
+    for _ in range(2):
+        room.advance()
+    first, *rest = room.inputs()
+    old = write(tmp_path / "old", read_all(Path(first.path))[0], {ROUNDS_KEY: "1"}).path
+    done = room.combine([WeightedFile("id0", str(old), 1), *rest], late=True)
+    assert done.participants[0].weight == 0.0
 
 
 def test_what_fits_no_layer_is_left_out(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from trainer.aggregate.modes import LOW_RANK, MODES
 from trainer.aggregate.rules import Geometry, RuleRefused, Update, Weighting
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
-from trainer.protocol import DENSE, RuleSpec, WeightedFile
+from trainer.protocol import CARRYING, DENSE, RuleSpec, WeightedFile
 from trainer.tensor_file import FormatError, Written
 
 
@@ -71,13 +71,15 @@ def combine(
     job: Job,
     rule: RuleSpec | None = None,
     seed: int = 0,
+    *,
+    late: bool = False,
 ) -> Combination:
     """Combines checked contributions into the adapter at ``out``.
 
     The bytes of ``out`` are a pure function of the ids, weights and bytes of the inputs, of
-    ``previous``, ``mode``, ``rule`` and ``seed``. What a room cannot use is left out with a reason;
-    when nothing is left, ``out`` is a copy of ``previous``. Raises :class:`TrainerError` on misuse
-    and on files that cannot be read.
+    ``previous``, ``mode``, ``rule``, ``seed`` and ``late``. What a room cannot use is left out with
+    a reason; when nothing is left, ``out`` is a copy of ``previous``. Raises
+    :class:`TrainerError` on misuse and on files that cannot be read.
     """
     rule = rule or RuleSpec()
     check_choice(mode, rule)
@@ -85,7 +87,8 @@ def combine(
         with ExitStack() as stack:
             base = open_source(stack, "the previous adapter", previous, 1)
             sources = [open_source(stack, i.id, Path(i.path), i.weight) for i in in_order(inputs)]
-            return _combined(mode, rule, base, sources, out, seed, job)
+            oldest = int(late and mode in CARRYING)
+            return _combined(mode, rule, base, sources, out, seed, oldest, job)
     except (OSError, FormatError) as error:
         raise TrainerError(
             "The contributions could not be combined",
@@ -114,14 +117,15 @@ def _combined(
     sources: Sequence[Source],
     out: Path,
     seed: int,
+    oldest: int,
     job: Job,
 ) -> Combination:
-    refused, good = _screened(_round(mode, rule, base, (), seed), base, sources)
+    refused, good = _screened(_round(mode, rule, base, (), seed), base, sources, oldest)
     if not good:
         return _unchanged(base, sources, refused, out, "no contribution could be used")
     work = _round(mode, rule, base, good, seed)
     geometry = Geometry(work.products(job))
-    updates = [Update(s.id, s.weight, s.count(STEPS_KEY)) for s in good]
+    updates = [Update(s.id, s.weight, s.count(STEPS_KEY), _age(s, work.rounds)) for s in good]
     try:
         weighting = rules.RULES[rule.name](updates, geometry, rule)
     except RuleRefused as error:
@@ -151,9 +155,10 @@ def _round(
 
 
 def _screened(
-    work: LowRankRound | DenseRound, base: Source, sources: Sequence[Source]
+    work: LowRankRound | DenseRound, base: Source, sources: Sequence[Source], oldest: int
 ) -> tuple[dict[str, str], list[Source]]:
-    """Leaves out contributions of another round and those with another's numbers."""
+    """Leaves out contributions that began more than ``oldest`` combinations ago and those with
+    another's numbers."""
     refused: dict[str, str] = {}
     good: list[Source] = []
     for source in sources:
@@ -161,13 +166,19 @@ def _screened(
         twin = next((other for other in good if _same_numbers(source, other)), None)
         if reason := work.refusal(source):
             refused[source.id] = reason
-        elif began is not None and began != work.rounds:
+        elif not 0 <= _age(source, work.rounds) <= oldest:
             refused[source.id] = f"it was trained after {began} combinations, not {work.rounds}"
         elif twin is not None:
             refused[source.id] = f"the same numbers as those of {twin.id}: they count once"
         else:
             good.append(source)
     return refused, good
+
+
+def _age(source: Source, rounds: int) -> int:
+    """How many combinations ago a contribution began; one that does not say so is new."""
+    began = source.count(ROUNDS_KEY)
+    return 0 if began is None else rounds - began
 
 
 def _same_numbers(one: Source, other: Source) -> bool:

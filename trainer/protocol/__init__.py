@@ -19,6 +19,7 @@ from trainer.protocol.adapters import (
     RestoreAdapter,
 )
 from trainer.protocol.combining import (
+    CARRYING,
     CheckBlob,
     Combine,
     CombineAdapters,
@@ -94,6 +95,7 @@ from trainer.protocol.wire import (
 __all__ = [
     "ARITHMETIC",
     "ATTENTION",
+    "CARRYING",
     "CONVOLUTIONS",
     "DENSE",
     "MAX_LINE",

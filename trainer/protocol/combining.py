@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from trainer.protocol.conversation import Request
 from trainer.protocol.training import AdapterSpec
+
+CARRYING: Final = frozenset({"fedavg", "stack", "ffa", "dense"})
+"""Modes in which what was trained on the adapter before the last combination means the same after
+it: ``fedex`` has moved the branch it was trained beside, ``rolora`` trains the other factor."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class CheckBlob(Request):
 class Combine(Request):
     """Combines checked contributions into the round's result. Arithmetic, same bytes everywhere.
 
-    ``seed`` is the room's, for modes that begin anew. Result: ``{"path", "sha256", "bytes",
+    ``seed`` is the room's, for modes that begin anew. ``late`` lets contributions in that began one
+    combination earlier, in modes of :data:`CARRYING`. Result: ``{"path", "sha256", "bytes",
     "statistics"}``; the statistics are ``{"participants": [{"id", "samples", "bytes", "norm",
     "cosine", "weight", "clipped", "excluded"}...], "residual_share", "previous", "branch_rank",
     "whole_layers", "note"}``, explained at :class:`trainer.aggregate.combination.Combination`.
@@ -81,6 +86,7 @@ class Combine(Request):
     out: str
     rule: RuleSpec = RuleSpec()
     seed: int = 0
+    late: bool = False
 
 
 @dataclass(frozen=True)

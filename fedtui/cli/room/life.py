@@ -71,6 +71,10 @@ def create(
     start_on_request: Annotated[
         bool, typer.Option("--start-on-request", help="Rounds wait for `fedtui room start`.")
     ] = False,
+    late: Annotated[
+        Literal["drop", "carry"],
+        typer.Option(help="Contributions after the cut: lost, or half of each in the next round."),
+    ] = "drop",
     as_name: Annotated[str, typer.Option("--as", help="Your name in the room.")] = "",
     uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 1,
     expires: Annotated[str, typer.Option(help="How long its invite lives: 90s, 10m, 2h, 1d.")] = "",
@@ -115,6 +119,7 @@ def create(
         quorum=quorum,
         threshold=threshold,
         start_on_request=start_on_request,
+        late=late,
     )
     invite_choices = InviteChoices(uses, seconds(expires), auto_approve=auto_approve)
     from fedtui.cli import running
