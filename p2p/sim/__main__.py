@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from p2p.sim import gossip
+from p2p.sim import failover, gossip
 from p2p.sim.campaign import mixed_scenario, run_campaign
 from p2p.sim.mutations import MUTATIONS
 from p2p.sim.people import FEWEST_VOTERS
@@ -33,10 +33,15 @@ def main() -> int:
     parser.add_argument(
         "--mutations", action="store_true", help="whether each mutation shows within so many seeds"
     )
+    parser.add_argument(
+        "--failover", action="store_true", help="measure what a dead aggregator costs instead"
+    )
     parser.add_argument("--gossip", action="store_true", help="measure failure detection instead")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break the protocol so")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     options = parser.parse_args()
+    if options.failover:
+        return _measure_failover(options)
     if options.gossip:
         return _measure_gossip(options)
     if options.mutations:
@@ -83,6 +88,15 @@ def _try_mutations(options: argparse.Namespace) -> int:
         figures = {"mutation": name, "caught": found, "as": kind, "seeds": report.seeds}
         _print({**figures, "wall_s": wall_s}, options.json)
     return 0 if caught else 1
+
+
+def _measure_failover(options: argparse.Namespace) -> int:
+    """Exit code 0: nobody waits longer than promised."""
+    good = True
+    for line in failover.report(options.nodes, range(options.first, options.first + options.seeds)):
+        good = good and bool(line["good"])
+        _print(line, options.json)
+    return 0 if good else 1
 
 
 def _measure_gossip(options: argparse.Namespace) -> int:

@@ -164,22 +164,34 @@ class Simulation:
         with self._files:
             return self._run()
 
-    def _run(self) -> Outcome:
+    def run_until(self, stop: Callable[[], bool]) -> None:
+        """Runs until ``stop`` says so, or to the horizon."""
+        with self._files:
+            self._set_up()
+            while not stop() and self._queue and self._queue[0][0] <= self.scenario.horizon:
+                self._step()
+
+    def _set_up(self) -> None:
         for index, peer in enumerate(peer_ids(self.scenario.nodes)):
             self.switch_on(peer, Journal(), liar=index < self.scenario.liars, begin=False)
         for machine in list(self.machines.values()):
             self._begin(machine)
         self._faults.schedule()
         self._people.schedule()
-        before = 0
         self.at(self.scenario.calm, self._faults.heal)
+
+    def _step(self) -> None:
+        self.now, _, action = heapq.heappop(self._queue)
+        self.steps += 1
+        action()
+
+    def _run(self) -> Outcome:
+        self._set_up()
+        before = 0
         while self._queue and self._queue[0][0] <= self.scenario.horizon:
-            was_calm = self.now >= self.scenario.calm
-            self.now, _, action = heapq.heappop(self._queue)
-            if not was_calm and self.now >= self.scenario.calm:
+            if self.now < self.scenario.calm <= self._queue[0][0]:
                 before = self._longest()
-            self.steps += 1
-            action()
+            self._step()
         shortest = min(len(m.core.journal.commits) for m in self._honest())
         silent = sum(machine.core.journal.amnesia for machine in self._honest())
         return Outcome(self._longest(), before, self._longest() - shortest, silent, self.steps)

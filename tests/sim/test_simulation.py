@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from p2p.sim.campaign import run_campaign
+from p2p.rounds.state import Timing
+from p2p.sim import failover
+from p2p.sim.campaign import mixed_scenario, run_campaign
 from p2p.sim.mutations import MUTATIONS
 from p2p.sim.world import Scenario, Simulation
 
@@ -57,6 +59,21 @@ def test_a_broken_protocol_is_caught(name: str) -> None:
     assert getattr(report, kind) == 1
 
 
+@pytest.mark.parametrize("noticed", [False, True])
+@pytest.mark.parametrize("step", failover.STEPS)
+def test_an_aggregator_that_dies_at_any_step_costs_no_more_than_promised(
+    step: str, noticed: bool
+) -> None:
+    took = failover.failover_seconds(4, step, 1, noticed=noticed)
+    assert took <= min(failover.MAX_FAILOVER, 2 * Timing().base)
+
+
+def test_a_machine_that_slept_is_back_in_time() -> None:
+    took, missed = failover.return_seconds(3, 1)
+    assert missed > 50
+    assert took <= failover.MAX_RETURN
+
+
 def test_one_seed_is_one_execution_whatever_the_hash_seed() -> None:
     code = "from p2p.sim.world import *; s = Simulation(Scenario(), 7); print(s.run(), s.now)"
     outputs = {
@@ -96,6 +113,14 @@ def test_faults_really_happen() -> None:
         for record in machine.disk.commits
     ]
     assert any(b'\\"attempt\\":0' not in payload for payload in attempts)
+
+
+def test_faults_of_all_kinds_come_together_in_rooms_of_all_sizes() -> None:
+    seeds = range(1000, 1005)
+    scenarios = [mixed_scenario(seed) for seed in seeds]
+    assert {scenario.nodes for scenario in scenarios} == {3, 4, 5, 7, 16}
+    report = run_campaign(mixed_scenario, seeds)
+    assert (report.unsafe, report.stuck) == (0, 0)
 
 
 def test_the_command_ends_with_a_summary_in_json() -> None:
