@@ -7,8 +7,8 @@ the same pictures, noise and levels through both ways in float32.
 
 from __future__ import annotations
 
-import itertools
 import logging
+import os
 import resource
 import subprocess
 import sys
@@ -20,13 +20,15 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import torch
 
 from tests.benchmarks.measure import Line
 from tests.benchmarks.script_loop import ScriptLoop
-from trainer import cache, dataset, embedded, loop, models, precision, trainee, training
+from trainer import cache, checkpoint, dataset, embedded, loop, models, precision, trainee, training
 from trainer.cache import Cache
+from trainer.config import CHECKPOINT_INTERVAL, CHECKPOINT_SHARE
 from trainer.embedded import federated
 from trainer.embedded.scenes import sample_scene
 from trainer.job import Job
@@ -38,8 +40,8 @@ PICTURES = 16
 BATCH = 8
 STEPS = 4
 RUNS = 3
-WATCHED = 40
-"""Steps with and without somebody watching; a checkpoint comes every 5 s at most."""
+HANDLED = 5_000
+"""Steps with nothing in them, to see what the loop does around them."""
 RANK = 8
 
 
@@ -54,7 +56,7 @@ def run() -> Iterator[Line]:
         yield from _compared("embedded model", str(embedded.WEIGHTS), folder, 64)
         yield from _compared("SD 1.5 in small", str(_medium(folder / "small")), folder, 128)
         yield _first_step(folder)
-        yield _overhead(folder)
+        yield from _overhead(folder)
 
 
 def _compared(name: str, model: str, folder: Path, resolution: int) -> Iterator[Line]:
@@ -105,13 +107,22 @@ class Ours:
     def __exit__(self, *_: Any) -> None:
         self._stack.close()
 
-    def run(self, steps: int, job: Job | None = None, saved: Path | None = None) -> None:
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint with the state of an optimiser that has taken a step."""
+        progress = loop._begun(self._parameters, self._recipe(1))
+        for parameter in self._parameters.values():
+            parameter.grad = torch.ones_like(parameter)
+        progress.optimizer.step()
+        progress.optimizer.zero_grad()
+        checkpoint.save(path, "benchmark", checkpoint.Place(1, 1.0), progress)
+
+    def _recipe(self, steps: int) -> loop.Recipe:
         plan = training.Plan(BATCH, False)
-        recipe = replace(training._recipe(self._request, plan, "benchmark"), steps=steps)
-        network = self.model.components["unet"]
-        loop.train(
-            self.model, network, self._parameters, self.material, recipe, job or Job(), saved
-        )
+        return replace(training._recipe(self._request, plan, "benchmark"), steps=steps)
+
+    def run(self, steps: int, job: Job | None = None) -> None:
+        network, recipe = self.model.components["unet"], self._recipe(steps)
+        loop.train(self.model, network, self._parameters, self.material, recipe, job or Job())
 
 
 def _same_loss(name: str, model: str, folder: Path, resolution: int) -> Line:
@@ -144,7 +155,10 @@ def _same_loss(name: str, model: str, folder: Path, resolution: int) -> Line:
 
 
 def _first_step(folder: Path) -> Line:
-    """A training of one step with everything encoded, against importing torch and loading."""
+    """A training of one step with everything encoded, against importing torch and loading.
+
+    With one thread: those that wait for one another use the processor too.
+    """
     kept = folder / "cache"
     request = (
         "from trainer.studio import Studio; from trainer.job import Job;"
@@ -157,9 +171,11 @@ def _first_step(folder: Path) -> Line:
         "base.family.load(base, torch.device('cpu'))"
     )
 
+    alone = {**os.environ, "FEDTUI_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
     def spent(code: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=alone)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -171,27 +187,28 @@ def _first_step(folder: Path) -> Line:
     )  # fmt: skip
 
 
-def _overhead(folder: Path) -> Line:
-    """Steps with progress, cancellation and checkpoints against the bare steps."""
+def _overhead(folder: Path) -> Iterator[Line]:
+    """What a step costs beside itself: 1 % would be a ratio of 100.
+
+    Handling is everything the loop does around a step (cancellation, wishes, losses, progress),
+    measured without the steps, because a difference of two long runs drowns in noise. Checkpoints
+    come in intervals that follow their cost.
+    """
     with Ours("tiny-landscapes", folder, 64) as ours:
         ours.run(1)
-        names = itertools.count()
         told: list[dict[str, Any]] = []
         job = Job(lambda: False, told.append, told.append)
-        times = [
-            (
-                _processor(lambda: ours.run(WATCHED, job, folder / f"ck{next(names)}")),
-                _processor(lambda: _bare(ours, WATCHED)),
-            )
-            for _ in range(RUNS)
-        ]
-    mine, bare = (min(each) / WATCHED for each in zip(*times, strict=True))
-    return Line("  step with progress and checkpoints", mine, bare, "steps alone")
+        step = min(_processor(lambda: ours.run(STEPS)) for _ in range(RUNS)) / STEPS
+        with mock.patch.object(loop, "_advance", _no_step):
+            bare = min(_processor(lambda: ours.run(HANDLED, job)) for _ in range(RUNS)) / HANDLED
+        yield Line("  handling of a step", bare, step, "the step itself", "s cpu")
+        saved = min(_processor(lambda: ours.save(folder / "checkpoint")) for _ in range(RUNS))
+    wait = max(CHECKPOINT_INTERVAL, saved / CHECKPOINT_SHARE)
+    yield Line("  a checkpoint", saved, wait, "the time until the next", "s")
 
 
-def _bare(ours: Ours, steps: int) -> None:
-    """The same steps with nobody watching."""
-    ours.run(steps)
+def _no_step(*_: Any) -> torch.Tensor:
+    return torch.zeros(())
 
 
 def _processor(work: Callable[[], object]) -> float:

@@ -71,6 +71,18 @@ def test_a_single_file_is_the_model_it_was_made_of(tmp_path: Path, family: str) 
     assert again.folder == base.folder
 
 
+def test_a_checkpoint_of_another_family_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """Settings of Stable Diffusion 1.x beside a file of XL."""
+    large = family_rig.stable_diffusion_xl(tmp_path / "xl")
+    file = write_sdxl_file(large, tmp_path / "checkpoint.safetensors")
+    settings_of(tiny_model, tmp_path / "checkpoint")
+    with pytest.raises(TrainerError, match="cannot be used") as caught:
+        importing.obtain(str(file), Job())
+    assert str(tmp_path / "checkpoint") in caught.value.cause
+    assert caught.value.remedy
+    assert not list(store.root().rglob(store.RECORD))
+
+
 def test_a_file_without_a_text_encoder_names_what_it_lacks(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

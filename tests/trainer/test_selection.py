@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,6 +281,27 @@ def test_a_picture_replaced_under_our_hands_is_never_kept_under_the_old_name(
     (folder / "001.png").write_bytes(b"")
     with pytest.raises(TrainerError, match="changed"):
         dataset.load(found.entries[1].picture, folder)
+
+
+def test_a_picture_damaged_in_the_middle_of_caching_costs_only_itself(
+    encoded: Encoded, make_pictures: MakePictures
+) -> None:
+    """What was encoded before is kept; half a picture is never taken for a whole one."""
+    folder = make_pictures(count=3)
+    damaged, whole = folder / "002.png", (folder / "002.png").read_bytes()
+
+    def damage(data: dict[str, Any]) -> None:
+        if data["step"] == data["steps"] - 1:
+            damaged.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(TrainerError, match="changed") as caught:
+        encoded(folder, PLAIN, Job(report=damage))
+    assert "002.png" in caught.value.cause
+    assert caught.value.remedy
+    damaged.write_bytes(whole)
+    encoded.computed = 0
+    encoded(folder, PLAIN)
+    assert encoded.computed == 1
 
 
 def test_a_full_disk_is_told_with_its_remedy(
