@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fedtui import rooms
+from fedtui import rooms, shared
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import Profile
 from fedtui.rule_choice import RuleChoice, chosen_rule
-from fedtui.task import MICRO, AdapterTask, DataTask, PreviewTask, RuleTask, Task
+from fedtui.task import MICRO, AdapterTask, DataTask, PreviewTask, RuleTask, SharedTask, Task
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -70,6 +70,8 @@ class RoomChoices:
     convolutions: bool = False
     text_encoder: bool = False
     data: DataTask = field(default_factory=DataTask)
+    shared: Path | None = None
+    shared_note: str = ""
     rounds: int = 3
     min_contributions: int = 2
     ask: int | None = None
@@ -159,7 +161,10 @@ async def _found(
         personal=list(choices.personal),
         text_targets=list(TEXT_ATTENTION) if choices.text_encoder else [],
     )
-    task = _checked_task(choices, adapter, rule, prompts, model["sha256"])
+    agreed = None
+    if choices.shared is not None:
+        agreed = await shared.described(arithmetic, choices.shared, choices.shared_note)
+    task = _checked_task(choices, adapter, rule, prompts, model["sha256"], agreed)
     draft = profile.root / f"initial-{secrets.token_hex(4)}.safetensors"
     try:
         await arithmetic.request(
@@ -190,6 +195,8 @@ async def _found(
         )
         room = rooms.enter(profile, seal_genesis(identity, genesis.to_bytes()))
         await asyncio.to_thread(draft.replace, room.paths.initial)
+        if choices.shared is not None:
+            shared.choose(room.paths, choices.shared)
     except ValueError as error:
         raise UsageError("the room cannot be made like that", str(error)) from error
     finally:
@@ -248,6 +255,7 @@ def _checked_task(
     rule: RuleTask,
     prompts: list[str],
     model_sha256: str,
+    agreed: SharedTask | None,
 ) -> Task:
     try:
         return Task(
@@ -255,6 +263,7 @@ def _checked_task(
             model_sha256=model_sha256,
             adapter=adapter,
             data=choices.data,
+            shared=agreed,
             rule=rule,
             steps=choices.steps,
             batch=choices.batch,

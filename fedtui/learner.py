@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from fedtui import shared
 from fedtui.errors import ExitCode, FedtuiError, TrainerError
 from fedtui.limits import (
     PROGRESS_EVENT_INTERVAL_S,
@@ -31,7 +32,7 @@ from fedtui.rooms import Room
 from fedtui.task import check_model
 from fedtui.training import TrainerProcess
 from fedtui.view import LossPoint, PreviewView, to_json
-from trainer.protocol import Generate, Load, LoraFile, Train
+from trainer.protocol import Generate, Load, LoraFile, Train, Tuning
 
 log = logging.getLogger("fedtui.learner")
 
@@ -309,6 +310,7 @@ class Learner:
             seed=task.seed,
             round=goal.round,
             node=self._node,
+            tuning=await self._tuning(),
             mode=self._room.genesis.plan.algorithm,
             proximal=task.proximal,
             personal=self._personal,
@@ -330,6 +332,19 @@ class Learner:
         self._history.save()
         self._listener.emit("train.finished", **asdict(trained))
         return trained
+
+    async def _tuning(self) -> Tuning:
+        """With the room's shared pictures, where this member has them and they are the agreed."""
+        agreed = self._room.task.shared
+        try:
+            folder = shared.chosen(self._room.paths) if agreed else ""
+            if agreed is None or not folder:
+                return Tuning()
+            await shared.check(self._trainer, Path(folder), agreed)
+        except FedtuiError as error:
+            self._notice(f"training without the room's shared pictures: {error.title}")
+            return Tuning()
+        return Tuning(prior=folder, prior_weight=agreed.weight)
 
     def _progress(self, goal: Goal, data: dict[str, Any]) -> None:
         stage = data.get("stage", "train")

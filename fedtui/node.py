@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedtui import __version__, rooms, viewing
+from fedtui import __version__, rooms, shared, viewing
 from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError, UsageError
@@ -507,6 +507,7 @@ class Node:
             algorithm=self._room.genesis.plan.algorithm,
             rule=self._room.task.rule.name,
             rule_options=written_options(self._room.genesis.plan.algorithm, self._room.task),
+            shared=shared.told(self._room.task, self._room.paths),
             dataset=self._data,
             dataset_note=self._dataset_note,
             head=snapshot.head,

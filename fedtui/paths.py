@@ -70,6 +70,11 @@ class RoomPaths:
         return self.root / "personal.safetensors"
 
     @property
+    def shared(self) -> Path:
+        """Where this member has the pictures that the room shares."""
+        return self.root / "shared.json"
+
+    @property
     def history(self) -> Path:
         """Loss points and previews of earlier rounds, for the screen after a restart."""
         return self.root / "history.json"

@@ -25,7 +25,7 @@ from trainer.protocol import AdapterSpec, DataOptions, RuleSpec
 MICRO = 1_000_000
 MILLI = 1_000
 
-LATER = frozenset({"weiszfeld_steps", "clipping_steps", "text_targets", "data"})
+LATER = frozenset({"weiszfeld_steps", "clipping_steps", "text_targets", "data", "shared"})
 """Settings that the first plans did not have."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
@@ -97,6 +97,21 @@ class DataTask(_Part):
         )
 
 
+class SharedTask(_Part):
+    """Pictures that everybody who has them trains on too: their ``sha256`` is
+    :attr:`trainer.dataset.Contents.digest`. Their loss counts ``weight_milli`` thousandths of that
+    of a member's own; ``note`` says whose they are and under which licence."""
+
+    sha256: Digest
+    pictures: Annotated[int, Field(ge=1, le=1_000_000)]
+    note: Annotated[str, StringConstraints(max_length=200)] = ""
+    weight_milli: Annotated[int, Field(ge=1, le=10_000)] = MILLI
+
+    @property
+    def weight(self) -> float:
+        return self.weight_milli / MILLI
+
+
 class RuleTask(_Part):
     """How much each contribution counts; the numbers are those of
     :class:`trainer.protocol.RuleSpec`. The mode is the plan's ``algorithm``."""
@@ -147,6 +162,7 @@ class Task(_Part):
     model_sha256: Digest
     adapter: AdapterTask = AdapterTask()
     data: DataTask = DataTask()
+    shared: SharedTask | None = None
     rule: RuleTask = RuleTask()
     steps: Annotated[int, Field(ge=1, le=1_000_000)]
     batch: Annotated[int, Field(ge=1, le=512)] = 8

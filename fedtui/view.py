@@ -290,6 +290,7 @@ class NodeView:
     algorithm: str = ""
     rule: str = ""
     rule_options: tuple[str, ...] = ()
+    shared: str = ""
     dataset: str = ""
     dataset_note: str = ""
     head: str = ""

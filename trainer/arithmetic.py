@@ -96,6 +96,7 @@ def check_data(request: CheckData, job: Job) -> Result:
     ]
     return {
         "usable": len(contents.pictures),
+        "digest": contents.digest,
         "pictures": pictures,
         "problems": listed_problems(contents),
         "captions": contents.caption_counts(),

@@ -68,6 +68,12 @@ class Contents:
     duplicates: int = 0
     """Pictures left out because another one shows the same."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all usable pictures with their captions, whatever their names and order."""
+        lines = sorted("\0".join((p.sha256, *p.caption.texts)) for p in self.pictures)
+        return hashlib.sha256("\0\0".join(lines).encode()).hexdigest()
+
     def caption_counts(self) -> dict[str, int]:
         """How many usable pictures have their caption from where."""
         return dict(Counter(picture.caption.source for picture in self.pictures))

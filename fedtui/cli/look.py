@@ -33,6 +33,7 @@ def status(json: Json = False) -> None:
         _round_line(r),
         f"model {view.model}; trainer {view.trainer.state} {view.trainer.device}",
         f"combines by {view.combines_by}",
+        *([f"shares {view.shared}"] if view.shared else []),
         f"adapter {view.adapter or 'none yet'}",
     ]
     if r.headline:

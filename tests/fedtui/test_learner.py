@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from fedtui import limits
+from fedtui import limits, shared
 from fedtui.demo.founding import draw_share, found
 from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.rooms import Room
-from fedtui.task import DataTask
+from fedtui.task import DataTask, SharedTask
 from fedtui.training import TrainerProcess
-from trainer.protocol import DataOptions, Request, Train
+from trainer.protocol import DataOptions, Request, Train, Tuning
 
 WORKER = """
 import json, os, sys, time
@@ -140,16 +140,16 @@ async def test_another_model_than_the_rooms_is_never_trained(place: Place) -> No
 class Remembering(TrainerProcess):
     """A trainer that has the model ``sha256`` and only notes what it should train."""
 
-    def __init__(self, sha256: str) -> None:
+    def __init__(self, sha256: str, digest: str = "") -> None:
         super().__init__()
-        self.sha256 = sha256
+        self.sha256, self.digest = sha256, digest
         self.asked: list[Train] = []
 
     async def request(self, request: Request, *_: Any, **__: Any) -> dict[str, Any]:
         if isinstance(request, Train):
             self.asked.append(request)
             raise FedtuiError("nothing is trained here")
-        return {"sha256": self.sha256}
+        return {"sha256": self.sha256, "usable": 2, "digest": self.digest}
 
 
 async def test_what_the_plan_makes_of_pictures_reaches_the_trainer(place: Place) -> None:
@@ -162,6 +162,40 @@ async def test_what_the_plan_makes_of_pictures_reaches_the_trainer(place: Place)
     await until(lambda: bool(trainer.asked))
     running.cancel()
     assert trainer.asked[0].data == DataOptions(trigger="sks", dropout=0.1, flip=True)
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+async def test_only_the_agreed_pictures_are_trained_on_beside_ones_own(
+    place: Place, tmp_path: Path, agreed: bool
+) -> None:
+    digest = "a" * 64
+    task = place.room.task.model_copy(
+        update={"shared": SharedTask(sha256=digest, pictures=2, weight_milli=500)}
+    )
+    trainer, ear = Remembering(task.model_sha256, digest if agreed else "b" * 64), Ear()
+    shared.choose(place.room.paths, tmp_path)
+    learner = replace(place, room=replace(place.room, task=task)).learner(trainer, ear)
+    learner.aim(place.goal())
+    running = asyncio.create_task(learner.run())
+    await until(lambda: bool(trainer.asked))
+    running.cancel()
+    wanted = Tuning(prior=str(tmp_path), prior_weight=0.5) if agreed else Tuning()
+    assert trainer.asked[0].tuning == wanted
+    assert any("without the room's shared pictures" in text for text in ear.notices()) != agreed
+
+
+async def test_without_an_agreement_nothing_but_ones_own_is_trained_on(
+    place: Place, tmp_path: Path
+) -> None:
+    """Also when somebody has named a folder: only a signed plan makes it part of a training."""
+    trainer = Remembering(place.room.task.model_sha256)
+    shared.choose(place.room.paths, tmp_path)
+    learner = place.learner(trainer, Ear())
+    learner.aim(place.goal())
+    running = asyncio.create_task(learner.run())
+    await until(lambda: bool(trainer.asked))
+    running.cancel()
+    assert trainer.asked[0].tuning == Tuning()
 
 
 async def test_what_cannot_get_better_is_not_tried_again(place: Place) -> None:

@@ -92,6 +92,7 @@ def test_a_plan_without_the_later_numbers_keeps_its_bytes() -> None:
         "threshold_milli": 0, "max_staleness": 4, "ema_milli": 0, "outer_rate_milli": 1000,
         "outer_momentum_milli": 0,
     }  # fmt: skip
+    assert "shared" not in task_of(RuleTask()).to_plan()
     assert RuleTask().spec == RuleTask(weiszfeld_steps=200, clipping_steps=3).spec
 
 

@@ -47,11 +47,12 @@ class CheckData(Request):
     ``captions`` counts pictures by where their caption is, ``sizes`` and ``buckets`` count them by
     ``WIDTHxHEIGHT`` as they are and as they are trained on, ``tags`` are the commonest parts
     between commas. A ``pass`` over the data has so many pictures; ``encoded`` views and wordings
-    have to be computed once. Progress: ``{"stage": "scan", "step"}``.
-    Result: ``{"usable", "pictures": [{"file", "caption", "width", "height"}...] (first 200),
-    "problems": [{"file", "problem", "remedy", "fatal"}...], "captions", "sizes", "buckets",
-    "tags": [[tag, count]...], "duplicates", "several_captions", "longest_caption", "pass",
-    "encoded": {"views", "wordings"}}``.
+    have to be computed once. ``digest`` names the pictures with their captions, whatever the names
+    and order of files. Progress: ``{"stage": "scan", "step"}``.
+    Result: ``{"usable", "digest", "pictures": [{"file", "caption", "width", "height"}...] (the
+    first 200), "problems": [{"file", "problem", "remedy", "fatal"}...], "captions", "sizes",
+    "buckets", "tags": [[tag, count]...], "duplicates", "several_captions", "longest_caption",
+    "pass", "encoded": {"views", "wordings"}}``.
     """
 
     kind: ClassVar[str] = "check_data"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fedtui.cli.room import doors, life, members
+from fedtui.cli.room import doors, life, members, sharing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -28,5 +28,6 @@ app.command("endorse")(members.endorse)
 app.command("start")(members.start)
 app.command("verify")(members.verify)
 app.command("history")(members.history)
+app.command("share")(sharing.share)
 app.command("recover")(life.recover)
 app.command("leave")(life.leave)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -42,6 +43,13 @@ def create(
     bucket_step: data_options.BucketStep = 0,
     crops: data_options.Crops = 1,
     flip: data_options.Flip = False,
+    shared: Annotated[
+        Path | None,
+        typer.Option(help="Pictures to train on by all who have them; you hand them round."),
+    ] = None,
+    shared_note: Annotated[
+        str, typer.Option(help="Whose --shared pictures they are, and their licence.")
+    ] = "",
     rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
@@ -108,6 +116,8 @@ def create(
         convolutions=convolutions,
         text_encoder=text_encoder,
         data=data,
+        shared=shared.expanduser().absolute() if shared else None,
+        shared_note=shared_note,
         rounds=rounds,
         min_contributions=min_contributions,
         ask=ask or None,

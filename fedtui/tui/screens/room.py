@@ -323,6 +323,8 @@ def policy_lines(view: NodeView, width: int) -> list[Line]:
     lines: list[Line] = [heading("The room's plan")]
     lines += said("model", plain(view.model), width)
     lines += said("combines by", plain(view.combines_by), width)
+    if view.shared:
+        lines += said("shares", plain(view.shared), width)
     if now.rounds:
         lines += said("rounds", str(now.rounds), width)
     if now.voters:
