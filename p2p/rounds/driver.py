@@ -54,7 +54,6 @@ from p2p.rounds.effects import (
     Broadcast,
     Combine,
     CommitRound,
-    Committed,
     Contributed,
     Effect,
     Elected,
@@ -72,6 +71,7 @@ from p2p.rounds.effects import (
     SetTimer,
     TimerName,
     Verify,
+    named_result,
 )
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import (
@@ -318,8 +318,7 @@ class RoundDriver:
         for effect in effects:
             match effect:
                 case Persist():
-                    if isinstance(effect.record, Committed):
-                        await self._keep_result(effect.record)
+                    await self._keep_result(effect.record)
                     await asyncio.to_thread(self._ledger.write, effect.record)
                     self._on_persisted(effect.record)
                 case Send():
@@ -377,12 +376,13 @@ class RoundDriver:
                     "evidence.found", round=number, peer=found.accused, offence=found.offence
                 )
 
-    async def _keep_result(self, record: Committed) -> None:
-        """A commit on disk without its result, at every member after a power cut, would be one
-        that nobody can go on from."""
-        result, _ = read_commit(record.payload)
-        with suppress(BlobUnavailable):  # Whoever did not compute it fetches it later.
-            await self._blobs.make_durable(result.result_blob)
+    async def _keep_result(self, record: Record) -> None:
+        """A commit or a lock on disk without its result, at every member after a power cut, would
+        be one that nobody can go on from."""
+        result = named_result(record)
+        if result is not None:
+            with suppress(BlobUnavailable):  # Whoever did not compute it fetches it later.
+                await self._blobs.make_durable(result.result_blob)
 
     def _on_contributed(self, record: Contributed) -> None:
         contribution = parse(record.envelope.type, record.envelope.payload)

@@ -33,6 +33,7 @@ def mixed_scenario(seed: int) -> Scenario:
         removals=draw.choice((0, 0, 1)),
         min_voters=FEWEST_VOTERS,
         carry=draw.random() < 0.3,
+        swim=draw.random() < 0.5,
     )
 
 

@@ -33,6 +33,7 @@ class Faults:
             self._split,
             self._split,
             self.heal,
+            self._blackout,
             self._slow_one,
             self._fill_one,
             self._turn_a_clock,
@@ -77,7 +78,11 @@ class Faults:
     def _power_cut(self) -> None:
         for machine in self._sim.machines.values():
             if self._sim.now >= machine.alone_until:
-                self._sim.crash(machine)
+                self._sim.crash(machine, power_cut=True)
+
+    def _blackout(self) -> None:
+        for machine in self._sim.machines.values():
+            self._sim.crash(machine, power_cut=True)
 
     # --- disks -----------------------------------------------------------------------------------
     def keep_image(self, machine: Machine) -> None:

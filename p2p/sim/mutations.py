@@ -154,6 +154,7 @@ class Mutation:
     newcomers: int = 0
     removals: int = 0
     checked: Collection[str] = OUTCOME
+    keeps_results: bool = True
     shows_as: Literal["unsafe", "stuck"] = "unsafe"
 
     def scenario(self, nodes: int = 5) -> Scenario:
@@ -167,6 +168,7 @@ class Mutation:
             restore=self.restore,
             notices_copies=self.notices_copies,
             newcomers=self.newcomers,
+            keeps_results=self.keeps_results,
             removals=self.removals,
             min_voters=3,
             core=self.core,
@@ -232,6 +234,12 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         rule="two_thirds",
         restore=0.2,
         notices_copies=True,
+        shows_as="stuck",
+    ),
+    "unsynced-result": Mutation(
+        "M13 a power cut takes the result of a commit away",
+        keeps_results=False,
+        nodes=3,
         shows_as="stuck",
     ),
     "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),

@@ -33,14 +33,17 @@ from p2p.rounds.effects import (
     SetTimer,
     TimerName,
     Verify,
+    named_result,
 )
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.quorum import Rule
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.sim.faults import Faults
+from p2p.sim.hearing import Hearing
 from p2p.sim.invariants import ALL, Invariants, Violation
 from p2p.sim.liar import Liar
 from p2p.sim.parts import (
+    INITIAL,
     ROOM_ID,
     SimSigner,
     combine,
@@ -57,6 +60,7 @@ TIMING: Final = Timing(base=2.0, grace=0.3, dead_leader=0.4, resend=0.7)
 DEADLINE_MS: Final = 4_000
 MAX_FETCHED: Final = 20
 MAX_BLOB_TRIES: Final = 4
+RETRY_SECONDS: Final = 1.0
 FAR_AHEAD: Final = 99_999
 """The round that a liar says it works on."""
 TRAINING_SECONDS: Final = (0.2, 1.2)
@@ -71,7 +75,9 @@ class Scenario:
     machine that starts does so from an old disk image, which a node finds out when it
     ``notices_copies``. ``nodes`` found the room; ``newcomers`` are admitted and ``removals`` of
     members take place while it works. With ``locked_doors`` nobody listens to whoever is no member
-    in its eyes. With ``carry`` late contributions count in the next round. ``ledgers`` puts the
+    in its eyes. With ``carry`` late contributions count in the next round. With ``swim`` who is
+    there is what the product's failure detection finds; otherwise it is known, with some errors.
+    ``keeps_results`` flushes a result before the commit that names it. ``ledgers`` puts the
     product's ledger files under the simulated disks.
     """
 
@@ -86,6 +92,8 @@ class Scenario:
     removals: int = 0
     min_voters: int = 2
     carry: bool = False
+    swim: bool = False
+    keeps_results: bool = True
     locked_doors: bool = True
     ledgers: bool = False
     timing: Timing = TIMING
@@ -115,7 +123,8 @@ class Outcome:
 
 @dataclass
 class Machine:
-    """A simulated computer. ``disk`` is what survives; ``boot`` counts its starts."""
+    """A simulated computer. ``disk`` is what survives; ``boot`` counts its starts.
+    ``unsynced`` are blobs that a power cut takes away."""
 
     id: str
     core: RoundCore
@@ -131,6 +140,7 @@ class Machine:
     full_until: float = 0.0
     clock: float = 0.0
     images: list[Journal] = field(default_factory=list)
+    unsynced: set[str] = field(default_factory=set)
     ledger: Ledger | None = None
     timers: dict[TimerName, int] = field(default_factory=dict)
 
@@ -157,7 +167,7 @@ class Simulation:
         self.first_admin = self._genesis.admins[0]
         self.invariants = Invariants(scenario.checked, self._genesis)
         self.machines: dict[str, Machine] = {}
-        self._faults, self._people = Faults(self), People(self)
+        self._faults, self._people, self._hearing = Faults(self), People(self), Hearing(self)
         self._files = ExitStack()
 
     def run(self) -> Outcome:
@@ -249,12 +259,15 @@ class Simulation:
 
     def _begin(self, machine: Machine) -> None:
         self._start(machine)
-        self._every(machine, 0.7, self._gossip)
+        if not self.scenario.swim:
+            self._every(machine, 0.7, self._gossip)
 
     def _start(self, machine: Machine) -> None:
-        self._execute(machine, machine.core.start(self._clock(machine)))
+        if self.scenario.swim:
+            self._hearing.begin(machine)
+        self._execute(machine, machine.core.start(self.clock(machine)))
 
-    def _clock(self, machine: Machine) -> float:
+    def clock(self, machine: Machine) -> float:
         """What the machine's clock shows."""
         return self.now + machine.clock
 
@@ -285,9 +298,13 @@ class Simulation:
 
         self.at(self.random.uniform(0, period), tick)
 
-    def crash(self, machine: Machine) -> None:
+    def crash(self, machine: Machine, *, power_cut: bool = False) -> None:
         if not machine.up:
             return
+        if power_cut:
+            for blob in machine.unsynced:
+                self._blobs[blob].discard(machine.id)
+            machine.unsynced.clear()
         machine.up = False
         machine.boot += 1
         quick = self.random.random() < 0.5
@@ -317,6 +334,9 @@ class Simulation:
                     if self.now < machine.full_until:
                         self.crash(machine)
                         return
+                    if self.scenario.keeps_results:
+                        result = named_result(effect.record)
+                        machine.unsynced.discard("" if result is None else result.result_blob)
                     machine.disk.apply(effect.record)
                     if machine.ledger is not None:
                         machine.ledger.write(effect.record)
@@ -358,19 +378,23 @@ class Simulation:
         def fire() -> list[Effect]:
             if machine.timers.get(name) != token:
                 return []
-            return machine.core.on_timer(name, self._clock(machine))
+            return machine.core.on_timer(name, self.clock(machine))
 
         self._after(machine, effect.after * machine.drift, fire)
 
     def _train(self, machine: Machine, round_number: int, parent: str) -> None:
         bad = self.random.random() < BAD_CONTRIBUTIONS
         blob = contribution_blob(machine.id, round_number, parent, bad)
+        previous = machine.core.facts.previous.sha256
         samples = self.random.randint(1, 60)
 
         def finish() -> list[Effect]:
+            if not self._obtain(machine, previous):
+                self._after(machine, RETRY_SECONDS, finish)
+                return []
             self._blobs[blob.sha256].add(machine.id)
             own = OwnContribution(round_number, blob, samples, steps=10)
-            return machine.core.on_contribution(own, self._clock(machine))
+            return machine.core.on_contribution(own, self.clock(machine))
 
         self._after(machine, self.random.uniform(*TRAINING_SECONDS), finish)
 
@@ -378,34 +402,53 @@ class Simulation:
         blob = effect.contribution.blob
 
         def arrive() -> list[Effect]:
-            holders = (self.machines[peer] for peer in self._blobs[blob])
-            if any(holder is machine or self._connected(holder, machine) for holder in holders):
-                self._blobs[blob].add(machine.id)
+            if self._obtain(machine, blob, synced=False):
                 verdict = Verdict(False, "not finite") if is_bad(blob) else Verdict(True)
-                return machine.core.on_checked(effect.id, verdict, self._clock(machine))
+                return machine.core.on_checked(effect.id, verdict, self.clock(machine))
             if tries == 1:
-                return machine.core.on_checked(effect.id, UNAVAILABLE, self._clock(machine))
+                return machine.core.on_checked(effect.id, UNAVAILABLE, self.clock(machine))
             self._fetch_blob(machine, effect, tries - 1)
             return []
 
         self._after(machine, self.random.uniform(0.02, 0.3), arrive)
 
+    def _obtain(self, machine: Machine, blob: str, *, synced: bool = True) -> bool:
+        """Whether the machine has a blob, or gets it from somebody it reaches."""
+        holders = self._blobs[blob]
+        if blob == INITIAL.sha256 or machine.id in holders:
+            return True
+        if not any(self._connected(self.machines[holder], machine) for holder in holders):
+            return False
+        self._keep(machine, blob, synced=synced)
+        return True
+
+    def _keep(self, machine: Machine, blob: str, *, synced: bool) -> None:
+        if machine.id not in self._blobs[blob] and not synced:
+            machine.unsynced.add(blob)
+        self._blobs[blob].add(machine.id)
+
     def _combine(self, machine: Machine, work: Combine) -> None:
         blob = combine(work.parts, work.previous)
-        self._after(
-            machine,
-            self.random.uniform(0.02, 0.4),
-            lambda: machine.core.on_combined(work.round, work.attempt, blob, self._clock(machine)),
-        )
+
+        def finish() -> list[Effect]:
+            if not self._obtain(machine, work.previous.sha256):
+                return []  # The next leader tries again.
+            self._keep(machine, blob.sha256, synced=False)
+            return machine.core.on_combined(work.round, work.attempt, blob, self.clock(machine))
+
+        self._after(machine, self.random.uniform(0.02, 0.4), finish)
 
     def _verify(self, machine: Machine, work: Verify) -> None:
-        equal = combine(work.parts, work.previous) == work.result
-        verdict = Verdict(equal, "" if equal else "another result")
-        self._after(
-            machine,
-            self.random.uniform(0.02, 0.4),
-            lambda: machine.core.on_verified(work.value, verdict, self._clock(machine)),
-        )
+        blob = combine(work.parts, work.previous)
+        verdict = Verdict(True) if blob == work.result else Verdict(False, "another result")
+
+        def finish() -> list[Effect]:
+            if not self._obtain(machine, work.previous.sha256):
+                return machine.core.on_verified(work.value, UNAVAILABLE, self.clock(machine))
+            self._keep(machine, blob.sha256, synced=False)
+            return machine.core.on_verified(work.value, verdict, self.clock(machine))
+
+        self._after(machine, self.random.uniform(0.02, 0.4), finish)
 
     def _fetch_commits(self, machine: Machine, effect: FetchCommits) -> None:
         source = self.machines.get(effect.peer)
@@ -424,20 +467,20 @@ class Simulation:
                     machine,
                     boot,
                     lambda payload=record.payload: machine.core.on_commit(  # type: ignore[misc]
-                        source.id, payload, self._clock(machine)
+                        source.id, payload, self.clock(machine)
                     ),
                 )
             self._deliver_event(machine, boot, end if not found else go_on)
 
         def end() -> list[Effect]:
-            return machine.core.on_ledger_end(source.id, first, self._clock(machine))
+            return machine.core.on_ledger_end(source.id, first, self.clock(machine))
 
         def go_on() -> list[Effect]:
             if machine.core.round > first:
                 self._fetch_commits(machine, effect)
             return []
 
-        self.at(self.now + self._delay(source), answer)
+        self.at(self.now + self.delay(source), answer)
 
     # --- the network -----------------------------------------------------------------------------
     def _admits(self, a: Machine, b: Machine) -> bool:
@@ -445,47 +488,55 @@ class Simulation:
         both = a.id in b.core.members and b.id in a.core.members
         return both or not self.scenario.locked_doors
 
+    def reaches(self, source: Machine, target: Machine) -> bool:
+        """Whether a small message arrives: a lost one does not."""
+        return self._connected(source, target) and self.random.random() >= self._loss
+
+    @property
+    def _loss(self) -> float:
+        return 0.01 if self.is_calm else self.scenario.loss
+
     def _connected(self, a: Machine, b: Machine) -> bool:
         if not (a.up and b.up) or a.side != b.side or not self._admits(a, b):
             return False
         awake = self.now >= max(a.asleep_until, b.asleep_until)
         return awake and (self.is_calm or self.now >= max(a.alone_until, b.alone_until))
 
-    def _delay(self, source: Machine) -> float:
+    def delay(self, source: Machine) -> float:
         if self.is_calm:
             return 0.001 + self.random.expovariate(1 / 0.03)
         slow = self.random.uniform(0.5, 3.0) if self.now < source.slow_until else 0.001
         return slow + self.random.expovariate(1 / 0.25)
 
     def _transmit(self, source: Machine, to: str, message: Envelope) -> None:
-        if self.random.random() < (0.01 if self.is_calm else self.scenario.loss):
+        if self.random.random() < self._loss:
             return
         target = self.machines.get(to)
         if target is None:
             return
         for _ in range(2 if self.random.random() < 0.05 else 1):
-            self.at(self.now + self._delay(source), lambda: self._deliver(source, target, message))
+            self.at(self.now + self.delay(source), lambda: self._deliver(source, target, message))
 
     def _deliver(self, source: Machine, target: Machine, message: Envelope) -> None:
         lone = not self.is_calm and self.now < max(source.alone_until, target.alone_until)
         awake = target.up and self.now >= target.asleep_until
         if awake and source.side == target.side and not lone and self._admits(target, source):
             core = target.core
-            self._execute(target, core.on_message(source.id, message, self._clock(target)))
+            self._execute(target, core.on_message(source.id, message, self.clock(target)))
 
     def _gossip(self, machine: Machine) -> None:
         """The liveness layer: who answers, with some errors, and how far the others are."""
         seen = {other.id for other in self.machines.values() if self._connected(machine, other)}
         if not self.is_calm and self.random.random() < 0.1:
             seen.discard(self.random.choice(list(self.machines)))
-        self._execute(machine, machine.core.on_alive(seen, self._clock(machine)))
+        self._execute(machine, machine.core.on_alive(seen, self.clock(machine)))
         for peer in sorted(seen - {machine.id}):
             other = self.machines[peer]
             if self.random.random() > self.scenario.loss:
-                head = self._claimed_round(other)
-                self._execute(machine, machine.core.on_peer_head(peer, head, self._clock(machine)))
+                head = self.claimed_round(other)
+                self._execute(machine, machine.core.on_peer_head(peer, head, self.clock(machine)))
 
-    def _claimed_round(self, machine: Machine) -> int:
+    def claimed_round(self, machine: Machine) -> int:
         """How far a machine says it is; a liar says what it likes."""
         true = machine.core.round
         return self.random.choice((1, true, true + 1, FAR_AHEAD)) if machine.liar else true
