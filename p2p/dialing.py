@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from p2p.addresses import Address, AddressBook
-from p2p.limits import DIAL_STAGGER, TLS_SHUTDOWN_TIMEOUT
+from p2p.limits import DIAL_STAGGER, DIAL_TIMEOUT, TLS_SHUTDOWN_TIMEOUT
 from p2p.reading import Buffered, ReadBuffer
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ RELAYED: Final = ".relayed"
 SERVER_NAME: Final = "fedtui"
 """Sent in the clear by TLS, so it must not name the peer."""
 
+_Connection = tuple[asyncio.Transport, ResponseHandler]
 OpenPipe = Callable[[str], Awaitable[socket.socket]]
 """Gives a connected socket whose other end is a member's port, through somebody else."""
 
@@ -92,6 +93,10 @@ class MemberConnector(aiohttp.BaseConnector):
     ``https://<peer id>.member/`` is dialled at the peer's addresses, of which the one that
     answered with the right certificate is remembered; ``https://<peer id>.relayed/`` through a
     pipe from ``open_pipe``.
+
+    A dial outlives the request that gave up waiting for it: the next one to the same member takes
+    what it has become. On a machine that is too slow for a handshake within one request's time,
+    every try would otherwise begin, and fail, anew.
     """
 
     def __init__(self, addresses: AddressBook, open_pipe: OpenPipe, **options: Any) -> None:
@@ -99,33 +104,84 @@ class MemberConnector(aiohttp.BaseConnector):
         self._addresses = addresses
         self._open_pipe = open_pipe
         self._buffer = ReadBuffer()
+        self._dials: set[asyncio.Task[_Connection]] = set()
+        self._left: dict[tuple[str, ssl.SSLContext], asyncio.Task[_Connection]] = {}
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         host, context = req.url.host or "", req.ssl
         assert isinstance(context, ssl.SSLContext)
-        if host.endswith(RELAYED):
-            pipe = await self._open_pipe(host.removesuffix(RELAYED))
-            return (await self._connect(context, sock=pipe))[1]
-        peer_id = host.removesuffix(DIRECT)
-        known = self._addresses.of(peer_id)
-        transport, protocol = await first_success(
-            [partial(self._connect, context, host=a.host, port=a.port) for a in known],
-            lambda connection: connection[0].abort(),
-        )
-        self._addresses.worked(peer_id, remote_address(transport))
+        dial = self._left.pop((host, context), None)
+        if dial is None or _has_failed(dial):
+            dial = self._loop.create_task(self._dial(host, context))
+            self._dials.add(dial)
+            dial.add_done_callback(self._dialled)
+        try:
+            _, protocol = await asyncio.shield(dial)
+        except asyncio.CancelledError:
+            if dial.cancelled():
+                raise ConnectionAbortedError("every connection is being closed") from None
+            self._leave((host, context), dial)
+            raise
         return protocol
 
-    async def _connect(
-        self, context: ssl.SSLContext, **where: Any
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
+    def close(self, *, abort_ssl: bool = False) -> Awaitable[None]:
+        for dial in {*self._dials, *self._left.values()}:
+            _discard(dial)
+        self._left.clear()
+        return super().close(abort_ssl=abort_ssl)
+
+    def _leave(self, key: tuple[str, ssl.SSLContext], dial: asyncio.Task[_Connection]) -> None:
+        """Keeps a dial for the next request. Its server closes a connection that nobody uses."""
+        if key in self._left or self.closed:
+            _discard(dial)
+        else:
+            self._left[key] = dial
+
+    def _dialled(self, dial: asyncio.Task[_Connection]) -> None:
+        self._dials.discard(dial)
+        if not dial.cancelled():
+            dial.exception()  # Whoever waited has seen it; perhaps nobody did.
+
+    async def _dial(self, host: str, context: ssl.SSLContext) -> _Connection:
+        """Raises OSError."""
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            if host.endswith(RELAYED):
+                pipe = await self._open_pipe(host.removesuffix(RELAYED))
+                return await self._connect(context, sock=pipe)
+            peer_id = host.removesuffix(DIRECT)
+            known = self._addresses.of(peer_id)
+            connection = await first_success(
+                [partial(self._connect, context, host=a.host, port=a.port) for a in known], _abort
+            )
+            self._addresses.worked(peer_id, remote_address(connection[0]))
+            return connection
+
+    async def _connect(self, context: ssl.SSLContext, **where: Any) -> _Connection:
         transport, buffered = await self._loop.create_connection(
             lambda: Buffered(self._factory(), self._buffer),
             ssl=context,
             server_hostname=SERVER_NAME,
+            ssl_handshake_timeout=DIAL_TIMEOUT,
             ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT,
             **where,
         )
         assert isinstance(buffered.inner, ResponseHandler)
         return transport, buffered.inner
+
+
+def _discard(dial: asyncio.Task[_Connection]) -> None:
+    dial.add_done_callback(lambda dial: _dispose(dial, _abort))
+    dial.cancel()
+
+
+def _abort(connection: _Connection) -> None:
+    connection[0].abort()
+
+
+def _has_failed(dial: asyncio.Task[_Connection]) -> bool:
+    """Whether nothing can come of a dial any more."""
+    if not dial.done():
+        return False
+    return dial.cancelled() or dial.exception() is not None or dial.result()[0].is_closing()

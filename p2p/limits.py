@@ -79,6 +79,9 @@ GRAYLIST_BURST: Final = 3
 
 # --- requests of ours -------------------------------------------------------------------------
 CONNECT_TIMEOUT: Final = 4.0
+DIAL_TIMEOUT: Final = 20.0
+"""For a connection as a whole: a request waits ``CONNECT_TIMEOUT`` and leaves the rest of it to
+the next one."""
 REQUEST_TIMEOUT: Final = 10.0
 DIAL_STAGGER: Final = 0.25
 CLIENT_KEEPALIVE: Final = 30.0

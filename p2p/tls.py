@@ -65,6 +65,7 @@ class MemberTLS:
         self._certificates: dict[str, bytes] = {}
         self._peer_ids: dict[bytes, str] = {}
         self._clients: dict[str, PinnedContext] = {}
+        self._any_member: PinnedContext | None = None
         self._server = self._server_context()
         self.listening_context: Final = self._new_context(ssl.PROTOCOL_TLS_SERVER)
         self.listening_context.sni_callback = self._use_current_members
@@ -86,6 +87,7 @@ class MemberTLS:
         for peer_id, der in others.items():
             check_certificate(der, peer_id)
         self._clients = {p: c for p, c in self._clients.items() if self._is_same(p, others)}
+        self._any_member = None
         self._certificates = others
         self._peer_ids = {der: peer_id for peer_id, der in others.items()}
         self._server = self._server_context()
@@ -122,11 +124,13 @@ class MemberTLS:
 
     def any_member_context(self) -> ssl.SSLContext:
         """The context for finding out which member answers somewhere; nobody else passes."""
-        context = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
-        if self._certificates:
-            context.load_verify_locations(cadata=b"".join(self._certificates.values()))
-        context.pin = lambda der: der in self._peer_ids
-        return context
+        if self._any_member is None:
+            context = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
+            if self._certificates:
+                context.load_verify_locations(cadata=b"".join(self._certificates.values()))
+            context.pin = lambda der: der in self._peer_ids
+            self._any_member = context
+        return self._any_member
 
     def peer_of(self, tls: object) -> str | None:
         """The member on the other end of a connection, or None when it is not (or no longer) one.

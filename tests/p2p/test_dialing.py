@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from member_rig import LOOPBACK, Room
@@ -107,3 +108,43 @@ async def test_a_connection_lost_at_once_counts_as_a_reset_one(room: Room) -> No
             remote_address(transport)
     finally:
         await connector.close()
+
+
+async def test_a_dial_goes_on_when_the_request_that_began_it_gave_up(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    reached, opened = asyncio.Event(), asyncio.Event()
+    dialled: list[Address] = []
+    connector = ada.client._session.connector
+    connect = connector._connect
+
+    async def slowly(*context: object, **where: Any) -> Any:
+        dialled.append(Address(where["host"], where["port"]))
+        reached.set()
+        await opened.wait()
+        return await connect(*context, **where)
+
+    connector._connect = slowly
+    waiting = asyncio.create_task(ada.client.hello(bob.id, b"x", 60.0))
+    await reached.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    opened.set()
+    assert await ada.client.hello(bob.id, b"y", 60.0) == b"answer to y"
+    assert dialled == [bob.address], "the second request took over what the first had begun"
+
+
+async def test_closing_ends_a_dial_and_tells_whoever_waits_for_it(room: Room) -> None:
+    ada, bob = await room.add(), await room.add()
+    reached = asyncio.Event()
+
+    async def never(*context: object, **where: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    ada.client._session.connector._connect = never
+    waiting = asyncio.create_task(ada.client.hello(bob.id, b"x", 60.0))
+    await reached.wait()
+    await ada.client.reset()
+    with pytest.raises(NetworkError):
+        await waiting
+    assert await ada.client.hello(bob.id, b"y", 60.0) == b"answer to y"
