@@ -186,6 +186,8 @@ def draw_all(
             look = studies.look(latents, group[0].drawing)
             tell = job.announce if look else job.report
             where = {"picture": group[0].number, "pictures": len(exposures)}
+            # Some samplers count a step twice, as PNDM does its first one.
+            step = min(step, group[0].drawing.steps)
             tell({"step": before + step * len(group), "steps": total, **where, **look})
 
         job.check()

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from trainer import injection, lora_file, start, tensor_file, whole
+from trainer import frozen_text, injection, lora_file, start, tensor_file, whole
 from trainer.adapter import MAGNITUDE_SUFFIX, FloatArray
 from trainer.aggregate.files import ROUNDS_KEY, STEPS_KEY
 from trainer.arithmetic import Result, written
@@ -96,7 +96,15 @@ class Adapter(Trainee):
         factors = self.architecture.by_component(self.start.layers)
         branches = self.architecture.by_component(self.start.branches)
         tuning = self.request.tuning
-        with injection.attached(model, factors, self.scale, branches, tuning.dora):
+        frozen = [
+            network
+            for component, network in model.components.items()
+            if self.speaks and component not in factors
+        ]
+        with (
+            injection.attached(model, factors, self.scale, branches, tuning.dora),
+            frozen_text.remembered(frozen),
+        ):
             named: dict[str, nn.Parameter] = {}
             for component in factors:
                 network = model.components[component]

@@ -19,7 +19,7 @@ import torch
 from test_lora_roundtrip import assert_same
 from trainer_rig import MakePictures
 
-from trainer import arithmetic, injection, lora_file, models, tensor_file
+from trainer import arithmetic, frozen_text, injection, lora_file, models, tensor_file
 from trainer.aggregate.files import ROUNDS_KEY
 from trainer.config import VALIDATION_DRAWS
 from trainer.errors import Cancelled, TrainerError
@@ -141,6 +141,26 @@ def test_every_family_with_a_clip_encoder_trains_it(
     with torch.no_grad():
         torch.testing.assert_close(ours, base.family.text_states(pipe, CAPTION), atol=1e-5,
                                    rtol=1e-5)  # fmt: skip
+
+
+def test_a_text_encoder_that_does_not_train_reads_each_caption_once(tmp_path: Path) -> None:
+    """The T5 beside two CLIP encoders; the answers are those of an encoder without a memory."""
+    model = loaded(family_rig.stable_diffusion_3(tmp_path / "model"))
+    t5 = model.components["text_encoder_3"]
+    asked = 0
+
+    def count(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+
+    plain = model.spoken([CAPTION, "night"])
+    layer = next(module for name, module in t5.named_modules() if name.endswith("layer.0"))
+    with frozen_text.remembered([t5]), layer.register_forward_hook(count):
+        for _ in range(3):
+            assert torch.equal(model.spoken([CAPTION, "night"]), plain)
+    assert asked == 2
+    model.spoken([CAPTION])
+    assert "forward" not in vars(t5)
 
 
 def test_a_text_adapter_resumes_to_the_same_bytes(
