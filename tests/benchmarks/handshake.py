@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from p2p.blobs.chunks import BlobRef
 from p2p.client import PeerClient
 from tests.benchmarks.measure import Line
 from tests.benchmarks.member_pair import GIVER, PlainClient, client_of, giver_process
@@ -32,18 +33,19 @@ async def _measure() -> tuple[float, float]:
     times: dict[type[PeerClient], list[float]] = {PeerClient: [], PlainClient: []}
     with tempfile.TemporaryDirectory(prefix="handshake-") as folder:
         async with giver_process(folder, 1) as (_, told):
+            ref = BlobRef(*told["ref"])
             for _ in range(WARM_UP + RUNS):
                 for kind, port in zip(times, told["ports"], strict=False):
-                    times[kind].append(await _ask_once(kind, port))
+                    times[kind].append(await _ask_once(kind, port, ref))
     with_tls, without = (1000 * statistics.median(taken[WARM_UP:]) for taken in times.values())
     return with_tls, without
 
 
-async def _ask_once(kind: type[PeerClient], port: int) -> float:
+async def _ask_once(kind: type[PeerClient], port: int, ref: BlobRef) -> float:
     client = client_of(kind, port)
     await client.start()
     began = time.perf_counter()
-    await client.hello(GIVER.peer_id, b"x")
+    await client.holdings(GIVER.peer_id, ref)
     took = time.perf_counter() - began
     await client.stop()
     return took
