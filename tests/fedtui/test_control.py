@@ -89,6 +89,31 @@ async def test_a_view_arrives_as_it_was(node: StandIn, place: Path) -> None:
         assert await client.view() == node.view()
 
 
+async def test_a_node_is_asked_through_a_forwarded_socket(
+    node: StandIn, place: Path, tmp_path: Path
+) -> None:
+    """As ssh -L forwards one: its far end is opened by a process of the node's own user."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(str(place))
+        await asyncio.gather(
+            carry(reader, far_writer), carry(far_reader, writer), return_exceptions=True
+        )
+
+    near = tmp_path / "near.sock"
+    forwarding = await asyncio.start_unix_server(forward, str(near))
+    async with ControlClient(near) as client:
+        assert await client.view() == node.view()
+        assert (await client.do("sum", numbers=[1, 2], scale=1))["sum"] == 3
+    forwarding.close()
+
+
 async def test_only_the_owner_may_open_the_socket(place: Path) -> None:
     assert mode(place) == 0o600
 

@@ -121,7 +121,10 @@ async def test_any_member_lets_a_newcomer_catch_up_when_the_founder_is_gone(
         late = await room.admit(3, bob)
         await until(lambda: any(late.id in c.signers for c in late.peer.snapshot().commits))
         own, theirs = late.peer.snapshot().commits, bob.peer.snapshot().commits
-        assert [c.commit_hash for c in own][:5] == [c.commit_hash for c in theirs][:5]
+        # The two are looked at in the middle of their rounds: one may be ahead.
+        common = min(len(own), len(theirs))
+        assert common
+        assert [c.commit_hash for c in own][:common] == [c.commit_hash for c in theirs][:common]
         # What it was given once is on its disk: a restart needs the genesis alone.
         await room.leave(late)
         again = await room.enter(3, bob, ())

@@ -50,9 +50,10 @@ def ask_node(name: str, **arguments: Any) -> dict[str, Any]:
     """Asks the running node. Raises :class:`FedtuiError` when none runs."""
     from fedtui import paths, rooms
 
-    rooms.current(paths.default_profile())
     told = ask(name, **arguments)
     if told is None:
+        # A node may answer from another machine, whose rooms are not in this profile.
+        rooms.current(paths.default_profile())
         raise FedtuiError(
             "no node is running on this profile",
             "only a running node knows, or can change, who belongs to the room",
