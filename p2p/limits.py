@@ -141,6 +141,10 @@ BLOB_RETRY_MIN: Final = 0.2
 BLOB_RETRY_MAX: Final = 3.0
 MAX_SOURCES: Final = 16
 """Members asked for one blob."""
+MAX_ASKS_FOR_ONE_CHUNK: Final = 3
+"""Members asked at once for a blob of one chunk. In a large room everybody fetches everybody's:
+when the authors were slow, 50 members asked 16 others each for 49 blobs, and nothing else got
+done."""
 MAX_CHUNKS_UNDER_WAY: Final = 6
 """Chunks of one blob asked for at once."""
 MAX_CHUNKS_UNDER_WAY_PER_SOURCE: Final = 2

@@ -21,6 +21,7 @@ from p2p.limits import (
     BLOB_TRIES_PER_SOURCE,
     BUSY_PAUSE,
     HOLDINGS_INTERVAL,
+    MAX_ASKS_FOR_ONE_CHUNK,
     MAX_CHUNKS_UNDER_WAY,
     MAX_CHUNKS_UNDER_WAY_PER_SOURCE,
     MAX_PAUSES,
@@ -241,9 +242,15 @@ class Swarm:
         promised = any(source.have & self.missing for _, source in self._useful())
         if self.count == 1 and promised:
             return
+        free = len(self._sources)
+        if self.count == 1:
+            free = MAX_ASKS_FOR_ONE_CHUNK - sum(source.asking for source in self._sources.values())
         for peer, source in self._useful():
+            if free <= 0:
+                return
             if not source.asking and now >= source.ask_at and self._worth_asking(source):
                 source.asking = True
+                free -= 1
                 yield Ask(peer)
 
     def _gets(self, now: float) -> Iterator[Get]:

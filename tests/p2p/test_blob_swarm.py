@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from p2p.blobs.swarm import Ask, Drop, Get, Swarm, from_mask, to_mask
 from p2p.blobs.uploads import Uploads
 from p2p.limits import (
+    MAX_ASKS_FOR_ONE_CHUNK,
     MAX_CHUNKS_UNDER_WAY,
     MAX_CHUNKS_UNDER_WAY_PER_SOURCE,
     MAX_SOURCES,
@@ -230,3 +231,21 @@ def test_whoever_does_not_read_cannot_keep_the_line() -> None:
 
 def test_one_upload_is_always_admitted() -> None:
     assert Uploads(window=1).begin("ada", 1 << 30, 0.0) is not None
+
+
+def test_a_small_blob_is_asked_for_in_few_places_at_a_time() -> None:
+    peers = [f"member {number}" for number in range(10)]
+    swarm = Swarm(1, "me", listed=True)
+    swarm.on_sources(peers)
+    asked: list[str] = []
+    now = 0.0
+    while len(set(asked)) < len(peers):
+        steps = swarm.next(now)
+        assert all(isinstance(step, Ask) for step in steps)
+        assert len(steps) <= MAX_ASKS_FOR_ONE_CHUNK
+        assert swarm.next(now) == [], "the others wait for an answer"
+        for step in steps:
+            asked.append(step.peer)
+            swarm.on_failure(step.peer, None, now)
+    swarm.expect(peers[0])
+    assert all(step.peer == peers[0] for step in swarm.next(now + 60.0))
