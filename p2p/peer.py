@@ -569,7 +569,8 @@ class Peer:
         Raises:
             BlobUnavailable: nobody reachable has it now; try again.
         """
-        return await self._driver.blob(self._core.facts.previous)
+        # Before the first round only who founded the room is sure to have it.
+        return await self._driver.blob(self._core.facts.previous, sorted(self.admins))
 
     async def contribute(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -431,8 +432,11 @@ class RoundDriver:
 
     # --- blobs and results -----------------------------------------------------------------------
     def _sources(self, likely: Iterable[str]) -> list[str]:
-        """Whom to ask for a blob: those who should have it and are there, then everybody."""
+        """Whom to ask for a blob: those who should have it and are there, then everybody, in an
+        order that is new each time: one fetch asks only some, and the next one should ask others.
+        """
         there, likely = list(self._reachable()), list(likely)
+        random.shuffle(there)
         ordered = [*(peer for peer in likely if peer in there), *there, *likely]
         return [peer for peer in dict.fromkeys(ordered) if peer != self.core.me]
 
