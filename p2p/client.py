@@ -481,15 +481,18 @@ async def _receive(response: aiohttp.ClientResponse, sink: Sink, max_bytes: int)
     """Moves a response body into ``sink``; returns its length.
 
     Raises:
-        NetworkError: more than ``max_bytes``.
+        NetworkError: more than ``max_bytes``, or the connection is gone.
         TimeoutError: slower than the least acceptable rate.
     """
     clock = asyncio.get_running_loop().time
     pace = TransferPace(clock())
     received = 0
     while True:
-        async with asyncio.timeout_at(pace.deadline):
-            part = await response.content.readany()
+        try:
+            async with asyncio.timeout_at(pace.deadline):
+                part = await response.content.readany()
+        except RuntimeError as error:  # What aiohttp says when it was lost between two reads.
+            raise NetworkError("the connection was lost in the middle of an answer") from error
         if not part:
             return received
         received += len(part)

@@ -6,15 +6,18 @@ import asyncio
 import os
 import struct
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 from member_rig import RawConnection, Room, eventually, request
 
 from p2p.addresses import Address
 from p2p.blobs.chunks import ChunkList
-from p2p.client import ClientLimits, _split_entries
+from p2p.client import ClientLimits, _into, _receive, _split_entries
 from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, TrustError
 from p2p.limits import (
     CHUNK_BYTES,
@@ -273,3 +276,11 @@ async def test_chunks_are_not_counted_as_requests_but_crumbs_are(room: Room) -> 
         await bob.client.fetch_chunk(ada.id, crumbs, 0)
     with pytest.raises(PeerBusy):
         await bob.client.fetch_chunk(ada.id, crumbs, 0)
+
+
+async def test_a_connection_lost_between_two_reads_is_a_network_error() -> None:
+    loop = asyncio.get_running_loop()
+    never_connected = BaseProtocol(loop)
+    answer = SimpleNamespace(content=StreamReader(never_connected, 1 << 16, loop=loop))
+    with pytest.raises(NetworkError, match="lost"):
+        await _receive(answer, _into(bytearray()), 10)
