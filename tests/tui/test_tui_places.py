@@ -224,6 +224,16 @@ async def test_fifty_thousand_lines_scroll(folder: Path) -> None:
         await pilot.press("g")
         await pilot.pause()
         assert "line 0 " in text(app)
+        for key in ("j", "down"):
+            await pilot.press(key)
+        await until(pilot, lambda: "line 1 " not in text(app))
+        for key in ("k", "up"):
+            await pilot.press(key)
+        await until(pilot, lambda: "line 0 " in text(app))
+        await pilot.press("end")
+        await until(pilot, lambda: "line 49999" in text(app))
+        await pilot.press("home")
+        await until(pilot, lambda: "line 0 " in text(app))
         log.add([LogLine("12:00:00", "info", "one more")])
         assert log.counts == (50_000, 50_000)
 

@@ -14,7 +14,7 @@ from fedtui.tui.app import FedtuiApp
 from fedtui.tui.widgets.picture import Picture
 from fedtui.view import NodeView
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 STEP_S = 0.02
 
 

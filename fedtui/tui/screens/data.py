@@ -20,7 +20,7 @@ from fedtui.tui.limits import CAPTION_CHARS, CAPTIONS_UNDONE
 from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
 from fedtui.tui.messages import Answered
 from fedtui.tui.outside import show_outside
-from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
@@ -74,7 +74,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
 )
 
 
-class DataScreen(LiveScreen):
+class DataScreen(ListScreen):
     """A folder, its files, and one of them to be seen."""
 
     PLACE = "data"
@@ -120,7 +120,7 @@ class DataScreen(LiveScreen):
         if view and view.dataset and not self._asked:
             self.path.value = plain(view.dataset)
             self._check(view.dataset)
-        self._show()
+        self.show_chosen()
 
     def _check(self, folder: str) -> None:
         self._asked = folder
@@ -132,7 +132,7 @@ class DataScreen(LiveScreen):
         if message.operation == "check_folder":
             self._report = message.result
             self.table.fill(entries(message.result), "There is no picture in this folder.")
-            self._show()
+            self.show_chosen()
         elif message.operation == "write_caption":
             self._told_of_caption(message.result)
         elif message.operation == "choose_folder":
@@ -158,17 +158,8 @@ class DataScreen(LiveScreen):
             self._check(message.value.strip())
             self.table.focus()
 
-    def on_table_moved(self, message: Table.Moved) -> None:
-        """Shows the file under the cursor."""
-        message.stop()
-        self._show()
-
-    def on_table_opened(self, message: Table.Opened) -> None:
-        """Goes to what is said of the file."""
-        message.stop()
-        self.sheet.focus()
-
-    def _show(self) -> None:
+    def show_chosen(self) -> None:
+        """Tells of the one under the cursor."""
         report, chosen = self._report, self.table.selected
         self.table.entitle((("Files", "muted"), (f" {len(self.table.rows)}", "text")))
         if report and chosen:

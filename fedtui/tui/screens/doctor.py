@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from fedtui.tui.facts import heading
 from fedtui.tui.keymap import DOCTOR_KEYS
 from fedtui.tui.lines import Ink, Line, wrapped
 from fedtui.tui.messages import CheckDone
-from fedtui.tui.screens.live import LiveScreen, Value
+from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.screens.live import Value
 from fedtui.tui.widgets.sheet import Sheet
-from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, one
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ COLUMNS: tuple[Column[Check], ...] = (
 )
 
 
-class DoctorScreen(LiveScreen):
+class DoctorScreen(ListScreen):
     """Checks as they come, and the remedy of the one under the cursor."""
 
     PLACE = "doctor"
@@ -48,12 +47,6 @@ class DoctorScreen(LiveScreen):
         self.sheet = Sheet(id="remedy")
         self._checks: list[Check] = []
         self._running = False
-
-    def body(self) -> ComposeResult:
-        """Checks and one of them."""
-        self.table.add_class("panel")
-        self.sheet.add_class("panel")
-        yield Split(self.table, self.sheet)
 
     def on_mount(self) -> None:
         """Looks at once."""
@@ -85,7 +78,7 @@ class DoctorScreen(LiveScreen):
             self._checks.append(cast("Check", message.check))
         self.table.fill(tuple(self._checks), EMPTY)
         self._entitle()
-        self._show()
+        self.show_chosen()
 
     def _entitle(self) -> None:
         bad = sum(check.grade != "ok" for check in self._checks)
@@ -94,12 +87,8 @@ class DoctorScreen(LiveScreen):
             told = (f" {bad} to look at", "warning") if bad else (" all well", "ok")
         self.table.entitle((("Doctor", "muted"), told))
 
-    def on_table_moved(self, message: Table.Moved) -> None:
-        """Explains the check under the cursor."""
-        message.stop()
-        self._show()
-
-    def _show(self) -> None:
+    def show_chosen(self) -> None:
+        """Tells of the one under the cursor."""
         chosen = self.table.selected
         if chosen is not None:
             self.sheet.entitle(((chosen.name, "strong"),))

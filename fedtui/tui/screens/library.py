@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from fedtui.tui.facts import fact, heading, said
 from fedtui.tui.keymap import LIBRARY_KEYS
 from fedtui.tui.lines import Line, cut_path, plain, wrapped
 from fedtui.tui.messages import Answered
-from fedtui.tui.screens.live import LiveScreen, Value, copy
+from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.screens.live import Value, copy
 from fedtui.tui.widgets.sheet import Sheet
-from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, number, one
 from fedtui.tui.wording import names_by_id, short_id
 from fedtui.view import NodeView
@@ -53,7 +52,7 @@ def sized(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
-class LibraryScreen(LiveScreen):
+class LibraryScreen(ListScreen):
     """A list of adapters and what one of them is."""
 
     PLACE = "library"
@@ -69,12 +68,6 @@ class LibraryScreen(LiveScreen):
         self._committed = -1
         self._shelf = ""
 
-    def body(self) -> ComposeResult:
-        """Adapters and one of them."""
-        self.table.add_class("panel")
-        self.sheet.add_class("panel")
-        yield Split(self.table, self.sheet)
-
     def on_screen_resume(self) -> None:
         """Files may have come meanwhile."""
         self.ask("list_adapters")
@@ -85,7 +78,7 @@ class LibraryScreen(LiveScreen):
         if commits != self._committed:
             self._committed = commits
             self.ask("list_adapters")
-        self._show()
+        self.show_chosen()
 
     def on_answered(self, message: Answered) -> None:
         """Shows the list, or what was found out."""
@@ -98,19 +91,14 @@ class LibraryScreen(LiveScreen):
         elif message.operation == "export_adapter":
             copy(self, "the path of the export", str(result["path"]))
             self.ask("list_adapters")
-        self._show()
+        self.show_chosen()
 
-    def on_table_moved(self, message: Table.Moved) -> None:
-        """Shows the adapter under the cursor."""
-        message.stop()
-        self._show()
-
-    def on_table_opened(self, message: Table.Opened) -> None:
+    def open_chosen(self) -> None:
         """Looks into the file."""
-        message.stop()
         self.action_inspect()
 
-    def _show(self) -> None:
+    def show_chosen(self) -> None:
+        """Tells of the one under the cursor."""
         chosen = self.table.selected
         self.table.entitle((("Adapters", "muted"), (f" {len(self.table.rows)}", "text")))
         self.sheet.entitle(((chosen.name if chosen else "Adapter", "strong"),))

@@ -143,6 +143,12 @@ class LiveScreen(Screen[None]):
         if panel is not None and self.maximize(panel, container=False):
             panel.styles.width = panel.styles.height = "1fr"
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Greys the key that makes a panel large where there is none."""
+        if action == "full":
+            return True if self.maximized or self.focused or self.default_panel() else None
+        return super().check_action(action, parameters)
+
     def default_panel(self) -> Widget | None:
         """What becomes large when nothing has the focus."""
         return None

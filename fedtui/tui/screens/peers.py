@@ -9,11 +9,10 @@ from textual.app import ComposeResult
 
 from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.lines import Ink, Line, plain
-from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
-from fedtui.tui.widgets.table import Table
 from fedtui.tui.wording import (
     CROWN,
     NOTHING,
@@ -40,7 +39,7 @@ ALONE = (
 )
 
 
-class PeersScreen(LiveScreen):
+class PeersScreen(ListScreen):
     """A table and a sheet."""
 
     PLACE = "peers"
@@ -59,19 +58,10 @@ class PeersScreen(LiveScreen):
 
     def watch_feed(self) -> None:
         """Ages go on also when the row stays the same."""
-        self._show()
+        self.show_chosen()
 
-    def on_table_moved(self, message: Table.Moved) -> None:
-        """Shows the member under the cursor."""
-        message.stop()
-        self._show()
-
-    def on_table_opened(self, message: Table.Opened) -> None:
-        """Goes to the details, for reading on."""
-        message.stop()
-        self.sheet.focus()
-
-    def _show(self) -> None:
+    def show_chosen(self) -> None:
+        """Tells of the one under the cursor."""
         view, peer = self.view, self.table.selected
         if view is None or peer is None:
             self.sheet.entitle((("Member", "muted"),))

@@ -20,10 +20,10 @@ from fedtui.tui.lines import Ink, Line, plain, wrapped
 from fedtui.tui.look import Look
 from fedtui.tui.messages import Answered
 from fedtui.tui.screens.confirm import ConfirmScreen
-from fedtui.tui.screens.live import LiveScreen, Value, copy
+from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.screens.live import Value, copy
 from fedtui.tui.widgets.qr import QR
 from fedtui.tui.widgets.sheet import Sheet
-from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, one
 from fedtui.tui.wording import NOTHING, clock, count, short_id
 from fedtui.view import NodeView, RequestView
@@ -74,7 +74,7 @@ COLUMNS: tuple[Column[Person], ...] = (
 )
 
 
-class RoomScreen(LiveScreen):
+class RoomScreen(ListScreen):
     """People at the left, one of them at the right."""
 
     PLACE = "room"
@@ -88,12 +88,6 @@ class RoomScreen(LiveScreen):
         self._members: tuple[Person, ...] = ()
         self._history: list[dict[str, Any]] | None = None
         self._seen: object = None
-
-    def body(self) -> ComposeResult:
-        """People and one of them."""
-        self.table.add_class("panel")
-        self.sheet.add_class("panel")
-        yield Split(self.table, self.sheet)
 
     def on_screen_resume(self) -> None:
         """The members may have changed."""
@@ -123,7 +117,7 @@ class RoomScreen(LiveScreen):
         if waiting:
             title.append((f" · {len(waiting)} at the door", "warning"))
         self.table.entitle(tuple(title))
-        self._show()
+        self.show_chosen()
 
     def on_answered(self, message: Answered) -> None:
         """Shows the members, an invite, or what was done."""
@@ -162,12 +156,11 @@ class RoomScreen(LiveScreen):
             self._fill(self.view)
 
     def on_table_moved(self, message: Table.Moved) -> None:
-        """Shows the person under the cursor."""
-        message.stop()
+        """The person under the cursor, not what happened before; the base class shows it."""
         self._history = None
-        self._show()
 
-    def _show(self) -> None:
+    def show_chosen(self) -> None:
+        """Tells of the one under the cursor."""
         view, person = self.view, self.table.selected
         if self._history is not None:
             history = self._history
@@ -268,7 +261,7 @@ class RoomScreen(LiveScreen):
         """What has happened that concerns whom to believe."""
         if self._history is not None:
             self._history = None
-            self._show()
+            self.show_chosen()
         else:
             self.ask("trust_history")
 

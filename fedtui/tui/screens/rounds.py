@@ -6,13 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual.app import ComposeResult
-
 from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right, wrapped
-from fedtui.tui.screens.live import LiveScreen
+from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.sheet import Sheet
-from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, number, one
 from fedtui.tui.wording import CROWN, NOTHING, clock, loss, names_by_id, phase_sign, short_id
 from fedtui.view import CommitView, NodeView, StatisticsView
@@ -103,7 +100,7 @@ COLUMNS: tuple[Column[Round], ...] = (
 )
 
 
-class RoundsScreen(LiveScreen):
+class RoundsScreen(ListScreen):
     """A table of rounds and one of them in detail."""
 
     PLACE = "rounds"
@@ -114,12 +111,6 @@ class RoundsScreen(LiveScreen):
         self.table: Table[Round] = Table(COLUMNS, lambda r: r.number, empty=EMPTY, id="ledger")
         self.sheet = Sheet(id="entry")
 
-    def body(self) -> ComposeResult:
-        """The ledger and one entry."""
-        self.table.add_class("panel")
-        self.sheet.add_class("panel")
-        yield Split(self.table, self.sheet)
-
     def watch_feed(self) -> None:
         """Rounds come and go on."""
         view = self.view
@@ -129,19 +120,10 @@ class RoundsScreen(LiveScreen):
             of = f" of {view.round.rounds}" if view.round.rounds else ""
             title.append((f" {len(view.commits)}{of} committed", "text"))
         self.table.entitle(tuple(title))
-        self._show()
+        self.show_chosen()
 
-    def on_table_moved(self, message: Table.Moved) -> None:
-        """Shows the round under the cursor."""
-        message.stop()
-        self._show()
-
-    def on_table_opened(self, message: Table.Opened) -> None:
-        """Goes to the details."""
-        message.stop()
-        self.sheet.focus()
-
-    def _show(self) -> None:
+    def show_chosen(self) -> None:
+        """Tells of the one under the cursor."""
         view, row = self.view, self.table.selected
         if view is None or row is None:
             self.sheet.entitle((("Round", "muted"),))
