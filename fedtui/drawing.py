@@ -19,7 +19,11 @@ previews that the trainer is busy with. What becomes of it comes as events with 
 ``client.do("cancel_generation", id=job["id"])`` ends it, ``client.do("generations")`` lists the
 last ones, for a screen that was opened later. A grid is several ``weights``: one row of strengths
 for each set of pictures, every prompt with every seed in each; rounds are compared by giving
-several adapters and rows such as ``[1, 0]`` and ``[0, 1]``.
+several adapters and rows such as ``[1, 0]`` and ``[0, 1]``. A grid of anything else is ``grid``:
+the axes of :mod:`fedtui.grid`, the first one across; ``generations`` tells its labels.
+
+How long it may take is told from what pictures of the same size took before on this machine, and
+from the pace of the work it waits behind: ``wait_s`` and ``draw_s``, None for what nobody can say.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from fedtui import grid
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import FedtuiError, TrainerError, UsageError
 from fedtui.limits import (
@@ -40,6 +45,7 @@ from fedtui.limits import (
     DRAWING_JOBS_WAITING,
     DRAWING_PICTURES,
 )
+from fedtui.pace import Pace
 from fedtui.training import TrainerProcess
 from p2p.tasks import TaskOwner
 from trainer.protocol import Generate as GenerateRequest
@@ -60,13 +66,16 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Generate:
-    """What to draw: every prompt with every seed, for each row of ``weights`` if there are any."""
+    """What to draw: every prompt with every seed, for each row of ``weights`` if there are any.
+
+    With axes of a ``grid`` one prompt and one seed are what they start from."""
 
     prompts: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     negative: str = ""
     adapters: tuple[Adapter, ...] = ()
     weights: tuple[tuple[float, ...], ...] = ()
+    grid: tuple[str, ...] = ()
     steps: int = 20
     cfg: float = 3.0
     sampler: str = ""
@@ -91,7 +100,7 @@ class Generations:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as ``generations`` lists it."""
+    """A job as ``generations`` lists it; ``wait_s`` and ``draw_s`` are what is left, in seconds."""
 
     id: int
     state: State
@@ -102,11 +111,17 @@ class Job:
     preview: str = ""
     paths: tuple[str, ...] = ()
     error: str = ""
+    columns: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    wait_s: float | None = None
+    draw_s: float | None = None
 
 
 @dataclass
 class _Running:
     job: Job
+    size: tuple[int, int]
+    pace: Pace = field(default_factory=Pace)
     task: asyncio.Task[None] | None = None
     told: float = field(default=float("-inf"))
 
@@ -122,12 +137,16 @@ class Drawing:
         folder: Path,
         rounds: Callable[[], Mapping[int, Path]],
         emit: Emit,
+        busy: Callable[[], float | None] = lambda: 0.0,
     ) -> None:
+        """``busy`` says for how many seconds the trainer is busy with other work; None: unknown."""
         self._trainer = trainer
         self._model = model
         self._folder = folder
         self._rounds = rounds
         self._emit = emit
+        self._busy = busy
+        self._paces: dict[tuple[int, int], float] = {}
         self._numbers = itertools.count(1)
         self._jobs: dict[int, _Running] = {}
         self._tasks = TaskOwner("drawing")
@@ -143,7 +162,9 @@ class Drawing:
         await self._tasks.cancel()
 
     async def generate(self, asked: Generate) -> Result:
-        """Result: ``{"id", "pictures", "waiting"}``; ``waiting`` jobs are ahead of it.
+        """Result: ``{"id", "pictures", "waiting", "wait_s", "draw_s"}``.
+
+        ``waiting`` jobs are ahead of it.
 
         Raises :class:`UsageError` for what cannot be drawn.
         """
@@ -154,12 +175,24 @@ class Drawing:
             )
         number = next(self._numbers)
         place = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{number:03d}"
-        request = self._request(asked, place)
-        running = _Running(Job(number, "waiting", asked.prompts[0], len(request.shots)))
+        request, columns, rows = self._request(asked, place)
+        steps = sum(shot.steps for shot in request.shots)
+        job = Job(
+            number, "waiting", asked.prompts[0], len(request.shots), steps=steps,
+            columns=columns, rows=rows,
+        )  # fmt: skip
+        running = _Running(job, (asked.width, asked.height))
         self._jobs[number] = running
         self._forget()
         running.task = self._tasks.spawn(self._run(running, request), f"job {number}")
-        return {"id": number, "pictures": len(request.shots), "waiting": open_jobs}
+        told = self._estimated()[number]
+        return {
+            "id": number,
+            "pictures": told.pictures,
+            "waiting": open_jobs,
+            "wait_s": told.wait_s,
+            "draw_s": told.draw_s,
+        }
 
     async def cancel(self, asked: CancelGeneration) -> Result:
         """Result: ``{"cancelled"}``, false when it had ended before."""
@@ -174,7 +207,21 @@ class Drawing:
     async def list(self, asked: Generations) -> Result:
         """Result: ``{"jobs": [{"id", "state", "prompt", "pictures", "step", "steps", …}]}``."""
         del asked
-        return {"jobs": [asdict(running.job) for running in self._jobs.values()]}
+        return {"jobs": [asdict(job) for job in self._estimated().values()]}
+
+    def _estimated(self) -> dict[int, Job]:
+        """The jobs with what is left of those that have not ended, in the order of their turns."""
+        found, ahead = {}, self._busy()
+        for number, running in self._jobs.items():
+            job = running.job
+            if job.state in ("waiting", "drawing"):
+                pace = self._paces.get(running.size)
+                left = None if pace is None else pace * (job.steps - job.step)
+                waits = ahead if job.state == "waiting" else 0.0
+                job = replace(job, wait_s=waits, draw_s=left)
+                ahead = None if left is None or waits is None else waits + left
+            found[number] = job
+        return found
 
     def _open(self) -> tuple[_Running, ...]:
         return tuple(self._jobs.values())
@@ -184,32 +231,29 @@ class Drawing:
         for number in ended[: max(0, len(self._jobs) - DRAWING_JOBS_KEPT)]:
             del self._jobs[number]
 
-    def _request(self, asked: Generate, place: Path) -> GenerateRequest:
-        count = len(asked.prompts) * len(asked.seeds) * max(1, len(asked.weights))
-        if not 1 <= count <= DRAWING_PICTURES:
+    def _request(
+        self, asked: Generate, place: Path
+    ) -> tuple[GenerateRequest, tuple[str, ...], tuple[str, ...]]:
+        """The request and, for a grid, the labels of its columns and rows."""
+        loras = tuple(self._lora(adapter) for adapter in asked.adapters)
+        columns: tuple[str, ...] = ()
+        rows: tuple[str, ...] = ()
+        if asked.grid:
+            plan, loras = self._grid(asked, loras)
+            shots, columns, rows = plan.shots, plan.columns, plan.rows
+        else:
+            shots = _product(asked)
+        if not 1 <= len(shots) <= DRAWING_PICTURES:
             raise UsageError(
-                f"{count} pictures were asked for", f"1 to {DRAWING_PICTURES} are possible at once"
+                f"{len(shots)} pictures were asked for",
+                f"1 to {DRAWING_PICTURES} are possible at once",
             )
-        for row in asked.weights:
-            if len(row) != len(asked.adapters):
-                raise UsageError(
-                    "a row of weights does not fit the adapters",
-                    f"{len(row)} weights for {len(asked.adapters)} adapters",
-                )
-        shots = tuple(
-            Shot(
-                prompt, seed, asked.negative, tuple(row), asked.steps, asked.cfg, asked.sampler
-            )
-            for row in asked.weights or ((),)
-            for prompt in asked.prompts
-            for seed in asked.seeds
-        )  # fmt: skip
-        return GenerateRequest(
+        request = GenerateRequest(
             model=self._model,
             prompts=(),
             seeds=(),
             out=str(place),
-            loras=tuple(self._lora(adapter) for adapter in asked.adapters),
+            loras=loras,
             width=asked.width,
             height=asked.height,
             shots=shots,
@@ -217,6 +261,32 @@ class Drawing:
             preview=str(place / "preview.png") if asked.preview else "",
             metadata=asked.metadata,
         )
+        return request, columns, rows
+
+    def _grid(
+        self, asked: Generate, loras: tuple[LoraFile, ...]
+    ) -> tuple[grid.Grid, tuple[LoraFile, ...]]:
+        """The grid, and the adapters with those of the rounds that it compares."""
+        if len(asked.prompts) != 1 or len(asked.seeds) != 1 or asked.weights:
+            raise UsageError(
+                "a grid starts from one prompt and one seed",
+                f"{len(asked.prompts)} prompts and {len(asked.seeds)} seeds were asked for",
+                "make prompt or seed an axis of it",
+            )
+        axes = [grid.parsed(text, len(asked.adapters)) for text in asked.grid]
+        wanted = grid.asked_rounds(axes)
+        every = (*loras, *(self._lora(Adapter(round=number, weight=0.0)) for number in wanted))
+        base = Shot(
+            asked.prompts[0],
+            asked.seeds[0],
+            asked.negative,
+            tuple(lora.weight for lora in every),
+            asked.steps,
+            asked.cfg,
+            asked.sampler,
+        )
+        places = {number: len(loras) + place for place, number in enumerate(wanted)}
+        return grid.laid_out(base, axes, places), every
 
     def _lora(self, adapter: Adapter) -> LoraFile:
         if adapter.path:
@@ -270,8 +340,32 @@ class Drawing:
         shown = str(data.get("preview", ""))
         kept = shown or running.job.preview
         running.job = replace(running.job, state="drawing", preview=kept, **changes)  # type: ignore[arg-type]
+        running.pace.told(changes["step"])
+        if running.pace.seconds is not None:
+            self._paces[running.size] = running.pace.seconds
         now = time.monotonic()
         if shown or now - running.told >= DRAWING_EVENT_INTERVAL_S:
             running.told = now
             facts = {name: int(data[name]) for name in ("picture", "pictures")}
             self._emit("drawing.progress", id=number, **changes, **facts, preview=shown)
+
+
+def _product(asked: Generate) -> tuple[Shot, ...]:
+    """Every prompt with every seed, for each row of weights. Raises :class:`UsageError`."""
+    for row in asked.weights:
+        if len(row) != len(asked.adapters):
+            raise UsageError(
+                "a row of weights does not fit the adapters",
+                f"{len(row)} weights for {len(asked.adapters)} adapters",
+            )
+    # Counted before they are made.
+    if len(asked.prompts) * len(asked.seeds) * max(1, len(asked.weights)) > DRAWING_PICTURES:
+        raise UsageError(
+            "too many pictures were asked for", f"1 to {DRAWING_PICTURES} are possible at once"
+        )
+    return tuple(
+        Shot(prompt, seed, asked.negative, tuple(row), asked.steps, asked.cfg, asked.sampler)
+        for row in asked.weights or ((),)
+        for prompt in asked.prompts
+        for seed in asked.seeds
+    )

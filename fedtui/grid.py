@@ -92,6 +92,13 @@ def laid_out(base: Shot, axes: Sequence[Axis], rounds: Mapping[int, int] | None 
     return Grid(tuple(shots), across.labels(), tuple(", ".join(label) for label in labels))
 
 
+def asked_rounds(axes: Sequence[Axis]) -> tuple[int, ...]:
+    """The rounds whose adapters a grid compares, each once; 0 is the base model and not among
+    them."""
+    wanted = next((axis.values for axis in axes if axis.name == "round"), ())
+    return tuple(dict.fromkeys(int(number) for number in wanted if number))
+
+
 def _shot(base: Shot, values: Mapping[str, Value], rounds: Mapping[int, int]) -> Shot:
     plain: dict[str, Any] = {
         ("guidance" if name == "cfg" else name): value

@@ -27,6 +27,7 @@ from fedtui.limits import (
     VIEW_LOSSES,
     VIEW_PREVIEWS,
 )
+from fedtui.pace import Pace
 from fedtui.paths import RoomPaths
 from fedtui.rooms import Room
 from fedtui.task import check_model
@@ -122,6 +123,7 @@ class Learner:
         self._moved = asyncio.Event()
         self._model_checked = False
         self._progress_told = float("-inf")
+        self._pace = Pace()
         self._history = History(room.paths)
         self.state = LearnerState(drawn=self._history.last_drawn())
 
@@ -139,6 +141,14 @@ class Learner:
             self._history.previews.append(view)
             self._listener.emit("preview.ready", **to_json(view))
         self._history.save()
+
+    def seconds_left(self) -> float | None:
+        """Of what the trainer does now, at the pace it has kept; None when there is none yet."""
+        now = self.state
+        if now.activity == "idle":
+            return 0.0
+        seconds = self._pace.seconds
+        return None if seconds is None else seconds * (now.steps - now.step)
 
     def aim(self, goal: Goal) -> None:
         """The room stands elsewhere now; callable from any callback of the event loop."""
@@ -378,7 +388,10 @@ class Learner:
         self._listener.emit("notice", text=text, level=level)
 
     def _set(self, **changes: Any) -> None:
+        if changes.get("activity", self.state.activity) != self.state.activity:
+            self._pace.told(0)
         self.state = replace(self.state, **changes)
+        self._pace.told(self.state.step)
 
 
 class History:

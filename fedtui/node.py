@@ -172,6 +172,7 @@ class Node:
             folder=profile.pictures,
             rounds=lambda: rooms.committed_adapters(room.paths),
             emit=self.emit,
+            busy=self._learner.seconds_left,
         )
         self._drawing.offer(self.operations)
         LeavingOut(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,8 +111,7 @@ def _grid(texts: list[str], request: Generate) -> tuple[Generate, Grid]:
     from trainer.protocol import Shot
 
     axes = [grid.parsed(text, len(request.loras)) for text in texts]
-    wanted = next((axis.values for axis in axes if axis.name == "round"), ())
-    adapters = _of_rounds([int(number) for number in wanted if number])
+    adapters = _of_rounds(grid.asked_rounds(axes))
     first = len(request.loras)
     rounds = {number: first + place for place, number in enumerate(adapters)}
     base = Shot(
@@ -128,7 +128,7 @@ def _grid(texts: list[str], request: Generate) -> tuple[Generate, Grid]:
     return replace(request, loras=loras, shots=plan.shots), plan
 
 
-def _of_rounds(numbers: list[int]) -> dict[int, LoraFile]:
+def _of_rounds(numbers: Sequence[int]) -> dict[int, LoraFile]:
     """The adapters of these rounds of this machine's room, by round."""
     from fedtui import paths, rooms
     from trainer.protocol import LoraFile
@@ -140,7 +140,7 @@ def _of_rounds(numbers: list[int]) -> dict[int, LoraFile]:
     if missing is not None:
         known = ", ".join(map(str, sorted(kept))) or "none"
         raise UsageError(f"round {missing} has no adapter here", f"kept are {known}")
-    return {number: LoraFile(str(kept[number])) for number in dict.fromkeys(numbers)}
+    return {number: LoraFile(str(kept[number])) for number in numbers}
 
 
 def _sheet(out: Path, plan: Grid, pictures: list[str]) -> str:

@@ -195,7 +195,10 @@ STUDIO_KEYS: list[BindingType] = [
     key("f6", "seed", "Seed", "Another seed", "studio.seed", show=True, display="F6"),
     key("f7", "again", "Reuse", "Take over what made the picture", "studio.again", display="F7"),
     key("f8", "stop", "Stop", "Stop drawing", "studio.stop", display="F8"),
-    key("v", "vary", "Vary", "What varies: nothing, seed, weight, round", "studio.vary", show=True),
+    key("v", "vary('across')", "Grid", "What varies across a grid", "studio.vary", show=True),
+    key("V", "vary('down')", "Down", "What varies down a grid", "studio.vary.down"),
+    key("left", "mark(-1)", "Picture before", "Mark the picture before", "studio.mark.before"),
+    key("right", "mark(1)", "Picture after", "Mark the picture after", "studio.mark.after"),
     key(
         "left_square_bracket",
         "weight(-0.05)",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from fedtui.tui.limits import PROMPT_CHARS, STUDIO_PICTURES
 
-Vary = Literal["nothing", "seed", "weight", "round"]
-VARIES: tuple[Vary, ...] = ("nothing", "seed", "weight", "round")
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+AXES = ("", "seed", "weight", "round", "cfg", "steps")
+"""What the keys for a grid's axes offer, in their order; any other axis can be typed."""
+SEEDS = 4
+WEIGHTS = "0:1.25:6"
+GUIDANCES = "1,3,5,8"
+STEPS = "5,10,20,40"
+ROUNDS_MOST = 6
 WEIGHT_MOST = 2.0
 SEEDS_MOST = 2**64
 STEPS_MOST = 200
@@ -51,78 +55,67 @@ class Wanted:
     sampler: str = ""
     size: str = ""
     count: str = "1"
+    across: str = ""
+    down: str = ""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A request to the node and what each of its pictures is called."""
+    """A request to the node, and what each of its pictures is called unless it is a grid."""
 
     arguments: dict[str, Any]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
 
 
-def planned(wanted: Wanted, rack: tuple[Slot, ...], vary: Vary, chosen: int) -> Drawing:
-    """The request for ``wanted`` with the slots that are on; ``chosen`` is the slot whose weight
-    varies. Raises :class:`WrongSetting`.
-    """
+def planned(wanted: Wanted, rack: tuple[Slot, ...]) -> Drawing:
+    """The request for ``wanted`` with the slots that are on. Raises :class:`WrongSetting`."""
     prompt, pasted = pasted_weights(wanted.prompt.strip()[:PROMPT_CHARS])
     if not prompt:
         raise WrongSetting("The prompt is empty: say what shall be drawn.")
-    rack = tuple(
-        replace(slot, on=True, weight=pasted[slot.name]) if slot.name in pasted else slot
+    on = tuple(
+        replace(slot, on=True, weight=pasted.get(slot.name, slot.weight))
         for slot in rack
+        if slot.on or slot.name in pasted
     )
     seed = whole("seed", wanted.seed, 0, SEEDS_MOST - 1)
     count = whole("count", wanted.count, 1, STUDIO_PICTURES)
-    if vary == "seed":
-        count = max(count, 4)
+    axes = [text.strip() for text in (wanted.across, wanted.down) if text.strip()]
+    if axes and count > 1:
+        raise WrongSetting("A grid has one picture in each place: set count to 1.")
     seeds = [(seed + i) % SEEDS_MOST for i in range(count)]
-    slots, rows, names = varied(rack, vary, chosen)
     width, height = sized(wanted.size)
-    labels = [
-        ", ".join(part for part in (name, f"seed {s}" if count > 1 else "") if part)
-        for name in names
-        for s in seeds
-    ]
-    if len(labels) > STUDIO_PICTURES:
-        raise WrongSetting(f"That would be {len(labels)} pictures; {STUDIO_PICTURES} at most.")
     arguments: dict[str, Any] = {
         "prompts": [prompt],
         "seeds": seeds,
         "negative": wanted.negative.strip()[:PROMPT_CHARS],
-        "adapters": [{"path": s.path, "round": s.round, "weight": s.weight} for s in slots],
-        "weights": rows,
+        "adapters": [{"path": s.path, "round": s.round, "weight": s.weight} for s in on],
+        "grid": axes,
         "steps": whole("steps", wanted.steps, 1, STEPS_MOST),
         "cfg": number("guidance", wanted.cfg, 0.0, CFG_MOST),
         "sampler": wanted.sampler.strip(),
         "width": width,
         "height": height,
     }
-    return Drawing(arguments, tuple(labels))
+    return Drawing(arguments, tuple(f"seed {s}" for s in seeds) if count > 1 else ())
 
 
-def varied(
-    rack: tuple[Slot, ...], vary: Vary, chosen: int
-) -> tuple[tuple[Slot, ...], list[list[float]], tuple[str, ...]]:
-    """The slots that take part, a row of weights per set of pictures, and the rows' names."""
-    if vary == "round":
-        slots = tuple(sorted((s for s in rack if s.round), key=lambda s: s.round))
-        if not slots:
-            raise WrongSetting("No round has an adapter yet, so there is nothing to compare.")
-        slots = slots[-(STUDIO_PICTURES - 1) :]
-        rows = [[0.0] * len(slots)]
-        rows += [[float(i == j) for j in range(len(slots))] for i in range(len(slots))]
-        return slots, rows, ("base model", *(slot.name for slot in slots))
-    on = tuple(slot for slot in rack if slot.on)
-    if vary == "weight":
-        target = rack[chosen] if chosen < len(rack) else None
-        if target is None:
-            raise WrongSetting("Choose the adapter whose weight shall vary.")
-        if target not in on:
-            on = (*on, target)
-        rows = [[w if s == target else s.weight for s in on] for w in WEIGHTS]
-        return on, rows, tuple(f"{target.name} {w:g}" for w in WEIGHTS)
-    return on, [], ("",)
+def axis(kind: str, wanted: Wanted, rack: tuple[Slot, ...], chosen: int) -> str:
+    """An axis to begin with, as :mod:`fedtui.grid` reads it; the weight is that of the slot
+    ``chosen``, which must be on. Empty where there is nothing to vary.
+    """
+    if kind == "seed":
+        first = int(wanted.seed) if wanted.seed.strip().isdecimal() else 0
+        return "seed=" + ",".join(str((first + i) % SEEDS_MOST) for i in range(SEEDS))
+    if kind == "weight":
+        on = [slot for slot in rack if slot.on]
+        there = chosen < len(rack) and rack[chosen] in on
+        return f"lora{on.index(rack[chosen]) + 1}={WEIGHTS}" if there else ""
+    if kind == "round":
+        numbers = sorted(slot.round for slot in rack if slot.round)
+        few = min(ROUNDS_MOST - 1, len(numbers))
+        some = {numbers[-1 - i * (len(numbers) - 1) // max(1, few - 1)] for i in range(few)}
+        return "round=" + ",".join(map(str, (0, *sorted(some)))) if some else ""
+    return {"cfg": f"cfg={GUIDANCES}", "steps": f"steps={STEPS}"}.get(kind, "")
 
 
 def pasted_weights(prompt: str) -> tuple[str, dict[str, float]]:

@@ -13,7 +13,7 @@ import pytest
 
 from fedtui import limits
 from fedtui.control.operations import Operations
-from fedtui.drawing import Drawing
+from fedtui.drawing import Adapter, Drawing, Generate
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.training import TrainerProcess
 from trainer.protocol import Load
@@ -99,7 +99,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 async def test_a_job_is_answered_at_once_and_told_as_events(rig: Rig, tmp_path: Path) -> None:
     job = await rig.do("generate", prompts=["a", "b"], seeds=[1, 2])
-    assert job == {"id": 1, "pictures": 4, "waiting": 0}
+    assert (job["id"], job["pictures"], job["waiting"]) == (1, 4, 0)
     finished = await rig.until("drawing.finished")
     assert finished["id"] == 1
     paths = finished["paths"]
@@ -197,3 +197,71 @@ async def test_old_jobs_are_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch)
         await rig.until("drawing.finished")
         await asyncio.sleep(0)
     assert [job["id"] for job in (await rig.do("generations"))["jobs"]] == [3, 4]
+
+
+async def test_a_grid_has_a_shot_in_each_place_and_tells_its_labels(rig: Rig) -> None:
+    await rig.do(
+        "generate", prompts=["x"], seeds=[7], adapters=[{"path": str(rig.adapter), "weight": 0.5}],
+        grid=["round=0,3", "cfg=1,4"], preview=False,
+    )  # fmt: skip
+    await rig.until("drawing.finished")
+    (job,) = (await rig.do("generations"))["jobs"]
+    assert job["columns"] == ("round 0", "round 3")
+    assert job["rows"] == ("cfg 1", "cfg 4")
+    assert len(job["paths"]) == 4
+    request, *_ = rig.drawing._request(
+        Generate(("x",), (7,), adapters=(Adapter(str(rig.adapter), 0, 0.5),),
+                 grid=("round=0,3", "cfg=1,4")),
+        rig.adapter.parent,
+    )  # fmt: skip
+    assert [(shot.weights, shot.guidance) for shot in request.shots] == [
+        ((0.5, 0.0), 1.0),
+        ((0.5, 1.0), 1.0),
+        ((0.5, 0.0), 4.0),
+        ((0.5, 1.0), 4.0),
+    ]
+    assert {shot.seed for shot in request.shots} == {7}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"seeds": [1, 2]}, "one prompt and one seed"),
+        ({"grid": ["nonsense"]}, "is no axis"),
+        ({"grid": ["lora=0:1:3"]}, "is no axis"),
+        ({"grid": ["round=9"]}, "round 9 has no adapter"),
+        ({"grid": ["seed=0:63:64", "steps=1:64:64"]}, "cannot be drawn|were asked for"),
+        ({"grid": ["seed=1,2", "seed=3"]}, "cannot be drawn"),
+    ],
+)
+async def test_a_grid_that_makes_no_sense_is_refused(
+    rig: Rig, wrong: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        await rig.do("generate", **({"prompts": ["x"], "grid": ["cfg=1,2"]} | wrong))
+    assert (await rig.do("generations"))["jobs"] == []
+
+
+async def test_an_estimate_comes_from_what_was_measured_and_from_nothing_else(rig: Rig) -> None:
+    first = await rig.do("generate", prompts=["wait"])
+    assert first["wait_s"] == 0.0
+    assert first["draw_s"] is None, "nothing of this size was drawn yet"
+    second = await rig.do("generate", prompts=["wait"])
+    assert second["wait_s"] is None, "it comes after one that takes unknown time"
+    rig.drawing._paces[0, 0] = 0.5
+    jobs = (await rig.do("generations"))["jobs"]
+    assert [(job["wait_s"], job["draw_s"]) for job in jobs] == [(0.0, 10.0), (10.0, 10.0)]
+    rig.drawing._busy = lambda: 60.0
+    assert (await rig.do("generate", prompts=["wait"], steps=40))["wait_s"] == 80.0
+    rig.drawing._busy = lambda: None
+    assert all(job["wait_s"] is None for job in (await rig.do("generations"))["jobs"])
+    other = await rig.do("generate", prompts=["wait"], width=512, height=512)
+    assert other["draw_s"] is None, "another size has another pace"
+
+
+async def test_the_pace_is_learned_while_pictures_are_drawn(rig: Rig) -> None:
+    await rig.do("generate", prompts=["a", "b", "c"], seeds=[1, 2], preview=False)
+    await rig.until("drawing.finished")
+    assert (0, 0) in rig.drawing._paces
+    (job,) = (await rig.do("generations"))["jobs"]
+    assert (job["wait_s"], job["draw_s"]) == (None, None), "what has ended takes no more time"

@@ -12,9 +12,11 @@ from tui_driver import settle, shown, text, until
 from tui_scenarios import COMMIT, PROMPTS, ScriptedSource, training
 
 from fedtui.errors import FedtuiError
+from fedtui.grid import parsed
 from fedtui.tui.screens.data import ConsentScreen
-from fedtui.tui.screens.studio import StudioScreen
-from fedtui.tui.studio_plan import Slot, Wanted, WrongSetting, pasted_weights, planned
+from fedtui.tui.screens.studio import StudioScreen, job_lines, short
+from fedtui.tui.studio_plan import Slot, Wanted, WrongSetting, axis, pasted_weights, planned
+from fedtui.tui.widgets.picturerow import Frame
 from fedtui.tui.widgets.table import Table
 from fedtui.view import NodeView
 
@@ -33,35 +35,57 @@ def with_rounds(folder: Path) -> NodeView:
 
 
 def test_a_plain_drawing_uses_the_adapters_that_are_on() -> None:
-    made = planned(WANTED, RACK, "nothing", 0).arguments
+    made = planned(WANTED, RACK).arguments
     assert made["prompts"] == ["a house"]
     assert made["seeds"] == [5]
     assert made["adapters"] == [{"path": "", "round": 2, "weight": 1.0}]
-    assert made["weights"] == []
-
-
-def test_weights_vary_from_none_to_too_much() -> None:
-    made = planned(WANTED, RACK, "weight", 2)
-    assert [row[1] for row in made.arguments["weights"]] == [0, 0.25, 0.5, 0.75, 1, 1.25]
-    assert {row[0] for row in made.arguments["weights"]} == {1.0}
-    assert made.labels[2] == "mine 0.5"
-
-
-def test_rounds_are_compared_with_the_base_model_first() -> None:
-    made = planned(WANTED, RACK, "round", 0)
-    assert made.arguments["weights"] == [[0, 0], [1, 0], [0, 1]]
-    assert made.labels == ("base model", "round 1", "round 2")
+    assert made["grid"] == []
 
 
 def test_seeds_count_on_and_are_named() -> None:
-    made = planned(replace(WANTED, count="2"), RACK, "seed", 0)
-    assert made.arguments["seeds"] == [5, 6, 7, 8]
-    assert made.labels[0] == "seed 5"
+    made = planned(replace(WANTED, count="3", seed=str(2**64 - 2)), RACK)
+    assert made.arguments["seeds"] == [2**64 - 2, 2**64 - 1, 0]
+    assert made.labels[2] == "seed 0"
+
+
+def test_a_grid_is_what_was_typed_and_has_one_picture_in_each_place() -> None:
+    typed = replace(WANTED, across=" cfg=1,3 ", down="steps=5:20:4")
+    assert planned(typed, RACK).arguments["grid"] == ["cfg=1,3", "steps=5:20:4"]
+    assert planned(replace(typed, across=""), RACK).arguments["grid"] == ["steps=5:20:4"]
+    with pytest.raises(WrongSetting, match="set count to 1"):
+        planned(replace(typed, count="2"), RACK)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chosen", "expected"),
+    [
+        ("", 0, ""),
+        ("seed", 0, "seed=5,6,7,8"),
+        ("weight", 0, "lora1=0:1.25:6"),
+        ("weight", 1, ""),
+        ("weight", 9, ""),
+        ("round", 0, "round=0,1,2"),
+        ("cfg", 0, "cfg=1,3,5,8"),
+        ("steps", 0, "steps=5,10,20,40"),
+    ],
+)
+def test_the_offered_axes_can_be_drawn(kind: str, chosen: int, expected: str) -> None:
+    offered = axis(kind, WANTED, RACK, chosen)
+    assert offered == expected
+    if offered:
+        assert 2 <= len(parsed(offered, 1).values) <= 6
+
+
+def test_few_of_many_rounds_are_offered_with_both_ends() -> None:
+    many = tuple(Slot(f"round {n}", round=n) for n in range(1, 41))
+    values = parsed(axis("round", WANTED, many, 0), 0).values
+    assert len(values) == 6
+    assert {values[0], values[1], values[-1]} == {0, 1, 40}
 
 
 def test_a_pasted_lora_is_taken_out_of_the_prompt() -> None:
     assert pasted_weights("a house, <lora:mine:0.8>") == ("a house", {"mine": 0.8})
-    made = planned(replace(WANTED, prompt="x <lora:mine:0.8>"), RACK, "nothing", 0).arguments
+    made = planned(replace(WANTED, prompt="x <lora:mine:0.8>"), RACK).arguments
     assert {"path": "/x/mine.safetensors", "round": 0, "weight": 0.8} in made["adapters"]
 
 
@@ -82,11 +106,11 @@ def test_a_pasted_lora_is_taken_out_of_the_prompt() -> None:
 )
 def test_what_makes_no_sense_is_said_before_it_is_asked(wrong: dict[str, str]) -> None:
     with pytest.raises(WrongSetting):
-        planned(replace(WANTED, **wrong), RACK, "nothing", 0)  # type: ignore[arg-type]
+        planned(replace(WANTED, **wrong), RACK)  # type: ignore[arg-type]
 
 
 def test_a_pasted_book_is_cut() -> None:
-    made = planned(replace(WANTED, prompt="x" * 1_000_000), RACK, "nothing", 0).arguments
+    made = planned(replace(WANTED, prompt="x" * 1_000_000), RACK).arguments
     assert len(made["prompts"][0]) == 2000
 
 
@@ -151,10 +175,80 @@ async def test_the_studio_draws_shows_and_redraws_when_a_weight_changes(folder: 
         await until(pilot, lambda: app.clipboard == "/x/sheet.png")
         await pilot.press("f6")
         await until(pilot, lambda: len(easel.jobs) == 3)
-        await pilot.press("v", "v", "v", "f7", "f8")
-        await pilot.pause()
-        assert "varies: round" in text(app)
-        assert any(name == "cancel_generation" for name, _ in source.done)
+        await pilot.press("f7", "f8")
+        await until(pilot, lambda: any(name == "cancel_generation" for name, _ in source.done))
+
+
+async def test_a_grid_is_offered_drawn_marked_and_saved_with_its_labels(folder: Path) -> None:
+    view = with_rounds(folder)
+    paths = [preview.path for preview in view.previews[:6]]
+    job = {
+        "id": 1,
+        "state": "finished",
+        "prompt": "a house",
+        "pictures": 6,
+        "step": 6,
+        "steps": 6,
+        "preview": "",
+        "paths": paths,
+        "error": "",
+        "columns": ["round 0", "round 1", "round 2"],
+        "rows": ["cfg 1", "cfg 3"],
+    }
+    async with shown(view) as (pilot, app, source):
+        source.answers |= {
+            "generate": {"id": 1, "pictures": 6, "waiting": 0},
+            "generations": {"jobs": [job]},
+            "export_sheet": {"path": "/x/sheet.png"},
+        }
+        await pilot.press("6", "v")
+        fields = {
+            name: app.screen.query_one(f"#field-{name}", Input) for name in ("across", "down")
+        }
+        await until(pilot, lambda: fields["across"].value.startswith("seed="))
+        await pilot.press("v", "v", "V", "V", "V")
+        await until(pilot, lambda: fields["down"].value.startswith("cfg="))
+        assert fields["across"].value == "round=0,1,2"
+        await pilot.press("f5")
+        await until(pilot, lambda: "1 · 3" in text(app) and "round 0, cfg 1" in text(app))
+        asked = next(arguments for name, arguments in source.done if name == "generate")
+        assert asked["grid"] == ["round=0,1,2", "cfg=1,3,5,8"]
+        await settle(pilot)
+        frames = [each for each in app.screen.query(Frame) if each.has_class("-shown")]
+        assert len(frames) == 6
+        assert len({each.region.y for each in frames}) == 2, "three columns as in the grid"
+        await pilot.press("right", "right", "y")
+        await until(pilot, lambda: "round 2, cfg 1" in text(app))
+        await until(pilot, lambda: app.clipboard == paths[2])
+        await pilot.press("e")
+        await until(pilot, lambda: app.clipboard == "/x/sheet.png")
+        assert source.done[-1] == (
+            "export_sheet",
+            {
+                "columns": ["round 0", "round 1", "round 2"],
+                "labels": ["cfg 1", "cfg 3"],
+                "pictures": [paths[:3], paths[3:]],
+            },
+        )
+        await pilot.press("f7")
+        await until(pilot, lambda: "settings are those of the pictures" in text(app))
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (
+            {"state": "waiting", "wait_s": 125.0, "draw_s": 61.0},
+            "○ waits about 2:05, then draws about 1:01",
+        ),
+        ({"state": "waiting", "wait_s": None, "draw_s": None}, "○ waits"),
+        ({"state": "drawing", "draw_s": 30.0}, "● step 3 of 9 about 0:30 left"),
+        ({"state": "drawing", "draw_s": None}, "● step 3 of 9"),
+    ],
+)  # fmt: skip
+def test_an_estimate_is_told_only_where_there_is_one(job: dict[str, Any], words: str) -> None:
+    first, _ = job_lines({"step": 3, "steps": 9, "prompt": "x", "paths": [], **job}, 1, 0, "")
+    assert words == "".join(text for text, _ in first)
 
 
 async def test_the_studio_says_what_is_wrong_and_keeps_what_was_typed(folder: Path) -> None:
@@ -289,3 +383,9 @@ async def test_the_library_inspects_exports_and_hands_to_the_studio(folder: Path
         await pilot.pause()
         assert isinstance(app.screen, StudioScreen)
         assert app.screen.rack.selected == Slot("round 2", round=2, on=True)
+
+
+def test_labels_of_a_table_are_its_values() -> None:
+    assert short("round 3, cfg 4.5") == "3 · 4.5"
+    assert short("lora2 0.25, seed 18446744073709551615") == "0.25 · 18446744073709551615"
+    assert short("a round 3 house, cfg 4") == "a round 3 house · 4"

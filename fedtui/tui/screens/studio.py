@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,18 +23,20 @@ from fedtui.tui.messages import Answered, PictureOpened
 from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.live import LiveScreen, Value, copy
 from fedtui.tui.studio_plan import (
+    AXES,
     SEEDS_MOST,
-    VARIES,
     WEIGHT_MOST,
     Drawing,
     Slot,
     Wanted,
     WrongSetting,
+    axis,
     planned,
 )
 from fedtui.tui.widgets.drawn import Drawn, notice
 from fedtui.tui.widgets.picturegrid import Grid
 from fedtui.tui.widgets.table import Column, Table, number
+from fedtui.tui.wording import clock
 from fedtui.view import PreviewView
 
 FIELDS = (
@@ -45,7 +48,11 @@ FIELDS = (
     ("sampler", "Sampler", "the model's own"),
     ("size", "Size", "the model's own"),
     ("count", "Count", ""),
+    ("across", "Across", "a grid: v, or seed=1,2,3"),
+    ("down", "Down", "a grid: V, or cfg=2:8:4"),
 )
+NAMED = re.compile(r"(seed|steps|cfg|round|lora\d*) -?[\d.e+-]+$")
+"""A label of :mod:`fedtui.grid` that begins with its axis."""
 RACK_EMPTY = "No adapter yet: the base model draws. Each round adds one."
 START = "F5 draws. The picture appears here while it is drawn."
 
@@ -113,7 +120,7 @@ class StudioScreen(LiveScreen):
         self.state = StudioState(id="state")
         self._start = Start()
         self._slots: dict[tuple[str, int], Slot] = {}
-        self._vary = 0
+        self._axes = {"across": 0, "down": 0}
         self._job: dict[str, Any] = {}
         self._open = 0
         self._drawings: dict[int, Drawing] = {}
@@ -174,9 +181,7 @@ class StudioScreen(LiveScreen):
 
     def _fill(self) -> None:
         self.rack.fill(tuple(sorted(self._slots.values(), key=lambda s: (-s.round, s.name))))
-        varies = VARIES[self._vary]
-        told = f"v varies {varies}" if varies == "nothing" else f"varies: {varies}"
-        self.rack.entitle((("Adapters", "muted"),), ((told, "accent" if self._vary else "muted"),))
+        self.rack.entitle((("Adapters", "muted"),))
 
     def take_adapter(self, name: str, path: str, number: int) -> None:
         """Puts an adapter of the library into the rack and switches it on."""
@@ -189,12 +194,8 @@ class StudioScreen(LiveScreen):
     # --- keys ------------------------------------------------------------------------------------
     def action_draw(self) -> None:
         """Asks the node to draw."""
-        wanted = Wanted(**{name: field.value for name, field in self.fields.items()})
-        rows = tuple(self.rack.rows)
-        chosen = self.rack.selected
-        at = rows.index(chosen) if chosen in rows else 0
         try:
-            drawing = planned(wanted, rows, VARIES[self._vary], at)
+            drawing = planned(self._wanted(), tuple(self.rack.rows))
         except WrongSetting as error:
             self.notify(str(error), severity="warning", markup=False)
             return
@@ -202,6 +203,9 @@ class StudioScreen(LiveScreen):
             self.ask("cancel_generation", id=self._open)
         self._asked = drawing
         self.ask("generate", **drawing.arguments)
+
+    def _wanted(self) -> Wanted:
+        return Wanted(**{name: field.value for name, field in self.fields.items()})
 
     def action_seed(self) -> None:
         """Another seed, and the picture it gives."""
@@ -213,10 +217,17 @@ class StudioScreen(LiveScreen):
         if self._open:
             self.ask("cancel_generation", id=self._open)
 
-    def action_vary(self) -> None:
-        """What varies from picture to picture."""
-        self._vary = (self._vary + 1) % len(VARIES)
-        self._fill()
+    def action_vary(self, where: str) -> None:
+        """What varies across or down: the next thing there is something of."""
+        rack, chosen = tuple(self.rack.rows), self.rack.selected
+        at = rack.index(chosen) if chosen in rack else len(rack)
+        taken = self.fields["down" if where == "across" else "across"].value.partition("=")[0]
+        for _ in AXES:
+            self._axes[where] = (self._axes[where] + 1) % len(AXES)
+            found = axis(AXES[self._axes[where]], self._wanted(), rack, at)
+            if not self._axes[where] or (found and found.partition("=")[0] != taken):
+                break
+        self.fields[where].value = found
 
     def action_weight(self, step: float) -> None:
         """Changes the weight under the cursor; the picture follows a moment later."""
@@ -263,6 +274,8 @@ class StudioScreen(LiveScreen):
             "sampler": made["sampler"],
             "size": size,
             "count": len(made["seeds"]),
+            "across": (*made["grid"], "")[0],
+            "down": (*made["grid"], "", "")[1],
         }
         for name, value in values.items():
             self.fields[name].value = str(value)
@@ -280,11 +293,28 @@ class StudioScreen(LiveScreen):
         if not paths:
             self.notify("There is no picture to save yet.", severity="warning", markup=False)
             return
-        drawing = self._drawings.get(int(self._job["id"]))
-        labels = drawing.labels if drawing else ()
-        columns = [labels[i] if i < len(labels) else "" for i in range(len(paths))]
-        told = f"{self._job['prompt']}"
-        self.ask("export_sheet", columns=columns, labels=[told], pictures=[paths])
+        prompt = str(self._job["prompt"])
+        columns, rows = list(self._job.get("columns", ())), list(self._job.get("rows", ()))
+        if columns:
+            width = len(columns)
+            pictures = [paths[n : n + width] for n in range(0, len(paths), width)]
+            labels = [row or prompt for row in rows[: len(pictures)]]
+        else:
+            named = self._labels()
+            columns = [named[i] if i < len(named) else "" for i in range(len(paths))]
+            pictures, labels = [paths], [prompt]
+        self.ask("export_sheet", columns=columns, labels=labels, pictures=pictures)
+
+    def _labels(self) -> tuple[str, ...]:
+        """What the pictures on show are called, in reading order."""
+        if self._job.get("columns"):
+            return tuple(
+                ", ".join(filter(None, (column, row)))
+                for row in self._job["rows"]
+                for column in self._job["columns"]
+            )
+        drawing = self._drawings.get(int(self._job.get("id", 0)))
+        return drawing.labels if drawing else ()
 
     async def action_outside(self) -> None:
         """Opens the marked picture in a viewer."""
@@ -310,6 +340,13 @@ class StudioScreen(LiveScreen):
         """A click marks a picture."""
         self._marked = message.round
         self._show(self._job)
+
+    def action_mark(self, step: int) -> None:
+        """Marks the picture before or after, for looking at it outside."""
+        paths = self._job.get("paths", ())
+        if paths:
+            self._marked = max(0, min(len(paths) - 1, self._marked + step))
+            self._show(self._job)
 
     async def action_back(self) -> None:
         """First out of a field, then to the dashboard."""
@@ -348,15 +385,16 @@ class StudioScreen(LiveScreen):
         paths = [str(path) for path in job["paths"]]
         if waiting and job["preview"]:
             paths.append(str(job["preview"]))
-        drawing = self._drawings.get(int(job["id"]))
-        labels = drawing.labels if drawing else ()
+        labels = self._labels()
         pictures = [PreviewView(i, job["prompt"], 0, path) for i, path in enumerate(paths)]
-        names = {i: label for i, label in enumerate(labels) if label}
+        table = len(job.get("rows", ())) > 1
+        names = {i: short(label) if table else label for i, label in enumerate(labels) if label}
         self.grid.display = bool(pictures)
         self._start.display = not pictures
         marked = min(self._marked, max(0, len(pictures) - 1))
-        self.grid.show(pictures, marked, None, names or {0: ""})
-        self.state.lines = job_lines(job, len(self._history), self._back, self.view_busy())
+        self.grid.show(pictures, marked, None, names or {0: ""}, len(job.get("columns", ())))
+        told = labels[marked] if marked < len(labels) else ""
+        self.state.lines = job_lines(job, len(self._history), self._back, self.view_busy(), told)
         self.state.redraw()
 
     def view_busy(self) -> str:
@@ -367,14 +405,26 @@ class StudioScreen(LiveScreen):
         return plain(view.trainer.state)
 
 
-def job_lines(job: dict[str, Any], count: int, back: int, busy: str) -> tuple[Line, ...]:
-    """How far a job is, and where it is in the history."""
+def short(label: str) -> str:
+    """The values of a grid's label without their names: ``round 3, cfg 4`` is ``3 · 4``."""
+    values = (part.rpartition(" ")[2] if NAMED.match(part) else part for part in label.split(", "))
+    return " · ".join(values)
+
+
+def job_lines(
+    job: dict[str, Any], count: int, back: int, busy: str, marked: str = ""
+) -> tuple[Line, ...]:
+    """How far a job is, where it is in the history, and what the ``marked`` picture is called."""
     state = str(job["state"])
+    waits, draws = job.get("wait_s"), job.get("draw_s")
     if state == "waiting":
         after = f" behind the {busy} of this machine" if busy else ""
-        first: Line = ((f"○ waits{after}", "muted"),)
+        first: Line = ((f"○ waits{after}{about(waits)}", "muted"),)
+        if draws is not None:
+            first = (*first, (f", then draws{about(draws)}", "muted"))
     elif state == "drawing":
-        first = ((f"● drawing, step {job['step']} of {job['steps']}", "accent"),)
+        told = f"● step {job['step']} of {job['steps']}"
+        first = ((told, "accent"), (f"{about(draws)} left" if about(draws) else "", "muted"))
     elif state == "finished":
         first = ((f"✓ {len(job['paths'])} drawn", "ok"),)
     elif state == "cancelled":
@@ -382,4 +432,12 @@ def job_lines(job: dict[str, Any], count: int, back: int, busy: str) -> tuple[Li
     else:
         first = ((f"✗ {plain(str(job['error']))}", "error"),)
     place: Line = ((f"  {count - back} of {count}", "faint"),) if count > 1 else ()
-    return (*first, *place), ((cut_words(str(job["prompt"]), 70), "muted"),)
+    what: Line = ((f"{plain(marked)}  ", "text"),) if marked else ()
+    return (*first, *place), (*what, (cut_words(str(job["prompt"]), 70), "muted"))
+
+
+def about(seconds: float | None) -> str:
+    """How long something may take, in words; nothing where nobody can say."""
+    if seconds is None:
+        return ""
+    return f" about {clock(seconds)}"

@@ -12,6 +12,9 @@ from fedtui.tui.lines import Line, cut
 from fedtui.tui.widgets.picturerow import GAP, SMALLEST_ROWS, Frame
 from fedtui.view import PreviewView
 
+GRID_ROWS = 4
+"""Pictures of a table of pictures may be so small: what counts is how they differ."""
+
 
 class Grid(Container):
     """Frames in reading order, one of them marked, one perhaps pinned."""
@@ -29,6 +32,7 @@ class Grid(Container):
         self._current = 0
         self._pinned: int | None = None
         self._names: Mapping[int, str] | None = None
+        self._columns = 0
 
     def compose(self) -> ComposeResult:
         """All frames there can ever be; those without a picture are hidden."""
@@ -40,13 +44,15 @@ class Grid(Container):
         current: int,
         pinned: int | None,
         names: Mapping[int, str] | None = None,
+        columns: int = 0,
     ) -> None:
         """Shows as many of ``pictures`` as fit around the one of round ``current``.
 
-        ``names`` stand below the pictures of these rounds, in place of the rounds.
+        ``names`` stand below the pictures of these rounds, in place of the rounds. With so many
+        ``columns`` they lie in rows of that many while all of them fit.
         """
         self._pictures, self._current, self._pinned = pictures, current, pinned
-        self._names = names
+        self._names, self._columns = names, columns
         self.lay_out()
 
     def on_resize(self) -> None:
@@ -59,8 +65,13 @@ class Grid(Container):
         shown: Sequence[PreviewView] = ()
         columns, rows = 1, 1
         if self._pictures and width and height:
-            columns, rows, room = spaced(min(len(self._pictures), GRID_PICTURES), width, height)
-            shown = around(self._pictures, self._current, room)
+            count = len(self._pictures)
+            columns, rows = self._columns, rows_of(count, self._columns, width, height)
+            if count <= GRID_PICTURES and columns and rows >= GRID_ROWS:
+                shown = self._pictures
+            else:
+                columns, rows, room = spaced(min(count, GRID_PICTURES), width, height)
+                shown = around(self._pictures, self._current, room)
         self.styles.grid_size_columns = max(1, min(columns, len(shown) or 1))
         self.styles.grid_columns = f"{2 * rows}"
         self.styles.grid_rows = f"{rows + 1}"
@@ -100,11 +111,18 @@ def widest(count: int, width: int, height: int) -> tuple[int, int]:
     """The number of columns in which ``count`` square pictures become largest, and their rows."""
     best = (1, 1)
     for columns in range(1, count + 1):
-        lines = -(-count // columns)
-        rows = min(height // lines - 1, (width - GAP * (columns - 1)) // columns // 2)
+        rows = rows_of(count, columns, width, height)
         if rows > best[1]:
             best = (columns, rows)
     return best
+
+
+def rows_of(count: int, columns: int, width: int, height: int) -> int:
+    """How high each of ``count`` square pictures can be in so many columns; 0 for no column."""
+    if not columns:
+        return 0
+    lines = -(-count // columns)
+    return min(height // lines - 1, (width - GAP * (columns - 1)) // columns // 2)
 
 
 def around(pictures: Sequence[PreviewView], current: int, room: int) -> Sequence[PreviewView]:
