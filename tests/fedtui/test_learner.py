@@ -111,7 +111,7 @@ def scripted(place: Place, answer: str, sha256: str = "") -> tuple[TrainerProces
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while not condition():  # noqa: ASYNC110 - conditions of parts under test
             await asyncio.sleep(0.01)
 
