@@ -199,7 +199,7 @@ class Drawing:
         running = self._jobs.get(asked.id)
         if running is None:
             raise UsageError(f"there is no job {asked.id}", remedy="`generations` lists them")
-        if running.task is None or running.task.done():
+        if running.task is None or running.job.state not in ("waiting", "drawing"):
             return {"cancelled": False}
         running.task.cancel()
         return {"cancelled": True}
