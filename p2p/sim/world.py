@@ -217,8 +217,10 @@ class Simulation:
 
     def can_spare(self, machine: Machine) -> bool:
         """Whether the room stands one more voter that is silent or removed, for good or until the
-        next commit, beside those that are already, and the liars."""
-        ahead = max(self.machines.values(), key=lambda m: len(m.disk.commits))
+        next commit, beside those that are already, and the liars. What that one alone knows may be
+        lost with it."""
+        others = [m for m in self.machines.values() if m is not machine]
+        ahead = max(others, key=lambda m: len(m.disk.commits), default=machine)
         core = ahead.core
         if not ahead.up or core.round != ahead.disk.round:
             return False  # Who votes next is not for its memory to say.
