@@ -48,6 +48,7 @@ from p2p.messages import (
 )
 from p2p.operations import Operation
 from p2p.rounds.catching_up import CatchingUp, LedgerClient
+from p2p.rounds.computing import Computing
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
     UNAVAILABLE,
@@ -62,7 +63,6 @@ from p2p.rounds.effects import (
     FetchCommits,
     MembersChanged,
     OperationHeard,
-    Part,
     Persist,
     Precompute,
     Record,
@@ -89,7 +89,7 @@ from p2p.rounds.limits import (
 )
 from p2p.rounds.state import OwnContribution
 from p2p.tasks import TaskOwner
-from p2p.workload import Input, Verdict, Workload
+from p2p.workload import Verdict, Workload
 
 _log = logging.getLogger(__name__)
 
@@ -190,12 +190,9 @@ class RoundDriver:
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
         self._fetches: dict[asyncio.Task[None], Contribution] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._combining = asyncio.Lock()
-        self._results: dict[
-            tuple[tuple[Part, ...], BlobRef], asyncio.Task[BlobRef | Exception]
-        ] = {}
         self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
         self._tasks = TaskOwner("rounds")
+        self._computing = Computing(blobs, workload, self._plan, self._tasks, self.blob)
         self._catching_up = CatchingUp(
             client,
             self._tasks,
@@ -423,7 +420,7 @@ class RoundDriver:
             return []
         # Whoever still computes the result, or did until just now, cannot blame the leader yet.
         was_computing = timer.computing
-        timer.computing = any(not task.done() for task in self._results.values())
+        timer.computing = self._computing.is_busy
         excused = timer.name == "attempt" and (timer.computing or was_computing)
         if excused and now - timer.set_at < MAX_COMPUTING_PATIENCE:
             self._arm(timer)
@@ -494,7 +491,7 @@ class RoundDriver:
 
     async def _combine(self, effect: Combine) -> None:
         try:
-            ref = await self._result_of(effect.parts, effect.previous)
+            ref = await self._computing.result_of(effect.parts, effect.previous)
         except Exception as error:  # Whatever the workload does: the next leader tries again.
             self.progress.note = str(error)
             self._emit("aggregation.failed", round=effect.round, reason=str(error))
@@ -503,11 +500,11 @@ class RoundDriver:
 
     async def _precompute(self, effect: Precompute) -> None:
         with suppress(Exception):  # A guess: the proposal will show what really is to be done.
-            await self._result_of(effect.parts, effect.previous)
+            await self._computing.result_of(effect.parts, effect.previous)
 
     async def _verify(self, effect: Verify) -> None:
         try:
-            ref = await self._result_of(effect.parts, effect.previous)
+            ref = await self._computing.result_of(effect.parts, effect.previous)
         except Exception as error:  # As above: a verdict is owed.
             verdict = UNAVAILABLE
             _log.warning("a result cannot be recomputed: %s", error)
@@ -517,38 +514,6 @@ class RoundDriver:
             self.progress.recomputed[effect.round] = equal
             self._emit("result.recomputed", round=effect.round, equal=equal)
         self._post(lambda now: self.core.on_verified(effect.value, verdict, now))
-
-    async def _result_of(self, parts: tuple[Part, ...], previous: BlobRef) -> BlobRef:
-        """Combines, once for the same inputs however often they are proposed."""
-        key = (parts, previous)
-        task = self._results.get(key)
-        if task is None or (task.done() and not isinstance(task.result(), BlobRef)):
-            task = self._tasks.spawn(self._compute(parts, previous), "compute")
-            self._results[key] = task
-        outcome = await asyncio.shield(task)
-        if isinstance(outcome, BlobRef):
-            return outcome
-        raise outcome
-
-    async def _compute(self, parts: tuple[Part, ...], previous: BlobRef) -> BlobRef | Exception:
-        try:
-            return await self._combine_parts(parts, previous)
-        except Exception as error:  # Handed to everybody who waits for this result.
-            return error
-
-    async def _combine_parts(self, parts: tuple[Part, ...], previous: BlobRef) -> BlobRef:
-        before = await self.blob(previous)
-        inputs = [
-            Input(part.peer, await self._blobs.open_verified(part.blob), part.weight)
-            for part in sorted(parts, key=lambda part: part.peer)
-        ]
-        # One at a time: a workload may write every result to the same path.
-        async with self._combining:
-            path = await self._workload.combine(inputs, self._plan, before)
-            ref = await self._blobs.take(path)
-        # The disk works while votes travel; the commit waits for it.
-        self._tasks.spawn(self._blobs.make_durable(ref.sha256), "flush")
-        return ref
 
     async def blob(self, ref: BlobRef, likely: Iterable[str] = ()) -> Path:
         """A blob of the room's history, from here or from whoever has it.
@@ -562,7 +527,7 @@ class RoundDriver:
     def _on_commit(self, effect: CommitRound) -> None:
         record, result = effect.record, effect.result
         self._stop_fetching(result)
-        self._results = {k: t for k, t in self._results.items() if not t.done()}
+        self._computing.forget()
         since = effect.last_contribution_at
         waited = None if since is None else round(clock.now() - since, 3)
         self.progress.note = ""
