@@ -261,10 +261,10 @@ async def test_two_results_computed_at_once_do_not_mix(tmp_path: Path) -> None:
     node.workload.combine = slow_to_return  # type: ignore[method-assign]
     await node.start(train=False)
     try:
-        driver, blobs = node.peer._driver, node.peer.blobs
+        computing, blobs = node.peer._driver._computing, node.peer.blobs
         names = [await node.peer.provide(text) for text in (b"10", b"20")]
         parts = [(Part(name, node.id, name, 1),) for name in names]
-        refs = await asyncio.gather(*(driver._result_of(p, describe(INITIAL)) for p in parts))
+        refs = await asyncio.gather(*(computing.result_of(p, describe(INITIAL)) for p in parts))
         assert [read_text(blobs.path(ref.sha256)) for ref in refs] == ["10", "20"]
     finally:
         await node.stop()
