@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_room import WAIT_SECONDS, ToyNode, identity, toy_genesis, until
+from toy_room import PATIENT, WAIT_SECONDS, ToyNode, identity, toy_genesis, until
 
 from p2p.addresses import Address
 from p2p.peer import read_genesis
@@ -45,7 +45,9 @@ async def test_a_killed_aggregator_costs_one_attempt_and_no_work(
     dead_id = identity(victim).peer_id
     genesis = toy_genesis(COUNT, rounds=ROUNDS, deadline_ms=120_000)
     others = [
-        ToyNode(tmp_path, i, genesis, probe_interval=0.3) for i in range(COUNT) if i != victim
+        ToyNode(tmp_path, i, genesis, probe_interval=0.3, timing=PATIENT)
+        for i in range(COUNT)
+        if i != victim
     ]
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(Path(__file__).with_name("toy_process.py")),
@@ -70,7 +72,7 @@ async def test_a_killed_aggregator_costs_one_attempt_and_no_work(
         assert await process.wait() == -signal.SIGKILL
 
         await until(lambda: all(node.peer.round > 1 for node in others))
-        revived = ToyNode(tmp_path, victim, genesis, probe_interval=0.3)
+        revived = ToyNode(tmp_path, victim, genesis, probe_interval=0.3, timing=PATIENT)
         await revived.start()
         everybody = [*others, revived]
         for node in everybody:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from toy_room import ToyNode, identity, toy_genesis
+from toy_room import PATIENT, ToyNode, identity, toy_genesis
 
 from p2p.addresses import Address
 from p2p.envelope import open_envelope
@@ -33,7 +33,7 @@ def type_of(node: ToyNode, data: bytes) -> str:
 
 async def main(root: Path, index: int, count: int, moment: str, rounds: int) -> None:
     genesis = toy_genesis(count, rounds=rounds, deadline_ms=120_000)
-    node = ToyNode(root, index, genesis, probe_interval=0.3)
+    node = ToyNode(root, index, genesis, probe_interval=0.3, timing=PATIENT)
     node.peer._emit = lambda type, /, **fields: print(
         json.dumps({"type": type, **fields}, default=str), flush=True
     )
