@@ -39,6 +39,7 @@ from p2p.joining.nearby import Announcer
 from p2p.joining.wire import MAX_ADMITTED_BYTES, MAX_TOLD_OPERATIONS, Admitted
 from p2p.joining.words import fingerprint_hex
 from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_MEMBERS
+from p2p.operations import MemberAdd
 from p2p.peer import Peer
 from p2p.room import Member
 from p2p.status import display_name
@@ -138,7 +139,19 @@ class Reception:
         """See :class:`p2p.joining.lobby.Doorkeeper`."""
         if peer_id in self._peer.removed:
             return "removed"
-        return "member" if peer_id in self._peer.members else "stranger"
+        if peer_id in self._peer.members:
+            return "member"
+        return "awaited" if self._has_signed_in(peer_id) else "stranger"
+
+    def _has_signed_in(self, peer_id: str) -> bool:
+        """Whether an admission of this key that we signed waits for other admins."""
+        waiting = (operation for operation, _ in self._peer.waiting_operations())
+        return any(
+            isinstance(operation.change, MemberAdd)
+            and operation.change.subject == peer_id
+            and self._identity.peer_id in operation.signers
+            for operation in waiting
+        )
 
     def is_full(self) -> bool:
         """See :class:`p2p.joining.lobby.Doorkeeper`."""
@@ -175,11 +188,13 @@ class Reception:
         return approved
 
     async def admit(self, member: Member) -> None:
-        """Signs the newcomer in. Raises P2PError."""
+        """Signs the newcomer in, unless that waits for others already: an invite must not fill
+        the places for changes that lack signatures. Raises P2PError."""
         require_admin(self._peer)
         self._admitting[member.peer_id] = admitted = asyncio.Event()
         try:
-            await self._peer.add_member(member)
+            if self.standing(member.peer_id) == "stranger":
+                await self._peer.add_member(member)
             if member.peer_id not in self._peer.members:
                 # Other admins must sign, too: they may be looking at their screens.
                 with suppress(TimeoutError):

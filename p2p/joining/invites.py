@@ -84,6 +84,10 @@ class Invite:
             return None
         return parse_code(f"{self.nameplate}-{self.secret.decode()}")
 
+    def has_guest(self, peer: str) -> bool:
+        """Whether ``peer`` has taken one of its uses."""
+        return any(guest.peer == peer for guest in self.guests)
+
     def state(self, now: float) -> State:
         if self.revoked:
             return "revoked"
@@ -217,7 +221,7 @@ class InviteBook:
         """
         with self._changing():
             invite = self._one("id = ?", id_)
-            if any(guest.peer == peer for guest in invite.guests):
+            if invite.has_guest(peer):
                 return
             state = invite.state(self._clock())
             if state in {"revoked", "burnt", "used_up"}:
@@ -288,7 +292,7 @@ class InviteBook:
         """Raises NotUsable unless the invite is open, or ``peer`` has come in by it already: it
         may have missed the answer, and asks again."""
         state = invite.state(self._clock())
-        returning = any(guest.peer == peer for guest in invite.guests)
+        returning = invite.has_guest(peer)
         if state == "open" or (returning and state in {"used_up", "expired"}):
             return invite
         raise NotUsable(cast(Refusal, state))

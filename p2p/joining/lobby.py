@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -49,7 +49,8 @@ from p2p.text import clean_text
 
 _log = logging.getLogger(__name__)
 
-Standing = Literal["stranger", "member", "removed"]
+Standing = Literal["stranger", "awaited", "member", "removed"]
+"""What a key is to the room; "awaited": we signed it in, and more admins must."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Doorkeeper(Protocol):
         ...
 
     async def admit(self, member: Member) -> None:
-        """Makes him a member, durably. Raises P2PError."""
+        """Makes him a member, durably; never called for one key twice at a time. Raises
+        P2PError."""
         ...
 
     def admission(self) -> wire.Admitted:
@@ -284,10 +286,9 @@ class Lobby:
         if standing == "removed":
             raise _Refuse("removed")
         # A member has a right to what it may have missed, and is asked about no second time.
-        if standing == "stranger":
-            await self._admit(
-                visitor, Applicant(visitor.id, member, invite, proofs.words, visitor.host)
-            )
+        if standing != "member":
+            applicant = Applicant(visitor.id, member, invite, proofs.words, visitor.host)
+            await self._admit(visitor, applicant, ask=standing == "stranger")
         await visitor.say(self._doorkeeper.admission())
 
     async def _prove(self, visitor: _Visitor) -> tuple[Invite, Proofs, bytes]:
@@ -361,38 +362,43 @@ class Lobby:
         role = "observer" if member.role == "observer" else invite.role
         return member.model_copy(update={"name": clean_text(member.name), "role": role})
 
-    async def _admit(self, visitor: _Visitor, applicant: Applicant) -> None:
+    async def _admit(self, visitor: _Visitor, applicant: Applicant, *, ask: bool) -> None:
         invite, member = applicant.invite, applicant.member
         if self._doorkeeper.is_full():
             raise _Refuse("room_full")
         if self._doorkeeper.is_past_full():
             raise _Refuse("past_full")
         # One question about each machine, and no more of them than the invite has uses left.
+        # A guest has one already: he did not become a member then, or is none any more.
         rivals = sum(id_ == invite.id for id_ in self._waiting.values())
-        if member.peer_id in self._waiting or rivals >= invite.uses - invite.used:
+        crowded = rivals >= invite.uses - invite.used and not invite.has_guest(member.peer_id)
+        if member.peer_id in self._waiting or crowded:
             raise _Refuse("busy")
         self._waiting[member.peer_id] = invite.id
-        try:
-            if not invite.auto_approve:
+        with ExitStack() as place:
+            place.callback(self._waiting.pop, member.peer_id)
+            if ask and not invite.auto_approve:
                 await self._await_approval(visitor, applicant)
-        finally:
-            del self._waiting[member.peer_id]
-        try:
-            await asyncio.to_thread(self._book.take_use, invite.id, member.peer_id, member.name)
-        except NotUsable as unusable:
-            raise _Refuse(unusable.reason) from unusable
-        # Finished even if the visitor goes away now: he may come back and be told.
-        admitting = self._owner.spawn(self._admit_counted(applicant), "admission")
+            try:
+                await asyncio.to_thread(self._book.take_use, invite.id, member.peer_id, member.name)
+            except NotUsable as unusable:
+                raise _Refuse(unusable.reason) from unusable
+            # Finished even if the visitor goes away now: he may come back and be told.
+            admitting = self._owner.spawn(self._admit_counted(applicant), "admission")
+            # Until then, a second request of his must not begin another one.
+            kept = place.pop_all()
+            admitting.add_done_callback(lambda _: kept.close())
         await asyncio.shield(admitting)
 
     async def _admit_counted(self, applicant: Applicant) -> None:
-        """A use is taken; it is given back when the admission fails."""
+        """A use is taken; it is given back when the admission fails for good."""
         try:
             async with asyncio.timeout(LOBBY_ADMIT_TIMEOUT):
                 await self._doorkeeper.admit(applicant.member)
         except BaseException as error:
             invite, peer = applicant.invite.id, applicant.member.peer_id
-            await asyncio.to_thread(self._book.return_use, invite, peer)
+            if self._doorkeeper.standing(peer) not in {"member", "awaited"}:
+                await asyncio.to_thread(self._book.return_use, invite, peer)
             if isinstance(error, P2PError | TimeoutError):
                 _log.error("%s could not be admitted: %s", applicant.member.name, error)
                 raise _Refuse("failed") from error

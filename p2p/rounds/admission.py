@@ -24,6 +24,8 @@ MAX_UNDER_WAY: Final = 512
 """A newcomer may have to take the room's whole past in before its first commit."""
 MAX_UNSIGNED_PER_AUTHOR: Final = MAX_UNDER_WAY // MAX_ADMINS
 """Of those that lack signatures: a stolen key must not fill the places that its removal needs."""
+MAX_UNSIGNED_ADDITIONS_PER_AUTHOR: Final = MAX_UNSIGNED_PER_AUTHOR * 3 // 4
+"""Additions among them: newcomers cause those, and must not keep an admin from removing one."""
 MAX_STARTS_PER_AUTHOR: Final = 4
 """Starts of rounds that wait for a commit, for the same reason."""
 UNSIGNED_ROUNDS: Final = 3
@@ -99,7 +101,12 @@ class Admissions:
         try:
             self.current.after(operation)
         except SignaturesMissing:
-            if sum(map(self._is_unsigned, of_author)) >= MAX_UNSIGNED_PER_AUTHOR:
+            unsigned = [op for op in of_author if self._is_unsigned(op)]
+            additions = sum(isinstance(op.change, MemberAdd) for op in unsigned)
+            is_addition = isinstance(operation.change, MemberAdd)
+            if len(unsigned) >= MAX_UNSIGNED_PER_AUTHOR or (
+                is_addition and additions >= MAX_UNSIGNED_ADDITIONS_PER_AUTHOR
+            ):
                 raise LimitError(
                     "too many changes of the membership by one admin wait for signatures",
                     remedy="Ask the other admins to sign those that wait.",

@@ -12,8 +12,10 @@ from lobby_rig import joiner
 from member_rig import eventually, identity
 from reception_rig import Guest, Host, guest, host
 
+from fedtui import reception
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from p2p.joining.link import parse_link
+from p2p.joining.refusals import NotNow
 from p2p.operations import MemberAdd, RoundStart
 from p2p.room import Permissions
 
@@ -95,6 +97,29 @@ async def test_a_room_whose_rounds_begin_by_themselves_says_so(
     ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
     with pytest.raises(UsageError, match="begin by themselves"):
         await ada.do("start_rounds")
+
+
+async def test_a_knock_that_waits_for_other_admins_is_signed_once(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reception, "ENDORSEMENT_WAIT_S", 0.01)
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    await ada.do("promote", peer=identity(2).peer_id[:8])
+    await endorsed(grace)
+    await eventually(lambda: len(ada.peer.admins) == 2)
+
+    made = await ada.do("invite", auto_approve=True)
+    link = parse_link(made["text"])
+    for name in ("Mallory", "Mallory", "Eve"):
+        with pytest.raises(NotNow):
+            await joiner(4, name).by_link(link)
+        assert len(ada.peer.waiting_operations()) == 1
+        used = {i["id"]: i["used"] for i in (await ada.do("invites"))["invites"]}
+        assert used[made["id"]] == 1, "the use is kept while the change waits"
+    await endorsed(grace)
+    await eventually(lambda: identity(4).peer_id in ada.peer.members)
+    await joiner(4).by_link(link)
 
 
 async def test_two_admins_of_whom_both_must_sign(stack: AsyncExitStack, tmp_path: Path) -> None:

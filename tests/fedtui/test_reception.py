@@ -13,11 +13,13 @@ from reception_rig import LOOPBACK, Host, NoWork, host
 
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.rooms import Joining, read_operations
+from p2p.errors import StorageError
 from p2p.joining.code import parse_code
 from p2p.joining.joiner import Joined
 from p2p.joining.link import parse_link
 from p2p.joining.refusals import InviteRefused, NotNow
 from p2p.joining.wire import MAX_TOLD_OPERATIONS
+from p2p.operations import Operation
 from p2p.peer import Peer
 from p2p.room import Member
 
@@ -120,6 +122,48 @@ async def test_a_removal_that_would_pause_the_room_needs_a_word_more(
         assert (await ada.do("remove", peer="Grace", anyway=True))["state"] == "removed"
     finally:
         await grace.stop()
+
+
+async def test_two_requests_of_one_key_at_once_leave_the_invite_used_up(
+    ada: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = parse_link((await ada.do("invite", auto_approve=True))["text"])
+    begun, go_on, sign = asyncio.Event(), asyncio.Event(), ada.peer.add_member
+
+    async def slow(member: Member) -> Operation:
+        begun.set()
+        await go_on.wait()
+        return await sign(member)
+
+    monkeypatch.setattr(ada.peer, "add_member", slow)
+    joining = asyncio.create_task(joiner(2).by_link(link))
+    await begun.wait()
+    with pytest.raises(NotNow) as caught:
+        async with asyncio.timeout(60):
+            await joiner(2).by_link(link)
+    assert caught.value.reason == "busy"
+    go_on.set()
+    await joining
+    assert [invite["used"] for invite in (await ada.do("invites"))["invites"]] == [1]
+    with pytest.raises(InviteRefused, match="as often as it allows"):
+        await joiner(3).by_link(link)
+
+
+async def test_who_has_become_a_member_gives_no_use_back(
+    ada: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = parse_link((await ada.do("invite", auto_approve=True))["text"])
+    sign = ada.peer.add_member
+
+    async def stumble(member: Member) -> Operation:
+        await sign(member)
+        raise StorageError("the disk was slow to say so")
+
+    monkeypatch.setattr(ada.peer, "add_member", stumble)
+    with pytest.raises(NotNow):
+        await joiner(2).by_link(link)
+    assert [invite["used"] for invite in (await ada.do("invites"))["invites"]] == [1]
+    await joiner(2).by_link(link)
 
 
 async def test_no_is_remembered(ada: Host) -> None:

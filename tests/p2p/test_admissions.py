@@ -12,6 +12,7 @@ from p2p.operations import MemberAdd, MemberRemove, Operation
 from p2p.room import Member
 from p2p.rounds.admission import (
     MAX_UNDER_WAY,
+    MAX_UNSIGNED_ADDITIONS_PER_AUTHOR,
     MAX_UNSIGNED_PER_AUTHOR,
     UNSIGNED_ROUNDS,
     Admissions,
@@ -57,6 +58,12 @@ def wish(number: int) -> Operation:
     return Operation.of(SimSigner(STOLEN).seal(change))
 
 
+def own_removal(number: int) -> Operation:
+    """The same admin as in :func:`wish` wants somebody out."""
+    change = MemberRemove(author=STOLEN, seq=number, after=ROOM_ID, peer=CLEO)
+    return Operation.of(SimSigner(STOLEN).seal(change))
+
+
 def removal(by: str) -> Operation:
     change = MemberRemove(author=ADA, seq=1, after=ROOM_ID, peer=STOLEN)
     return Operation.of(SimSigner(by).seal(change))
@@ -77,11 +84,20 @@ def flooded() -> Desk:
 
 
 def test_a_stolen_key_fills_no_places_but_its_own(flooded: Desk) -> None:
-    assert len(flooded.journal.operations) == MAX_UNSIGNED_PER_AUTHOR
+    assert len(flooded.journal.operations) == MAX_UNSIGNED_ADDITIONS_PER_AUTHOR
     flooded.take(removal(ADA))
     assert STOLEN in flooded.admissions.current.members
     flooded.take(removal(BOB).joined(removal(ADA)))
     assert STOLEN in flooded.admissions.current.removed
+
+
+def test_newcomers_leave_their_admin_places_to_remove_somebody(flooded: Desk) -> None:
+    spare = MAX_UNSIGNED_PER_AUTHOR - MAX_UNSIGNED_ADDITIONS_PER_AUTHOR
+    first = MAX_UNDER_WAY + 2
+    for number in range(first, first + spare):
+        flooded.take(own_removal(number))
+    with pytest.raises(LimitError):
+        flooded.take(own_removal(first + spare))
 
 
 def test_wishes_nobody_has_a_place_for_hold_up_no_other_change(flooded: Desk) -> None:
