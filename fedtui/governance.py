@@ -155,17 +155,27 @@ class Governance:
     def in_words(self, change: AnyChange) -> str:
         """What a change does, as a question that admins answer by signing."""
         match change:
-            case MemberAdd(member=member) if member.peer_id in self._peer.members:
+            case MemberAdd(member=member) if (
+                known := self._peer.members.get(member.peer_id)
+            ) is not None:
                 may = ", ".join(rights(member)) or "only watch"
-                return f"let {display_name(member)} be {member.role} and {may}"
+                renamed = known.name != member.name
+                name = f", from now on called {display_name(member)}," if renamed else ""
+                return f"let {self._who(member.peer_id)}{name} be {member.role} and {may}"
             case MemberAdd(member=member):
                 words = " ".join(fingerprint_words(member.peer_id))
                 return f"admit {display_name(member)} ({words}) as {member.role}"
             case MemberRemove(peer=peer, reason=reason):
-                return f"remove {self._name(peer)}{f': {reason}' if reason else ''}"
+                return f"remove {self._who(peer)}{f': {reason}' if reason else ''}"
             case AdminChange(admins=admins, threshold=threshold):
-                names = ", ".join(map(self._name, admins))
-                return f"have {names} as admins, of whom {threshold} must sign a change"
+                new, old = frozenset(admins), self._peer.admins
+                parts = [f"make {self._who(peer)} an admin" for peer in sorted(new - old)]
+                parts += [
+                    f"have {self._who(peer)} as an admin no more" for peer in sorted(old - new)
+                ]
+                if threshold != self._peer.admin_threshold or not parts:
+                    parts.append(f"let {threshold} admins sign a change")
+                return " and ".join(parts)
             case RoundStart(through=through):
                 return f"let rounds begin up to round {through}"
             case RoomFork(genesis=genesis):
@@ -206,6 +216,11 @@ class Governance:
             words=fingerprint_words(member.peer_id),
             may=rights(member),
         )
+
+    def _who(self, peer: str) -> str:
+        """A name is not unique and its owner chose it; the words are the key's."""
+        mine = "this machine: " if peer == self._peer.identity.peer_id else ""
+        return f"{self._name(peer)} ({mine}{' '.join(fingerprint_words(peer))})"
 
     def _name(self, peer: str) -> str:
         member = self._peer.members.get(peer)

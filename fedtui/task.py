@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -31,6 +32,12 @@ LATER = frozenset({"weiszfeld_steps", "clipping_steps", "text_targets", "data", 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+def _shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds characters that are not shown")
+    return text
 
 
 class _Part(BaseModel):
@@ -81,7 +88,7 @@ class DataTask(_Part):
     Where captions come from, how often a picture counts and masks are each member's own business.
     """
 
-    trigger: Annotated[str, StringConstraints(max_length=100)] = ""
+    trigger: Annotated[str, StringConstraints(max_length=100), AfterValidator(_shown)] = ""
     dropout_milli: Annotated[int, Field(ge=0, le=MILLI)] = 0
     shuffle: bool = False
     keep: Annotated[int, Field(ge=0, le=64)] = 0
@@ -104,7 +111,7 @@ class SharedTask(_Part):
 
     sha256: Digest
     pictures: Annotated[int, Field(ge=1, le=1_000_000)]
-    note: Annotated[str, StringConstraints(max_length=200)] = ""
+    note: Annotated[str, StringConstraints(max_length=200), AfterValidator(_shown)] = ""
     weight_milli: Annotated[int, Field(ge=1, le=10_000)] = MILLI
 
     @property

@@ -80,6 +80,7 @@ class Membership:
             ProtocolError: it contradicts what holds now.
         """
         change, signers = operation.change, operation.signers
+        _check_text(change)
         if self.is_outdated(operation):
             raise ProtocolError("a change of the membership is outdated")
         if change.author not in signers:
@@ -106,11 +107,6 @@ class Membership:
             case MemberAdd():
                 return self._with(change.member)
             case MemberRemove():
-                if (
-                    change.reason is not None
-                    and clean_text(change.reason, MAX_REASON) != change.reason
-                ):
-                    raise ProtocolError("a reason holds characters that are not shown")
                 return self._without(change.peer, change.peer == change.author)
             case AdminChange():
                 return self._led_by(change, signers)
@@ -130,8 +126,6 @@ class Membership:
         known = self.members.get(member.peer_id)
         if known is None and len(self.members) >= MAX_MEMBERS:
             raise ProtocolError(f"a room has at most {MAX_MEMBERS} members")
-        if clean_text(member.name) != member.name:
-            raise ProtocolError("a member's name holds characters that are not shown")
         if (member.role == "admin") != (member.peer_id in self.admins) and (
             known is None or known.role != member.role
         ):
@@ -197,6 +191,15 @@ class Membership:
                 chosen.append(operation)
                 stuck = False
         return tuple(chosen)
+
+
+def _check_text(change: AnyChange) -> None:
+    """Refuses text that cannot be shown as it is, before anybody is asked to sign it."""
+    match change:
+        case MemberAdd(member=member) if clean_text(member.name) != member.name:
+            raise ProtocolError("a member's name holds characters that are not shown")
+        case MemberRemove(reason=str(reason)) if clean_text(reason, MAX_REASON) != reason:
+            raise ProtocolError("a reason holds characters that are not shown")
 
 
 def _needs_one(change: AnyChange) -> bool:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 LOG_INTERVAL_S = 5.0
 """Between two progress lines when nobody watches a terminal."""
@@ -27,18 +27,29 @@ settings = OutputSettings()
 
 def data(text: str) -> None:
     """What the command was asked for."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, _shown(text) + "\n")
 
 
 def data_json(value: Any) -> None:
-    data(json.dumps(value, ensure_ascii=False))
+    """The same for a program; what a terminal would obey is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    escaped = (char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    _write(sys.stdout, (text if text.isprintable() else "".join(escaped)) + "\n")
 
 
 def say(text: str) -> None:
     """What a person may want to know meanwhile."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    _write(sys.stderr, _shown(text) + "\n")
+
+
+def _shown(text: str) -> str:
+    """Without what a terminal would obey: the last gate for text of other members."""
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
 
 
 def show_qr(text: str) -> None:
@@ -51,7 +62,7 @@ def show_qr(text: str) -> None:
 
     picture = io.StringIO()
     segno.make(text, error=QR_ERROR_CORRECTION, boost_error=False).terminal(picture, compact=True)
-    say(picture.getvalue())
+    _write(sys.stderr, picture.getvalue() + "\n")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fedtui.cli import output
+
 HEAVY = ("torch", "numpy", "textual", "aiohttp", "diffusers", "transformers", "peft", "zeroconf")
 LEARNING = ("torch", "numpy", "diffusers", "transformers", "peft", "safetensors", "accelerate")
 
@@ -179,3 +181,16 @@ def test_signals_end_a_command_with_their_code_and_its_children(
     assert process.returncode == code
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+def test_nothing_printed_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "a\x1b[2Jb\x9bc\u202ed\ttab\nline"
+    output.data(told)
+    output.say(told)
+    output.data_json({"text": told, "emoji": "🌻"})
+    shown, said = capsys.readouterr()
+    text, line, encoded = shown.splitlines()
+    assert f"{text}\n{line}" == "a [2Jb c d\ttab\nline" == said.rstrip("\n")
+    assert encoded.isprintable()
+    assert "🌻" in encoded
+    assert json.loads(encoded)["text"] == told

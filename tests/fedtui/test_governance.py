@@ -14,9 +14,11 @@ from reception_rig import Guest, Host, guest, host
 
 from fedtui import reception
 from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.governance import Governance
 from p2p.joining.link import parse_link
 from p2p.joining.refusals import NotNow
-from p2p.operations import MemberAdd, RoundStart
+from p2p.joining.words import fingerprint_words
+from p2p.operations import AdminChange, MemberAdd, RoundStart
 from p2p.room import Permissions
 
 
@@ -136,7 +138,8 @@ async def test_two_admins_of_whom_both_must_sign(stack: AsyncExitStack, tmp_path
     assert identity(3).peer_id in ada.peer.members
     (waiting,) = (await ada.do("changes"))["changes"]
     assert (waiting["missing"], waiting["mine"]) == (1, True)
-    assert waiting["text"].startswith("remove ")
+    words = " ".join(fingerprint_words(identity(3).peer_id))
+    assert words in waiting["text"], "a name is its owner's choice; the words are the key's"
     with pytest.raises(UsageError, match="signed that already"):
         await ada.do("endorse", id=waiting["id"][:8])
     await eventually(lambda: bool(linus.peer.waiting_operations()))
@@ -161,6 +164,24 @@ async def test_a_newcomer_waits_at_the_door_while_the_other_admin_signs(
     await endorsed(grace)
     await joining
     assert identity(3).peer_id in ada.peer.members
+
+
+async def test_what_is_asked_names_keys_old_names_and_this_machine(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
+    await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    governance = Governance(ada.peer, ada.room, ada.trust)
+    me, grace = identity(1).peer_id, identity(2).peer_id
+    led = AdminChange(author=me, seq=9, after=ada.room.id, admins=(grace,), threshold=1)
+    asked = governance.in_words(led)
+    assert f"make Grace ({' '.join(fingerprint_words(grace))}) an admin" in asked
+    assert "(this machine: " in asked
+    assert "no admin any more" in asked
+    renamed = ada.peer.members[grace].model_copy(update={"name": "Ada"})
+    asked = governance.in_words(MemberAdd(author=me, seq=9, after=ada.room.id, member=renamed))
+    assert asked.startswith("let Grace (")
+    assert "from now on called Ada" in asked
 
 
 async def endorsed(node: Guest) -> None:

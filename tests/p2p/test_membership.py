@@ -98,6 +98,16 @@ def test_as_many_admins_must_sign_as_the_threshold_says() -> None:
     assert DAN in shared.after(signed(wish, ADA, CLEO)).members
 
 
+def test_text_that_a_terminal_would_obey_is_refused_before_anybody_is_asked_to_sign() -> None:
+    shared = ROOM.folded([add(CLEO, seq=1), lead((ADA, BOB, CLEO), 2, ADA, BOB)])
+    wish = MemberRemove(author=ADA, seq=20, after=ROOM_ID, peer=CLEO, reason="x\x1b]52;c;aGk=\x07")
+    with pytest.raises(ProtocolError, match="not shown"):
+        shared.after(signed(wish, ADA))
+    renamed = member(DAN).model_copy(update={"name": "Dan\nWARNING"})
+    with pytest.raises(ProtocolError, match="not shown"):
+        shared.after(signed(MemberAdd(author=ADA, seq=21, after=ROOM_ID, member=renamed), ADA))
+
+
 def test_a_threshold_above_the_number_of_admins_asks_all_of_them() -> None:
     founded = Membership.founding(
         simulated_genesis(3, "majority", 1000).model_copy(update={"admin_threshold": 2})
