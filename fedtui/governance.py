@@ -171,7 +171,7 @@ class Governance:
                 new, old = frozenset(admins), self._peer.admins
                 parts = [f"make {self._who(peer)} an admin" for peer in sorted(new - old)]
                 parts += [
-                    f"have {self._who(peer)} as an admin no more" for peer in sorted(old - new)
+                    f"take the admin role from {self._who(peer)}" for peer in sorted(old - new)
                 ]
                 if threshold != self._peer.admin_threshold or not parts:
                     parts.append(f"let {threshold} admins sign a change")
