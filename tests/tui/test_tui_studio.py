@@ -115,7 +115,9 @@ def test_a_pasted_book_is_cut() -> None:
 
 
 class Easel:
-    """A node that draws: jobs wait once, draw once, and are finished then."""
+    """A node that draws: jobs wait once, draw while ``holding``, and are finished then."""
+
+    holding = False
 
     def __init__(self, source: ScriptedSource, picture: str) -> None:
         self.jobs: list[dict[str, Any]] = []
@@ -147,7 +149,7 @@ class Easel:
         for job in self.jobs:
             if job["state"] == "waiting":
                 job |= {"state": "drawing", "step": 9, "preview": self.picture}
-            elif job["state"] == "drawing" and job["id"] < 3:
+            elif job["state"] == "drawing" and job["id"] < 3 and not self.holding:
                 job |= {"state": "finished", "paths": [self.picture], "preview": ""}
         return {"jobs": jobs}
 
@@ -160,8 +162,10 @@ async def test_the_studio_draws_shows_and_redraws_when_a_weight_changes(folder: 
         await pilot.pause()
         assert isinstance(app.screen, StudioScreen)
         assert PROMPTS[0][0][:20] in text(app)
+        easel.holding = True
         await pilot.press("f5")
         await until(pilot, lambda: "step 9 of 20" in text(app))
+        easel.holding = False
         await until(pilot, lambda: "✓ 1 drawn" in text(app))
         await pilot.press("right_square_bracket")
         await until(pilot, lambda: len(easel.jobs) == 2)
