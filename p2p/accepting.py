@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 import ssl
@@ -20,6 +21,7 @@ from p2p.errors import NetworkError
 from p2p.interfaces import is_loopback
 from p2p.limits import (
     ACCEPT_RETRY_DELAY,
+    HANDSHAKE_GRACE,
     HANDSHAKE_TIMEOUT,
     LISTEN_BACKLOG,
     MAX_HANDSHAKES,
@@ -44,6 +46,7 @@ class HandshakeLimits:
     total: int = MAX_HANDSHAKES
     per_host: int = MAX_HANDSHAKES_PER_HOST
     timeout: float = HANDSHAKE_TIMEOUT
+    grace: float = HANDSHAKE_GRACE
 
 
 class HandshakeGate:
@@ -63,12 +66,14 @@ class HandshakeGate:
 
     def enter(self, host: str) -> bool:
         """Admits one more socket of ``host``, or says no."""
-        if self.is_full:
-            return False
-        if self._hosts[host] >= self._limits.per_host and not is_loopback(host):
+        if self.is_full or self.has_enough(host):
             return False
         self._hosts[host] += 1
         return True
+
+    def has_enough(self, host: str) -> bool:
+        """Whether the host has as many as one may."""
+        return self._hosts[host] >= self._limits.per_host and not is_loopback(host)
 
     def leave(self, host: str) -> None:
         self._hosts[host] -= 1
@@ -81,6 +86,8 @@ class _Place:
     """One of the places for visitors; ``given_up`` when it went to somebody else."""
 
     host: str
+    since: float
+    is_silent: bool = True
     task: asyncio.Task[None] | None = None
     given_up: bool = False
 
@@ -100,7 +107,7 @@ class Acceptor:
         self._on_connected = on_connected
         self._limits = limits
         self._gate = HandshakeGate(limits)
-        self._silent: dict[_Place, None] = {}
+        self._places: dict[_Place, None] = {}
         self._tasks = TaskOwner("accepting")
         self._sockets: list[socket.socket] = []
 
@@ -157,23 +164,31 @@ class Acceptor:
             await asyncio.sleep(0)
 
     def _place_for(self, host: str) -> _Place | None:
-        """A place for one more visitor; when all are taken, that of whoever has been silent for
-        longest: a member speaks at once, so that strangers who do not cannot keep it out."""
+        """A place for one more visitor, if need be another's."""
         if not self._gate.enter(host):
-            victim = next((p for p in self._silent if p.host == host), None)
-            if victim is None and self._gate.is_full:
-                victim = next(iter(self._silent), None)
+            victim = self._victim(host)
             if victim is None:
                 return None
             self._give_up(victim)
-            if not self._gate.enter(host):
-                return None
-        place = _Place(host)
-        self._silent[place] = None
+            self._gate.enter(host)
+        place = _Place(host, asyncio.get_running_loop().time())
+        self._places[place] = None
         return place
 
+    def _victim(self, host: str) -> _Place | None:
+        """Who gives way to a visitor of ``host``: strangers must not keep members out, who speak
+        at once and are soon done. A host that has enough places gives up one of its own; else it
+        is somebody of the network that holds most, the silent before the slow, the oldest first.
+        """
+        slow = asyncio.get_running_loop().time() - self._limits.grace
+        may_go = [place for place in self._places if place.is_silent or place.since <= slow]
+        if self._gate.has_enough(host):
+            may_go = [place for place in may_go if place.host == host]
+        sizes = Counter(_network(place.host) for place in self._places)
+        return min(may_go, key=lambda p: (-sizes[_network(p.host)], not p.is_silent), default=None)
+
     def _give_up(self, place: _Place) -> None:
-        self._silent.pop(place, None)
+        self._places.pop(place, None)
         self._gate.leave(place.host)
         place.given_up = True
         if place.task is not None:
@@ -185,7 +200,7 @@ class Acceptor:
             # TLS costs 300 KiB from its first moment: not before there is something to read.
             async with asyncio.timeout(self._limits.timeout):
                 await _first_byte(connection)
-            self._silent.pop(place, None)
+            place.is_silent = False
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 self._make_protocol,
                 connection,
@@ -201,10 +216,16 @@ class Acceptor:
             connection.close()
             raise
         finally:
-            self._silent.pop(place, None)
+            self._places.pop(place, None)
             if not place.given_up:
                 self._gate.leave(host)
         self._on_connected(transport)
+
+
+def _network(host: str) -> str:
+    """Whose address it is: one IPv6 customer has a whole /64 of them."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return host if address.version == 4 else address.packed[:8].hex()
 
 
 async def _first_byte(connection: socket.socket) -> None:

@@ -32,6 +32,8 @@ MAX_ADMINS: Final = 16
 MAX_HANDSHAKES: Final = 64
 MAX_HANDSHAKES_PER_HOST: Final = 8
 HANDSHAKE_TIMEOUT: Final = 5.0
+HANDSHAKE_GRACE: Final = 1.0
+"""How long a handshake may take before another visitor may need its place more."""
 TLS_SHUTDOWN_TIMEOUT: Final = 1.0
 MAX_CONNECTIONS_PER_PEER: Final = 12
 """8 for messages and 4 for transfers."""

@@ -332,13 +332,13 @@ async def test_a_stranger_is_hung_up_on_after_the_handshake_timeout(room: Room) 
 
 
 async def test_more_handshakes_than_allowed_are_closed_at_once(room: Room) -> None:
-    limits = ServerLimits(handshakes=HandshakeLimits(total=2, per_host=2, timeout=60))
-    ada = await room.add(server=limits)
+    limits = HandshakeLimits(total=2, per_host=2, timeout=60, grace=60)
+    ada = await room.add(server=ServerLimits(handshakes=limits))
     waiting = [await RawConnection.open(ada.address, None) for _ in range(2)]
     for connection in waiting:
         await connection.send(b"\x16\x03\x01")
     await eventually(lambda: len(ada.server._acceptor._tasks) == 3)
-    await eventually(lambda: not ada.server._acceptor._silent)
+    await eventually(lambda: not any(p.is_silent for p in ada.server._acceptor._places))
     third = await RawConnection.open(ada.address, None)
     assert await third.read_all() == b""
     for connection in [*waiting, third]:
@@ -349,13 +349,56 @@ async def test_the_longest_silence_gives_way_when_all_places_are_taken(room: Roo
     limits = ServerLimits(handshakes=HandshakeLimits(total=2, per_host=2, timeout=60))
     ada, bob = await room.add(server=limits), await room.add()
     first, second = [await RawConnection.open(ada.address, None) for _ in range(2)]
-    await eventually(lambda: len(ada.server._acceptor._silent) == 2)
+    await eventually(lambda: len(ada.server._acceptor._places) == 2)
     assert await bob.client.hello(ada.id, b"x") == b"answer to x"
     assert await first.read_all() == b""
     assert ada.server._acceptor._gate._hosts == {LOOPBACK: 1}, "the second one still waits"
     for connection in (first, second):
         await connection.close()
     await eventually(lambda: not ada.server._acceptor._gate._hosts)
+
+
+async def test_handshakes_that_never_end_cannot_keep_members_out(room: Room) -> None:
+    limits = HandshakeLimits(total=2, per_host=2, timeout=60, grace=0)
+    ada, bob = await room.add(server=ServerLimits(handshakes=limits)), await room.add()
+    begun = [await RawConnection.open(ada.address, None) for _ in range(2)]
+    for connection in begun:
+        await connection.send(b"\x16")
+    places = ada.server._acceptor._places
+    await eventually(lambda: [p.is_silent for p in places] == [False, False])
+    assert await bob.client.hello(ada.id, b"x") == b"answer to x"
+    assert await begun[0].read_all() == b""
+    for connection in begun:
+        await connection.close()
+
+
+def doorway(total: int, per_host: int) -> accepting.Acceptor:
+    """Of a server that nobody has connected to yet."""
+    limits = HandshakeLimits(total=total, per_host=per_host, grace=60)
+    tls = MemberTLS(identity(1)).listening_context
+    return accepting.Acceptor(tls, asyncio.Protocol, lambda _: None, limits)
+
+
+async def test_one_ipv6_network_gives_way_to_others_however_many_addresses_it_has() -> None:
+    door = doorway(total=4, per_host=1)
+    other = door._place_for("192.0.2.1")
+    crowd = [door._place_for(f"2001:db8::{number}") for number in range(1, 4)]
+    assert door._place_for("192.0.2.2") is not None
+    assert other is not None
+    assert not other.given_up
+    assert [place is not None and place.given_up for place in crowd] == [True, False, False]
+
+
+async def test_who_is_refused_for_its_host_takes_nobodys_place() -> None:
+    door = doorway(total=3, per_host=2)
+    innocent = door._place_for("192.0.2.9")
+    for _ in range(2):
+        place = door._place_for("192.0.2.1")
+        assert place is not None
+        place.is_silent = False
+    assert door._place_for("192.0.2.1") is None
+    assert innocent is not None
+    assert not innocent.given_up
 
 
 # --- starting -------------------------------------------------------------------------------
