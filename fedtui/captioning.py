@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -43,17 +44,14 @@ def write_caption(folder: Path, file: str, caption: str | None) -> Result:
                 "a text file beside the picture would not be read",
                 f"change it in {folder / table}",
             )
-    if caption is not None and len(caption.encode()) > CAPTION_BYTES:
-        raise UsageError(
-            "the caption is too long", f"training reads at most {CAPTION_BYTES >> 10} KB"
-        )
+    content = None if caption is None else _content(caption)
     sidecar = _sidecar(picture)
     try:
         before = _text(sidecar)
-        if caption is None:
+        if content is None:
             sidecar.unlink(missing_ok=True)
         else:
-            _publish(sidecar, caption.encode())
+            _publish(sidecar, content)
         sync_directory(sidecar.parent)
     except OSError as error:
         raise FedtuiError(
@@ -62,6 +60,20 @@ def write_caption(folder: Path, file: str, caption: str | None) -> Result:
             "see to the rights and the space of that folder; nothing has changed",
         ) from error
     return {"file": file, "before": before}
+
+
+def _content(caption: str) -> bytes:
+    try:
+        content = caption.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the caption is no text", f"its character {error.start + 1} is half of one"
+        ) from error
+    if len(content) > CAPTION_BYTES:
+        raise UsageError(
+            "the caption is too long", f"training reads at most {CAPTION_BYTES >> 10} KB"
+        )
+    return content
 
 
 def _picture(folder: Path, file: str) -> Path:
@@ -88,11 +100,21 @@ def _sidecar(picture: Path) -> Path:
 
 
 def _text(sidecar: Path) -> str | None:
-    """What is there, however it was encoded. Raises OSError."""
+    """What is there, however it was encoded.
+
+    Raises OSError, and :class:`UsageError` for more than a caption.
+    """
     try:
-        content = sidecar.read_bytes()
+        with sidecar.open("rb") as file:
+            content = file.read(CAPTION_BYTES + 1)
     except FileNotFoundError:
         return None
+    if len(content) > CAPTION_BYTES:
+        raise UsageError(
+            f"{sidecar.name} is more than a caption",
+            f"it has over {CAPTION_BYTES >> 10} KB, and training does not read it",
+            "move it away if it is needed elsewhere",
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -100,12 +122,13 @@ def _text(sidecar: Path) -> str | None:
 
 
 def _publish(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with draft.open("wb") as file:
+    # A folder may come from anybody: a new file under a name nobody can foresee follows no link.
+    draft = path.with_name(f".{secrets.token_hex(8)}.draft")
+    with draft.open("xb") as file:
+        try:
             file.write(content)
             flush(file)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise

@@ -89,3 +89,30 @@ def test_a_disk_that_refuses_changes_nothing(
         write_caption(pictures, "one.png", "new")
     assert (pictures / "one.txt").read_text() == "old"
     assert sorted(p.name for p in pictures.iterdir()) == ["10_cats", "one.png", "one.txt"]
+
+
+def test_no_file_outside_is_written_through_a_link_left_in_the_folder(
+    pictures: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target.txt"
+    target.write_text("keep")
+    (pictures / ".one.txt.draft").symlink_to(target)
+    write_caption(pictures, "one.png", "x")
+    assert target.read_text() == "keep"
+    assert (pictures / "one.txt").read_text() == "x"
+    assert not (pictures / "one.txt").is_symlink()
+
+
+def test_a_text_that_is_more_than_a_caption_is_left_alone(pictures: Path) -> None:
+    text = "x" * (CAPTION_BYTES + 1)
+    (pictures / "one.txt").write_text(text)
+    for caption in ("a cat", None):
+        with pytest.raises(UsageError, match="more than a caption"):
+            write_caption(pictures, "one.png", caption)
+    assert (pictures / "one.txt").read_text() == text
+
+
+def test_half_a_character_is_refused(pictures: Path) -> None:
+    with pytest.raises(UsageError, match="no text"):
+        write_caption(pictures, "one.png", "a cat \ud800")
+    assert not (pictures / "one.txt").exists()
