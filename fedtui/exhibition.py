@@ -2,8 +2,8 @@
 
 Nothing is given unless this machine's owner agreed (the setting ``share_previews``) and the asker
 may see previews. What is given are the pixels of the prompts and seeds that the room's plan names;
-what is taken is nothing else, so nobody can show others a picture of another size or text of his
-own. That the pixels are what the adapter draws is his word alone.
+what is taken is nothing else, so nobody can add a picture or text of his own. That the pixels are
+what the adapter draws is his word alone.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ SHARES = "shares"
 """In a member's status: whether it gives its previews to others."""
 _NUMBER = 4
 """Bytes of a picture's length in front of it."""
-_HEADER_BYTES = 33
-"""A PNG's signature and first chunk, which holds its size."""
 
 
 class Shelf(Protocol):
@@ -64,8 +62,6 @@ def unpack(data: bytes, count: int, side: int) -> list[bytes]:
             raise ValueError("an exhibit is cut short, or has too much in it")
         picture = pixels_only(data[start:at])
         sides = int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
-        if len(picture) < _HEADER_BYTES or picture[12:16] != b"IHDR":
-            raise ValueError("a picture does not say how large it is")
         if not all(0 < each <= side for each in sides):
             raise ValueError(f"a picture of {sides[0]}x{sides[1]} was not asked for")
         pictures.append(picture)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 
-from trainer.config import MAX_SHEET_CELLS
+from trainer.config import MAX_PIXELS, MAX_SHEET_CELLS
 from trainer.errors import MISUSE, TrainerError
 from trainer.protocol import SheetRow
 
@@ -69,6 +69,8 @@ def _opened(name: str) -> Image.Image | None:
         return None
     try:
         with Image.open(name) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"it has more than {MAX_PIXELS // 1_000_000} million pixels")
             return _fitted(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TrainerError("A picture cannot be read", f"{Path(name).name}: {error}") from error

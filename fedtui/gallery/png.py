@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB"})
-"""Chunks that say how pixels look (https://www.w3.org/TR/png-3/#4Concepts.Format)."""
+KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+"""Chunks that make the picture, in their order (https://www.w3.org/TR/png-3/#5ChunkOrdering)."""
+HEADER_BYTES = 13
 LENGTH, KIND, CHECKSUM = 4, 4, 4
 """Bytes of a chunk around its data."""
 
@@ -14,18 +15,25 @@ LENGTH, KIND, CHECKSUM = 4, 4, 4
 def pixels_only(data: bytes) -> bytes:
     """The same picture without text, time and what other programs may have added.
 
-    Raises ValueError for what is no whole PNG.
+    Its one header is in front, so that every reader takes the same size from it. Raises
+    ValueError for what is no whole PNG.
     """
     if not data.startswith(SIGNATURE):
         raise ValueError("no PNG")
-    parts, at, kind = [SIGNATURE], len(SIGNATURE), b""
-    while kind != b"IEND":
-        kind = data[at + LENGTH : at + LENGTH + KIND]
-        end = at + LENGTH + KIND + int.from_bytes(data[at : at + LENGTH]) + CHECKSUM
+    parts, at, last = [SIGNATURE], len(SIGNATURE), b""
+    while last != b"IEND":
+        size, kind = int.from_bytes(data[at : at + LENGTH]), data[at + LENGTH : at + LENGTH + KIND]
+        end = at + LENGTH + KIND + size + CHECKSUM
         if len(kind) < KIND or end > len(data):
             raise ValueError("the PNG is cut short")
+        if not last and (kind, size) != (b"IHDR", HEADER_BYTES):
+            raise ValueError("the PNG does not begin with its header")
         if kind in KEPT:
+            again = kind == last == b"IDAT"
+            if last and not again and KEPT.index(kind) <= KEPT.index(last):
+                raise ValueError("the parts of the PNG are not in order")
             parts.append(data[at:end])
+            last = kind
         at = end
     return b"".join(parts)
 

@@ -332,6 +332,29 @@ async def test_a_taken_port_is_told(view: NodeView) -> None:
         assert (await second.do("gallery_state"))["open"] is False
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_a_png_has_one_header_in_front_and_its_parts_in_order(tmp_path: Path) -> None:
+    data = pixels_only(Path(picture(tmp_path / "a.png")).read_bytes())
+    start, header, rest = data[:8], data[8:33], data[33:]
+    huge = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    end, note = chunk(b"IEND", b""), chunk(b"abCd", b"xyz")
+    for parts in (
+        header + huge + rest,  # Pillow takes the size from the last one
+        header + rest[: -len(end)] + huge + end,
+        note + header + rest,
+        chunk(b"IHDR", header[8:21] + b"x") + rest,
+        header + chunk(b"IDAT", b"") + chunk(b"PLTE", bytes(3)) + rest,
+        header + chunk(b"PLTE", bytes(3)) + chunk(b"PLTE", bytes(3)) + rest,
+    ):
+        with pytest.raises(ValueError, match="PNG"):
+            pixels_only(start + parts)
+    several = header + chunk(b"IDAT", b"") + note + rest
+    assert pixels_only(start + several) == start + header + chunk(b"IDAT", b"") + rest
+
+
 def test_only_whole_pngs_are_pictures(tmp_path: Path) -> None:
     data = Path(picture(tmp_path / "a.png")).read_bytes()
     for wrong in (b"", b"GIF89a", data[:-1], data[:20], data[:8] + b"\xff" * 40):
