@@ -106,7 +106,7 @@ class Exhibition:
         drawn = {
             (view.prompt, view.seed): Path(view.path)
             for view in self._shelf.previews
-            if view.round == round_number
+            if view.round == round_number and not view.author
         }
         if not drawn.keys() >= set(self._recipes):
             return None
@@ -162,5 +162,5 @@ class Exhibition:
         for number, (recipe, picture) in enumerate(zip(self._recipes, pictures, strict=True)):
             path = folder / f"by-{author[:8]}-{number:03d}.png"
             path.write_bytes(picture)
-            kept.append(PreviewView(round_number, *recipe, str(path)))
+            kept.append(PreviewView(round_number, *recipe, str(path), author))
         return kept

@@ -418,8 +418,9 @@ class History:
         draft.replace(self._path)
 
     def has_previews(self, round_number: int, count: int) -> bool:
-        kept = [p for p in self.previews if p.round == round_number and Path(p.path).is_file()]
-        return len(kept) >= count
+        """Whether this machine has drawn as many itself."""
+        own = [p for p in self.previews if p.round == round_number and not p.author]
+        return sum(Path(p.path).is_file() for p in own) >= count
 
     def forget_previews(self, round_number: int) -> None:
         kept = [preview for preview in self.previews if preview.round != round_number]

@@ -187,14 +187,19 @@ class LeavingOut:
     def _shown(self, number: int) -> list[str]:
         """The paths of the round's previews in the order they are drawn in, "" for missing ones.
 
-        Where members have layers of their own, these have changed since then: none counts.
+        What other members drew does not count. Where members have layers of their own, these have
+        changed since then: none counts.
         """
         preview = self._room.task.preview
-        there = {
-            (p.prompt, p.seed): p.path
-            for p in self._previews()
-            if p.round == number and not self._room.task.adapter.personal and Path(p.path).is_file()
-        }
+        there = (
+            {}
+            if self._room.task.adapter.personal
+            else {
+                (p.prompt, p.seed): p.path
+                for p in self._previews()
+                if p.round == number and not p.author and Path(p.path).is_file()
+            }
+        )
         return [there.get((p, seed), "") for p in preview.prompts for seed in preview.seeds]
 
     async def _drawn(self, adapter: Path) -> int:

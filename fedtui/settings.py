@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     previews: bool = Field(True, description="Whether to draw previews after each round.")
     share_previews: bool = Field(
         False,
-        description="Whether members who draw none get the previews drawn here, pages included.",
+        description="Whether members who draw none get the previews drawn here.",
     )
     color: Literal["auto", "truecolor", "256", "16", "none"] = Field(
         "auto", description="Colour depth of the interface; auto asks the terminal."

@@ -165,12 +165,16 @@ class EvidenceView:
 
 @dataclass(frozen=True)
 class PreviewView:
-    """A picture from a fixed prompt and seed. ``round`` 0 is the base model before any training."""
+    """A picture from a fixed prompt and seed. ``round`` 0 is the base model before any training.
+
+    ``author`` is the member who drew and gave it; empty for what this machine drew itself.
+    """
 
     round: int
     prompt: str
     seed: int
     path: str
+    author: str = ""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ class GalleryListener:
     def _page(self, view: NodeView) -> bytes:
         rendered = self._rendered
         if rendered is None or rendered[0] is not view:
-            newest = Path(view.previews[-1].path) if view.previews else None
+            drawn = page.shown(view)
+            newest = Path(drawn[-1].path) if drawn else None
             crisp = newest is not None and width(newest) <= CRISP_PIXELS
             text = page.rendered(view, crisp)
             self._rendered = rendered = (view, text.encode("utf-8", "replace"))
@@ -148,7 +149,7 @@ class GalleryListener:
 
     async def _picture(self, name: str) -> web.StreamResponse:
         wanted = name.removesuffix(".png")
-        found = next((p for p in self._view().previews if page.picture_name(p) == wanted), None)
+        found = next((p for p in page.shown(self._view()) if page.picture_name(p) == wanted), None)
         if found is None:
             return _told(404, "there is nothing here")
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -47,10 +48,15 @@ def picture_name(preview: PreviewView) -> str:
     return hashlib.sha256(told.encode(errors="replace")).hexdigest()[:20]
 
 
+def shown(view: NodeView) -> tuple[PreviewView, ...]:
+    """The pictures on the page: what this machine drew. What others gave it is not its to show."""
+    return tuple(preview for preview in view.previews if not preview.author)
+
+
 def rendered(view: NodeView, crisp: bool = False) -> str:
     """The whole page; ``crisp``: the pictures are so small that their pixels shall show."""
     name = _clean(view.room_name, NAMELESS)
-    found = recipes(view)
+    found = recipes(replace(view, previews=shown(view)))
     body = "".join(_section(n, recipe) for n, recipe in enumerate(found)) or _waiting()
     large = "".join(_large(n, recipe) for n, recipe in enumerate(found))
     icon = f'<link rel="icon" href="{_address(found[0].pictures[-1])}">' if found else ""

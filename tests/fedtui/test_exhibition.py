@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ async def test_who_draws_none_is_shown_what_another_agreed_to_share(
     await looking._look()
     (seen,) = empty.previews
     assert (seen.round, seen.prompt, seen.seed) == (0, "night", 0)
+    assert seen.author == identity(1).peer_id
     picture = bytes_of(seen)
     assert SECRET not in picture
     assert Image.open(BytesIO(picture)).size == (8, 8)
@@ -92,6 +94,15 @@ async def test_without_the_permission_nothing_is_given_whatever_the_member_asks(
     with pytest.raises(PeerRefused) as refused:
         await grace.peer.exhibit_of(identity(1).peer_id, 0)
     assert refused.value.status == 403
+
+
+async def test_what_others_drew_is_not_passed_on(stack: AsyncExitStack, tmp_path: Path) -> None:
+    ada, grace, drawn = await two(stack, tmp_path)
+    (own,) = drawn.previews
+    exhibit(ada, ada, Shelf(replace(own, author="another")), shares=True, draws=True)
+    with pytest.raises(PeerRefused) as refused:
+        await grace.peer.exhibit_of(identity(1).peer_id, 0)
+    assert refused.value.status == 404
 
 
 @pytest.mark.parametrize("choices", [{"shares": False, "draws": True}])

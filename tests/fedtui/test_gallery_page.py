@@ -111,6 +111,19 @@ async def test_the_page_shows_before_after_and_every_round_without_a_script(view
     assert {link for link in tags.values("a", "href") if link != "#"} == {f"#{a}" for a in anchors}
 
 
+async def test_what_other_members_drew_is_not_on_the_page(view: NodeView) -> None:
+    given = replace(view.previews[-1], author="b")
+    view = replace(view, previews=(*view.previews[:-1], given))
+    async with served(view) as (token, session):
+        async with session.get(f"/{token}/") as answer:
+            text = await answer.text()
+        async with session.get(f"/{token}/{page.picture_name(given)}.png") as answer:
+            status = answer.status
+    assert page.picture_name(view.previews[-2]) in text
+    assert page.picture_name(given) not in text
+    assert status == 404
+
+
 async def test_a_picture_goes_out_without_what_was_written_beside_it(view: NodeView) -> None:
     async with served(view) as (token, session):
         name = page.picture_name(view.previews[2])

@@ -15,10 +15,11 @@ from fedtui import limits, shared
 from fedtui.demo.founding import draw_share, found
 from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError
-from fedtui.learner import Goal, Learner, Trained
+from fedtui.learner import Goal, History, Learner, Trained
 from fedtui.rooms import Room
 from fedtui.task import DataTask, SharedTask
 from fedtui.training import TrainerProcess
+from fedtui.view import PreviewView
 from trainer.protocol import DataOptions, Request, Train, Tuning
 
 WORKER = """
@@ -264,6 +265,16 @@ async def test_a_late_training_is_finished_where_it_still_counts(
     assert ear.contributions[0].round == 1
     assert asked[:2] == ["load", "train"]
     assert "cancel" not in asked
+
+
+def test_previews_of_others_do_not_stand_for_own(place: Place) -> None:
+    learner = place.learner(TrainerProcess("full"), Ear(), previews=True)
+    own = PreviewView(0, "night", 1, __file__)
+    learner.adopt([replace(own, author="another")])
+    kept = History(place.room.paths)
+    assert not kept.has_previews(0, 1)
+    kept.previews.append(own)
+    assert kept.has_previews(0, 1)
 
 
 @pytest.mark.slow

@@ -150,6 +150,9 @@ async def test_anybody_may_be_left_out_of_any_round(rig: Rig) -> None:
         {"prompt": "a", "seed": 3, "with": ""},
         {"prompt": "b", "seed": 3, "with": ""},
     ]
+    rig.previews = [PreviewView(1, prompt, 3, __file__, "another") for prompt in ("a", "b")]
+    given = await rig.leave_out(peer="amir", round=1)
+    assert given["pictures"] == by_name["pictures"], "what others drew is their word alone"
     assert by_name["with"], "without previews of the round, both are drawn"
     with pytest.raises(UsageError, match="no contributors are called 'eve'"):
         await rig.leave_out(peer="eve")
