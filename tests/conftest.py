@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from member_rig import Room
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("fedtui", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fedtui")
 
 
 @pytest.fixture

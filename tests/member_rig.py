@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from p2p.server import MemberServer, ServerLimits
 from p2p.tls import MemberTLS
 
 LOOPBACK = "127.0.0.1"
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 def identity(number: int) -> Identity:
@@ -31,6 +32,19 @@ async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - conditions of any kind, of parts under test
             await asyncio.sleep(0.01)
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A loopback port that no other process gets, for servers that stop and come back to it.
+
+    It is bound but not listened on: the system gives it to nobody who takes any free port, and a
+    server that sets ``SO_REUSEADDR``, as all of ours do, may listen on it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((LOOPBACK, 0))
+        yield int(holder.getsockname()[1])
 
 
 @dataclass
@@ -82,10 +96,11 @@ class Member:
 
 
 class Room:
-    """Members that know one another's certificates and addresses."""
+    """Members that know one another's certificates and addresses; a stopped one keeps its port."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._ports = ExitStack()
         self.members: list[Member] = []
 
     async def add(
@@ -109,7 +124,7 @@ class Room:
             book,
             PeerClient(tls, book, limits=client),
         )
-        await member.server.start([LOOPBACK])
+        await member.server.start([LOOPBACK], self._ports.enter_context(held_port()))
         await member.client.start()
         self.members.append(member)
         self.admit_all()
@@ -133,6 +148,7 @@ class Room:
         for member in self.members:
             await member.client.stop()
             await member.server.stop()
+        self._ports.close()
 
 
 class RawConnection:

@@ -144,11 +144,11 @@ class Guest:
 
 
 @asynccontextmanager
-async def guest(directory: Path, number: int, host: Host) -> AsyncIterator[Guest]:
+async def guest(directory: Path, number: int, host: Host, port: int = 0) -> AsyncIterator[Guest]:
     """Somebody whom the host lets in without a question."""
     link = parse_link((await host.do("invite", auto_approve=True))["text"])
     joined = await joiner(number).by_link(link)
-    made = Guest(directory, identity(number), host, joined)
+    made = Guest(directory, identity(number), host, joined, port)
     await made.peer.start()
     try:
         yield made

@@ -118,7 +118,10 @@ bodies = st.binary(max_size=64) | json_values.map(lambda value: json.dumps(value
 
 
 @given(bodies)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_no_body_makes_the_node_fail(tmp_path: Path, body: bytes) -> None:
     [(status, _)] = asyncio.run(send(tmp_path / "s", [("POST", "/v1/do/scale", body)]))
     assert status in (200, 400, 422)

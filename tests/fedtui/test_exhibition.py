@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -74,8 +75,9 @@ async def test_who_draws_none_is_shown_what_another_agreed_to_share(
     ada.peer.set_status({"state": "WATCH", exhibition.SHARES: giving.shares})
     empty = Shelf()
     looking = exhibit(grace, ada, empty, shares=False, draws=False)
-    await eventually(lambda: any(p.status.get("shares") for p in grace.peer.snapshot().peers))
-    await looking._look()
+    running = asyncio.create_task(looking.run())
+    stack.callback(running.cancel)
+    await eventually(lambda: bool(empty.previews))
     (seen,) = empty.previews
     assert (seen.round, seen.prompt, seen.seed) == (0, "night", 0)
     assert seen.author == identity(1).peer_id

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
+from member_rig import held_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from fedtui.errors import NetworkError
@@ -27,10 +28,10 @@ VIEW = NodeView(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def port() -> Iterator[int]:
+    with held_port() as port:
+        yield port
 
 
 async def read(port: int, host: str = "") -> tuple[int, str]:
@@ -42,8 +43,7 @@ async def read(port: int, host: str = "") -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def test_a_scrape_parses_and_says_what_the_view_says() -> None:
-    port = free_port()
+async def test_a_scrape_parses_and_says_what_the_view_says(port: int) -> None:
     server = MetricsServer(lambda: VIEW, port)
     await server.start()
     try:
@@ -65,8 +65,7 @@ async def test_a_scrape_parses_and_says_what_the_view_says() -> None:
     assert "process_resident_memory_bytes" in text
 
 
-async def test_nobody_is_named() -> None:
-    port = free_port()
+async def test_nobody_is_named(port: int) -> None:
     server = MetricsServer(lambda: VIEW, port)
     await server.start()
     try:
@@ -77,8 +76,7 @@ async def test_nobody_is_named() -> None:
         assert word not in text
 
 
-async def test_a_page_from_elsewhere_gets_nothing() -> None:
-    port = free_port()
+async def test_a_page_from_elsewhere_gets_nothing(port: int) -> None:
     server = MetricsServer(lambda: VIEW, port)
     await server.start()
     try:
@@ -88,8 +86,7 @@ async def test_a_page_from_elsewhere_gets_nothing() -> None:
         await server.stop()
 
 
-async def test_a_taken_port_is_an_error_with_a_remedy() -> None:
-    port = free_port()
+async def test_a_taken_port_is_an_error_with_a_remedy(port: int) -> None:
     first, second = MetricsServer(lambda: VIEW, port), MetricsServer(lambda: VIEW, port)
     await first.start()
     try:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from member_rig import eventually, identity
+from member_rig import eventually, held_port, identity
 from reception_rig import Guest, Host, guest, host
 
 from p2p import farewell
@@ -23,9 +23,9 @@ async def stack(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncExitStack
         yield stack
 
 
-async def two(stack: AsyncExitStack, tmp_path: Path) -> tuple[Host, Guest]:
+async def two(stack: AsyncExitStack, tmp_path: Path, port: int = 0) -> tuple[Host, Guest]:
     ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
-    return ada, await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    return ada, await stack.enter_async_context(guest(tmp_path / "grace", 2, ada, port))
 
 
 async def test_who_is_removed_is_shown_the_signed_removal(
@@ -47,10 +47,10 @@ async def test_who_is_removed_is_shown_the_signed_removal(
 async def test_who_slept_while_it_was_removed_hears_of_it_when_it_is_back(
     stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    ada, grace = await two(stack, tmp_path)
+    port = stack.enter_context(held_port())
+    ada, grace = await two(stack, tmp_path, port)
     # A member is dialled where it has been: it must have been seen there once.
     await eventually(lambda: bool(ada.of("peer.found")))
-    port = grace.peer.port
     await grace.peer.stop()
     await ada.do("remove", peer=grace.peer.identity.peer_id[:8], anyway=True)
     back = Guest(tmp_path / "grace", identity(2), ada, grace.joined, port)
@@ -88,6 +88,9 @@ async def test_no_member_makes_another_believe_it_was_removed(
     notice = linus.peer._core.notice(linus.peer._core.sign(lie)).to_bytes()
     await eventually(lambda: bool(linus.peer.addresses().get(grace.peer.identity.peer_id)))
     linus.peer._client.send(grace.peer.identity.peer_id, notice)
-    await eventually(lambda: any(e["type"] == "message.refused" for e in grace.events))
+    liar = identity(3).peer_id
+    await eventually(
+        lambda: any(e["type"] == "message.refused" and e["peer"] == liar for e in grace.events)
+    )
     assert grace.governance.removal() is None
     assert grace.peer.identity.peer_id in grace.peer.members

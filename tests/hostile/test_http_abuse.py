@@ -251,7 +251,8 @@ async def test_pipelined_requests_do_not_pile_up(attack: Attack) -> None:
 
 # --- anything at all ------------------------------------------------------------------------
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     st.one_of(

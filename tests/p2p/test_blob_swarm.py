@@ -118,7 +118,7 @@ def crowds(draw: st.DrawFn) -> Crowd:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(crowds())
 def test_a_fetch_ends_and_gets_whatever_somebody_reliable_holds(crowd: Crowd) -> None:
     for name, behaviour in crowd.behaviour.items():
@@ -135,7 +135,7 @@ def test_a_fetch_ends_and_gets_whatever_somebody_reliable_holds(crowd: Crowd) ->
     assert all(count == 1 for count in crowd.good.values()), "nothing came twice"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 12), st.integers(0, 1 << 30), st.integers(1, 3))
 def test_sources_that_stop_answering_cost_at_most_what_they_were_sending(
     count: int, seed: int, stuck: int

@@ -156,7 +156,6 @@ class Room(RuleBasedStateMachine):
 Room.TestCase.settings = settings(
     max_examples=200,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestRoom = Room.TestCase

@@ -137,7 +137,7 @@ def test_o10_with_one_shared_factor_nothing_is_lost() -> None:
         assert np.abs(found.L @ found.R).max() < 1e-14
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(-3, 3), min_size=1, max_size=6),
     st.integers(1, 9),

@@ -48,7 +48,8 @@ METADATA = st.dictionaries(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(arrays=st.dictionaries(KEYS, ARRAYS, max_size=6), metadata=METADATA)
 def test_any_tensors_under_any_names_are_read_or_refused(

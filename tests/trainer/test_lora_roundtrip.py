@@ -27,7 +27,8 @@ DOUBLE = replace(
     SINGLE, components={**SINGLE.components, "text_encoder_2": clip_layers(6, 1, projected=True)}
 )
 SMALL = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

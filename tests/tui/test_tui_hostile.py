@@ -91,7 +91,6 @@ def assert_harmless(rows: list[Strip]) -> None:
 @example(words=list(ATTACKS[7:11]))
 @settings(
     max_examples=4,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_text_of_a_peer_reaches_the_terminal_as_anything_but_text(

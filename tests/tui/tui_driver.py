@@ -56,3 +56,8 @@ def strips(app: FedtuiApp) -> list[Strip]:
 def text(app: FedtuiApp) -> str:
     """What can be read on the screen."""
     return "\n".join(strip.text for strip in strips(app))
+
+
+def bottom(app: FedtuiApp) -> str:
+    """The last row, where the keys are."""
+    return text(app).splitlines()[-1]
