@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from fedtui.gallery.png import pixels_only
-from fedtui.limits import EXHIBIT_LOOK_S, EXHIBIT_PICTURE_BYTES, EXHIBIT_SIDE
+from fedtui.limits import EXHIBIT_LOOK_S, EXHIBIT_SIDE
 from fedtui.paths import RoomPaths
 from fedtui.task import Task
 from fedtui.view import PreviewView
+from p2p.client import PeerRefused
 from p2p.errors import P2PError
 from p2p.limits import MAX_EXHIBIT_BYTES
 from p2p.peer import Peer
@@ -47,8 +48,23 @@ def pack(pictures: Sequence[bytes]) -> bytes:
     return b"".join(len(picture).to_bytes(_NUMBER) + picture for picture in pictures)
 
 
+def fitting(files: Sequence[Path]) -> list[bytes]:
+    """As many of the pictures, from the first on, as may be given together.
+
+    Raises OSError, and :class:`ValueError` for what is no picture.
+    """
+    pictures: list[bytes] = []
+    left = MAX_EXHIBIT_BYTES
+    for file in files:
+        left -= file.stat().st_size + _NUMBER
+        if left < 0:
+            break
+        pictures.append(pixels_only(file.read_bytes()))
+    return pictures
+
+
 def unpack(data: bytes, count: int, side: int) -> list[bytes]:
-    """The ``count`` pictures, of at most ``side`` pixels each way, in an exhibit.
+    """The pictures, up to ``count`` of at most ``side`` pixels each way, in an exhibit.
 
     Raises :class:`ValueError` for anything else.
     """
@@ -58,15 +74,15 @@ def unpack(data: bytes, count: int, side: int) -> list[bytes]:
         size = int.from_bytes(data[at : at + _NUMBER])
         start = at + _NUMBER
         at = start + size
-        if not 0 < size <= EXHIBIT_PICTURE_BYTES or at > len(data) or len(pictures) == count:
+        if not size or at > len(data) or len(pictures) == count:
             raise ValueError("an exhibit is cut short, or has too much in it")
         picture = pixels_only(data[start:at])
         sides = int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
         if not all(0 < each <= side for each in sides):
             raise ValueError(f"a picture of {sides[0]}x{sides[1]} was not asked for")
         pictures.append(picture)
-    if len(pictures) != count:
-        raise ValueError(f"an exhibit has {len(pictures)} pictures instead of {count}")
+    if not pictures:
+        raise ValueError("an exhibit is empty")
     return pictures
 
 
@@ -93,6 +109,9 @@ class Exhibition:
         self._draws = draws
         self._emit = emit
         self._looked: dict[int, set[str]] = {}
+        self._failed: set[str] = set()
+        self._packed: tuple[int, asyncio.Task[bytes | None]] | None = None
+        self._told = False
         if self.shares:
             peer.exhibits = self._exhibit
 
@@ -102,7 +121,12 @@ class Exhibition:
         return [(prompt, seed) for prompt in preview.prompts for seed in preview.seeds]
 
     async def _exhibit(self, round_number: int) -> bytes | None:
-        """The pictures of a round in the plan's order; None when not all of them are here."""
+        """The newest pictures in the plan's order; None when not all of them are here.
+
+        They are read once a round, however often and by how many they are asked for.
+        """
+        if round_number != self._peer.round - 1:
+            return None
         drawn = {
             (view.prompt, view.seed): Path(view.path)
             for view in self._shelf.previews
@@ -110,14 +134,27 @@ class Exhibition:
         }
         if not drawn.keys() >= set(self._recipes):
             return None
+        if self._packed is None or self._packed[0] != round_number:
+            files = [drawn[recipe] for recipe in self._recipes]
+            self._packed = round_number, asyncio.create_task(self._pack(files))
+        # Who asked may hang up; the others wait for the same.
+        return await asyncio.shield(self._packed[1])
+
+    async def _pack(self, files: Sequence[Path]) -> bytes | None:
         try:
-            files = [await asyncio.to_thread(drawn[recipe].read_bytes) for recipe in self._recipes]
-            pictures = list(map(pixels_only, files))
+            pictures = await asyncio.to_thread(fitting, files)
         except (OSError, ValueError) as error:
-            log.warning("previews of round %d cannot be given: %s", round_number, error)
+            log.warning("previews cannot be given: %s", error)
             return None
-        packed = pack(pictures)
-        return packed if len(packed) <= MAX_EXHIBIT_BYTES else None
+        if len(pictures) < len(files) and not self._told:
+            self._told = True
+            self._emit(
+                "notice",
+                text=f"members who draw none get {len(pictures)} of {len(files)} previews a round: "
+                f"more than {MAX_EXHIBIT_BYTES >> 20} MB are not given at once",
+                level="warning",
+            )
+        return pack(pictures) or None
 
     async def run(self) -> None:
         """Where this machine draws none itself: looks for the newest previews of others."""
@@ -134,7 +171,9 @@ class Exhibition:
             return
         looked = self._looked.setdefault(newest, set())
         self._looked = {newest: looked}
-        for member in self._peer.snapshot().peers:
+        # Those that failed are asked last: a slow one shall not keep the others' from being seen.
+        everybody = sorted(self._peer.snapshot().peers, key=lambda peer: peer.id in self._failed)
+        for member in everybody:
             if member.me or member.state != "alive" or not member.status.get(SHARES):
                 continue
             if member.id in looked:
@@ -144,6 +183,8 @@ class Exhibition:
                 pictures = unpack(data, len(self._recipes), EXHIBIT_SIDE)
             except P2PError as error:
                 log.info("previews of %s: %s", member.id[:8], error)
+                if not isinstance(error, PeerRefused):
+                    self._failed.add(member.id)
                 continue
             except ValueError as error:
                 looked.add(member.id)
@@ -152,6 +193,7 @@ class Exhibition:
                     level="warning",
                 )  # fmt: skip
                 continue
+            self._failed.discard(member.id)
             self._shelf.adopt(await asyncio.to_thread(self._kept, newest, member.id, pictures))
             return
 
@@ -159,7 +201,7 @@ class Exhibition:
         folder = self._paths.previews / f"round-{round_number:04d}"
         folder.mkdir(parents=True, exist_ok=True)
         kept = []
-        for number, (recipe, picture) in enumerate(zip(self._recipes, pictures, strict=True)):
+        for number, (recipe, picture) in enumerate(zip(self._recipes, pictures, strict=False)):
             path = folder / f"by-{author[:8]}-{number:03d}.png"
             path.write_bytes(picture)
             kept.append(PreviewView(round_number, *recipe, str(path), author))

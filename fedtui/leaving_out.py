@@ -191,15 +191,12 @@ class LeavingOut:
         changed since then: none counts.
         """
         preview = self._room.task.preview
-        there = (
-            {}
-            if self._room.task.adapter.personal
-            else {
-                (p.prompt, p.seed): p.path
-                for p in self._previews()
-                if p.round == number and not p.author and Path(p.path).is_file()
-            }
-        )
+        drawn = () if self._room.task.adapter.personal else self._previews()
+        there = {
+            (p.prompt, p.seed): p.path
+            for p in drawn
+            if p.round == number and not p.author and Path(p.path).is_file()
+        }
         return [there.get((p, seed), "") for p in preview.prompts for seed in preview.seeds]
 
     async def _drawn(self, adapter: Path) -> int:

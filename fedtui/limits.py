@@ -93,7 +93,6 @@ TAPE_LINES: Final = 200_000
 TRUST_EVENTS_READ: Final = 10_000
 EXHIBIT_LOOK_S = 5.0
 """How often a machine that draws no previews looks for those of others."""
-EXHIBIT_PICTURE_BYTES = 1 << 20
 EXHIBIT_SIDE = 2048
 """Pixels each way of a picture that somebody else drew."""
 ENDORSEMENT_WAIT_S = 20.0

@@ -35,6 +35,7 @@ from p2p.errors import BlobUnavailable, NetworkError, PeerBusy, ProtocolError, T
 from p2p.limits import (
     CLIENT_KEEPALIVE,
     CONNECT_TIMEOUT,
+    EXHIBIT_TIMEOUT,
     MAX_CLIENT_CONNECTIONS,
     MAX_CLIENT_CONNECTIONS_PER_PEER,
     MAX_EXHIBIT_BYTES,
@@ -351,7 +352,7 @@ class PeerClient:
         """
         data = bytearray()
         path = f"/v1/exhibits/{round_number}"
-        async with self._request("GET", peer_id, path, timeout=None) as response:
+        async with self._request("GET", peer_id, path, timeout=EXHIBIT_TIMEOUT) as response:
             await _receive(response, _into(data), MAX_EXHIBIT_BYTES)
         return bytes(data)
 

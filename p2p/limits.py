@@ -66,6 +66,8 @@ MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
 MAX_LEDGER_REPLY_ENTRIES: Final = 256
 MAX_EXHIBIT_BYTES: Final = 4 * MIB
 """Pictures of one round that a member gives another."""
+EXHIBIT_TIMEOUT: Final = 60.0
+"""Seconds for all of them (70 KB/s): who is slower keeps the asker from asking others."""
 SHUTDOWN_TIMEOUT: Final = 1.0
 
 # --- misbehaviour -----------------------------------------------------------------------------

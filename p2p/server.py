@@ -11,7 +11,8 @@ Routes:
 - ``GET /v1/blobs/{sha256}/chunks``: a bit mask of the chunks that are here, then the SHA-256 of
   every chunk.
 - ``GET /v1/exhibits/{round}``: pictures drawn after a round, as the workload packs them. 403 for
-  members that may not see previews, 404 where there are none or their owner does not share.
+  members that may not see previews, 404 where there are none or their owner does not share, 503
+  when enough is being sent already.
 - ``GET /v1/ledger?from=N``: ledger entries from round N on, each behind its length (u32, big
   endian); as many as fit, the caller asks again for the rest.
 
@@ -375,10 +376,17 @@ class MemberServer:
 
     async def _get_exhibit(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["round"])
-        data = await self._handler.exhibit(request[_SENDER], number)
+        sender = request[_SENDER]
+        data = await self._handler.exhibit(sender, number)
         response = web.StreamResponse(headers={"Content-Type": _BYTES})
         response.content_length = len(data)
-        await self._stream(request, response, _slices(data))
+        upload = self._uploads.begin(sender, len(data), asyncio.get_running_loop().time())
+        if upload is None:
+            return _refusal(503, "too much is being sent already")
+        try:
+            await self._stream(request, response, _admitted(data, self._uplink))
+        finally:
+            self._uploads.end(upload)
         return response
 
     async def _get_ledger(self, request: web.Request) -> web.StreamResponse:
@@ -529,6 +537,12 @@ async def _slices(data: bytes, size: int = STREAM_CHUNK_BYTES) -> AsyncIterator[
         yield view[at : at + size]
 
 
+async def _admitted(data: bytes, line: Line) -> AsyncIterator[memoryview]:
+    async for part in _slices(data, line.slice):
+        await line.admit(len(part))
+        yield part
+
+
 async def _file_slices(path: Path, wanted: range, line: Line) -> AsyncIterator[memoryview]:
     """A part of a file when the line is free for it.
 
@@ -539,8 +553,7 @@ async def _file_slices(path: Path, wanted: range, line: Line) -> AsyncIterator[m
         data = await asyncio.to_thread(_read, path, at, size)
         if len(data) != size:
             raise BlobUnavailable(f"{path.name} became shorter while it was sent")
-        async for part in _slices(data, line.slice):
-            await line.admit(len(part))
+        async for part in _admitted(data, line):
             yield part
 
 

@@ -20,8 +20,11 @@ from reception_rig import Guest, Host, guest, host
 
 from fedtui import exhibition
 from fedtui.exhibition import Exhibition, pack, unpack
+from fedtui.gallery.png import pixels_only
 from fedtui.view import PreviewView
+from p2p.blobs.uploads import Uploads
 from p2p.client import PeerRefused
+from p2p.errors import NetworkError
 
 SECRET = b"/home/ada/pictures"
 
@@ -133,5 +136,105 @@ def test_a_picture_larger_than_asked_for_is_refused() -> None:
         unpack(pack([png(65)]), 1, 64)
     with pytest.raises(ValueError, match="too much in it"):
         unpack(pack([png(), png()]), 1, 64)
-    with pytest.raises(ValueError, match="instead of"):
-        unpack(pack([png()]), 2, 64)
+    assert len(unpack(pack([png()]), 2, 64)) == 1, "what fits is given"
+    with pytest.raises(ValueError, match="empty"):
+        unpack(b"", 2, 64)
+
+
+async def test_a_round_is_read_once_however_many_ask(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counted(data: bytes) -> bytes:
+        read.append(len(data))
+        return pixels_only(data)
+
+    monkeypatch.setattr(exhibition, "pixels_only", counted)
+    ada, grace, drawn = await two(stack, tmp_path)
+    exhibit(ada, ada, drawn, shares=True, draws=True)
+    ask = grace.peer.exhibit_of
+    one, *others = [await ask(identity(1).peer_id, 0) for _ in range(3)]
+    assert others == [one, one]
+    assert len(read) == 1
+    with pytest.raises(PeerRefused):
+        await ask(identity(1).peer_id, 7)
+
+
+async def test_pictures_wait_their_turn_like_everything_else_that_is_sent(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, grace, drawn = await two(stack, tmp_path)
+    exhibit(ada, ada, drawn, shares=True, draws=True)
+    monkeypatch.setattr(Uploads, "begin", lambda *_: None)
+    with pytest.raises(PeerRefused) as refused:
+        await grace.peer.exhibit_of(identity(1).peer_id, 0)
+    assert refused.value.status == 503
+
+
+async def test_as_many_pictures_as_fit_are_given_and_the_owner_is_told_once(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, grace, drawn = await two(stack, tmp_path)
+    (own,) = drawn.previews
+    monkeypatch.setattr(exhibition, "MAX_EXHIBIT_BYTES", 2 * len(png()))
+    giving = exhibit(ada, ada, drawn, shares=True, draws=True)
+    given = await giving._pack([Path(own.path)] * 3)
+    assert given is not None
+    assert len(unpack(given, 3, 64)) == 1
+    monkeypatch.setattr(exhibition, "MAX_EXHIBIT_BYTES", len(png()))
+    with pytest.raises(PeerRefused) as refused:
+        await grace.peer.exhibit_of(identity(1).peer_id, 0)
+    assert refused.value.status == 404
+    notices = [e["text"] for e in ada.events if "previews a round" in e.get("text", "")]
+    assert len(notices) == 1
+    assert "1 of 3" in notices[0]
+
+
+async def test_one_who_sends_slowly_does_not_keep_the_asker_for_long(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, grace, drawn = await two(stack, tmp_path)
+    exhibit(ada, ada, drawn, shares=True, draws=True)
+
+    async def trickle(data: bytes, *_: object) -> AsyncIterator[memoryview]:
+        for at in range(len(data)):
+            yield memoryview(data)[at : at + 1]
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr("p2p.server._admitted", trickle)
+    monkeypatch.setattr("p2p.server._slices", trickle)
+    monkeypatch.setattr("p2p.client.EXHIBIT_TIMEOUT", 1.0)
+    with pytest.raises(NetworkError):
+        await grace.peer.exhibit_of(identity(1).peer_id, 0)
+
+
+async def test_who_failed_is_asked_after_the_others(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, grace, _ = await two(stack, tmp_path)
+    now = grace.peer.snapshot()
+    shares = {exhibition.SHARES: True}
+    peers = tuple(
+        replace(now.peers[0], id=each, me=False, state="alive", status=shares)
+        for each in ("slow", "honest")
+    )
+    snapshot = replace(now, peers=peers)
+    monkeypatch.setattr(grace.peer, "snapshot", lambda: snapshot)
+    asked: list[str] = []
+
+    async def exhibit_of(peer_id: str, round_number: int) -> bytes:
+        asked.append(peer_id)
+        if peer_id == "slow":
+            raise NetworkError("slow")
+        if len(asked) == 2:
+            raise PeerRefused(peer_id, 404)
+        return pack([png()])
+
+    monkeypatch.setattr(grace.peer, "exhibit_of", exhibit_of)
+    empty = Shelf()
+    looking = exhibit(grace, ada, empty, shares=False, draws=False)
+    await looking._look()
+    await looking._look()
+    assert asked == ["slow", "honest", "honest"]
+    assert [view.author for view in empty.previews] == ["honest"]
