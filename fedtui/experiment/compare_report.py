@@ -7,12 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fedtui.experiment import page, plots, record
-from fedtui.experiment.compare import BACKDOOR_LOSS, LOSS, Sweep
+from fedtui.experiment.compare import BACKDOOR_LOSS, LOSS, Setting, Sweep
 from fedtui.experiment.record import Record
-from fedtui.experiment.rows import Row, by_round, select, spread
+from fedtui.experiment.rows import Row, Spread, by_round, select, spread
 
-MAX_LINES = 16
-"""In one plot; the table has all settings."""
+MAX_LINES = len(plots.COLOURS)
+"""In one plot of curves; the table and the other plot have all settings."""
+
+
+def final(rows: Sequence[Row], sweep: Sweep, setting: Setting, metric: str = LOSS) -> Spread | None:
+    """What a setting had come to after its last round."""
+    label = sweep.label(setting)
+    last = select(rows, metric=metric, arm=label, round_number=setting.rounds)
+    return spread([row.value for row in last]) if last else None
 
 
 def final_table(sweep: Sweep, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -20,13 +27,9 @@ def final_table(sweep: Sweep, rows: Sequence[Row]) -> tuple[list[str], list[list
     lines = []
     metrics = {"held-out loss": LOSS} | ({BACKDOOR_LOSS: BACKDOOR_LOSS} if sweep.backdoor else {})
     for setting in sweep.settings:
-        label = sweep.label(setting)
-        last = [
-            [row.value for row in select(rows, metric=m, arm=label, round_number=setting.rounds)]
-            for m in metrics.values()
-        ]
+        last = [final(rows, sweep, setting, metric) for metric in metrics.values()]
+        results = [result for result in last if result is not None]
         if last[0]:
-            results = [spread(values) for values in last]
             cells = [str(getattr(setting, name)) for name in sweep.varied] or [setting.algorithm]
             cells += [str(result) for result in results]
             lines.append((results[0].mean, [*cells, str(results[0].n)]))
@@ -51,10 +54,16 @@ def write(sweep: Sweep, rows: Sequence[Row], command: str, folder: Path) -> Path
     )
     made.heading("After the last round")
     made.table(*final_table(sweep, rows))
-    labels = [sweep.label(setting) for setting in sweep.settings][:MAX_LINES]
-    lines = [plots.Line(label, by_round(rows, "loss", label)) for label in labels]
-    plots.draw_lines(folder / "loss.png", "Held-out loss", "round", "denoising loss", lines)
-    made.picture(folder / "loss.png", "Loss of the room's adapter after each round.")
+    dots = [(sweep.label(each), final(rows, sweep, each)) for each in sweep.settings]
+    known = [(label, value) for label, value in dots if value is not None]
+    plots.draw_dots(
+        folder / "loss.png", "Held-out loss after the last round", "denoising loss", known
+    )
+    made.picture(folder / "loss.png", "Mean and standard deviation over seeds.")
+    if max(setting.rounds for setting in sweep.settings) > 1 and len(known) <= MAX_LINES:
+        lines = [plots.Line(label, by_round(rows, LOSS, label)) for label, _ in known]
+        plots.draw_lines(folder / "rounds.png", "Held-out loss", "round", "denoising loss", lines)
+        made.picture(folder / "rounds.png", "Loss of the room's adapter after each round.")
     made.heading("How it was made")
     made.code(command)
     made.code("\n".join(f"{name} {version}" for name, version in record.versions().items()))

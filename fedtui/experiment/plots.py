@@ -12,8 +12,11 @@ from fedtui.experiment.rows import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZE = (7.0, 4.2)
+DOT_HEIGHT = 0.24
+"""Inches of a line of :func:`draw_dots`."""
 DPI = 140
 INK, PALE = "#24283b", "#c8ccd8"
 COLOURS = ("#3d59a1", "#c0563f", "#4f8a5b", "#8c6d31", "#7a5195", "#3f8fa8", "#a05080", "#6b7280")
@@ -46,18 +49,8 @@ def draw_lines(
     log_x: bool = False,
 ) -> None:
     """Writes a PNG. Raises :class:`UsageError` when matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError(
-            "plots need matplotlib", str(error), "pip install 'fedtui[eval]'"
-        ) from error
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, color=INK, loc="left", fontsize=11)
-    axes.set_xlabel(x)
+    figure, axes = _empty(SIZE, title, x)
     axes.set_ylabel(y)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=PALE, linewidth=0.6)
     if log_x:
         axes.set_xscale("log")
@@ -70,6 +63,42 @@ def draw_lines(
     if not log_x:
         axes.set_xticks(sorted({x for line in lines for x in line.points}))
     axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def draw_dots(path: Path, title: str, x: str, dots: Sequence[tuple[str, Spread]]) -> None:
+    """Writes a PNG of one value a line with its spread, the first on top.
+
+    Raises :class:`UsageError` when matplotlib is not installed.
+    """
+    figure, axes = _empty((SIZE[0], 1.2 + DOT_HEIGHT * len(dots)), title, x)
+    axes.grid(axis="both", color=PALE, linewidth=0.6)
+    places = range(len(dots))
+    axes.errorbar(
+        [value.mean for _, value in dots], places, xerr=[value.deviation for _, value in dots],
+        fmt="o", color=COLOURS[0], ecolor=COLOURS[-1], elinewidth=1.0, markersize=5,
+    )  # fmt: skip
+    axes.set_yticks(places, [label for label, _ in dots], fontsize=8)
+    axes.invert_yaxis()
+    _save(figure, path)
+
+
+def _empty(size: tuple[float, float], title: str, x: str) -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError(
+            "plots need matplotlib", str(error), "pip install 'fedtui[eval]'"
+        ) from error
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, color=INK, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
     # Without the software's version in it the same figure is the same file.
     figure.savefig(path, metadata={"Software": None})
 
