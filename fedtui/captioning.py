@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedtui.control.operations import Result
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.limits import CAPTION_BYTES
-from p2p.durable import flush, sync_directory
+from p2p.durable import publish, sync_directory
 
 SIDECARS = (".txt", ".caption")
 """The first that is there is read by training; a new one is a ``.txt``."""
@@ -50,9 +49,9 @@ def write_caption(folder: Path, file: str, caption: str | None) -> Result:
         before = _text(sidecar)
         if content is None:
             sidecar.unlink(missing_ok=True)
+            sync_directory(sidecar.parent)
         else:
-            _publish(sidecar, content)
-        sync_directory(sidecar.parent)
+            publish(sidecar, content)
     except OSError as error:
         raise FedtuiError(
             f"the caption of {file} cannot be written",
@@ -119,16 +118,3 @@ def _text(sidecar: Path) -> str | None:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
-
-
-def _publish(path: Path, content: bytes) -> None:
-    # A folder may come from anybody: a new file under a name nobody can foresee follows no link.
-    draft = path.with_name(f".{secrets.token_hex(8)}.draft")
-    with draft.open("xb") as file:
-        try:
-            file.write(content)
-            flush(file)
-            draft.replace(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise

@@ -63,7 +63,6 @@ class RoomChoices:
     model: str = BUILT_IN
     algorithm: str = "fedex"
     rule: str = "n_k"
-    byzantine: int = 1
     rule_options: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     proximal: float = 0.0
@@ -144,7 +143,7 @@ async def _found(
     rule = chosen_rule(
         model,
         choices.algorithm,
-        RuleChoice(choices.rule, choices.byzantine, choices.rule_options),
+        RuleChoice(choices.rule, choices.rule_options),
         choices.min_contributions,
     )
     prompts = list(choices.prompts or model["prompts"][:PREVIEW_PROMPTS])

@@ -91,11 +91,11 @@ TAPE_LINES: Final = 200_000
 
 # --- rooms ------------------------------------------------------------------------------------
 TRUST_EVENTS_READ: Final = 10_000
-EXHIBIT_LOOK_S = 5.0
+EXHIBIT_LOOK_S: Final = 5.0
 """How often a machine that draws no previews looks for those of others."""
-EXHIBIT_SIDE = 2048
+EXHIBIT_SIDE: Final = 2048
 """Pixels each way of a picture that somebody else drew."""
-ENDORSEMENT_WAIT_S = 20.0
+ENDORSEMENT_WAIT_S: Final = 20.0
 """A newcomer stays at the door for so long while another admin signs: below the lobby's own limit
 for an admission, after which the newcomer is told to come again."""
 ROOM_OPERATION_S: Final = 40.0

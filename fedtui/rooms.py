@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.paths import Profile, RoomPaths
 from fedtui.task import Task, read_task
 from p2p.addresses import Address
-from p2p.durable import sync_directory
+from p2p.durable import publish
 from p2p.envelope import Envelope, open_genesis
 from p2p.errors import ProtocolError
 from p2p.operations import Operation, read_payload
@@ -136,8 +135,8 @@ def enter(profile: Profile, envelope: Envelope, joining: Joining | None = None) 
     paths = profile.room(envelope.id)
     paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     if joining is not None:
-        _publish(paths.joining, json.dumps(asdict(joining)).encode())
-    _publish(paths.genesis, envelope.to_bytes())
+        publish(paths.joining, json.dumps(asdict(joining)).encode())
+    publish(paths.genesis, envelope.to_bytes())
     write_state(profile, room=envelope.id)
     return load(profile, envelope.id)
 
@@ -153,17 +152,6 @@ def _read_joining(paths: RoomPaths) -> Joining:
         ) from error
     addresses = {peer: tuple(texts) for peer, texts in data.pop("addresses").items()}
     return Joining(operations=tuple(data.pop("operations")), addresses=addresses, **data)
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Writes a file that is whole at every moment, and on the disk when this returns."""
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_directory(path.parent)
 
 
 def read_operations(joining: Joining) -> tuple[Operation, ...]:
@@ -193,7 +181,7 @@ def contradiction(joining: Joining, commits: Mapping[int, str]) -> TrustError | 
 def write_state(profile: Profile, **changes: Any) -> None:
     """Changes what the program remembers of this profile; the file is whole at every moment."""
     state = {**_state(profile), **changes}
-    _publish(profile.state, json.dumps(state, indent=1).encode())
+    publish(profile.state, json.dumps(state, indent=1).encode())
 
 
 def chosen_folder(profile: Profile) -> str:

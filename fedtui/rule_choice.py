@@ -76,7 +76,6 @@ class RuleChoice:
     """What a founder says of the rule; ``options`` are texts like ``clip=1.5``."""
 
     name: str = "n_k"
-    byzantine: int = 1
     options: tuple[str, ...] = ()
 
 
@@ -99,14 +98,14 @@ def chosen_rule(
         raise UsageError(
             f"{contributions} participants are too few for the rule {rule.name}",
             f"it needs {rule.spec.fewest} to tolerate {rule.byzantine}",
-            f"let {rule.spec.fewest} take part, or use a smaller `--byzantine`",
+            f"let {rule.spec.fewest} take part, or use a smaller `--rule-option byzantine=F`",
         )
     return rule
 
 
 def with_options(algorithm: str, choice: RuleChoice) -> RuleTask:
     """The rule with its numbers. Raises :class:`UsageError` for one that cannot be meant."""
-    numbers: dict[str, int] = {"byzantine": choice.byzantine}
+    numbers: dict[str, int] = {}
     seen: set[str] = set()
     for text in choice.options:
         name, equals, value = text.partition("=")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.paths import RoomPaths
 from fedtui.task import SharedTask, Task
-from p2p.durable import sync_directory
+from p2p.durable import publish
 from trainer.protocol import CheckData, Request
 
 
@@ -70,10 +70,7 @@ def choose(paths: RoomPaths, folder: Path | None) -> None:
     if folder is None:
         paths.shared.unlink(missing_ok=True)
         return
-    draft = paths.shared.with_suffix(".draft")
-    draft.write_text(json.dumps({"folder": str(folder)}), encoding="utf-8")
-    draft.replace(paths.shared)
-    sync_directory(paths.root)
+    publish(paths.shared, json.dumps({"folder": str(folder)}).encode())
 
 
 def told(task: Task, paths: RoomPaths) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,26 @@ def flush(file: BinaryIO) -> None:
     """Flushes a file's bytes to disk."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Writes a file that is whole at every moment, and on the disk when this returns.
+
+    Its folder may come from anybody: a new file under a name nobody can foresee follows no link.
+
+    Raises:
+        OSError: it cannot be written; what was there is still there.
+    """
+    draft = path.with_name(f".{secrets.token_hex(8)}.draft")
+    with draft.open("xb") as file:
+        try:
+            file.write(content)
+            flush(file)
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+    sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -22,7 +22,6 @@ def combine(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     mode: Annotated[str, typer.Option(help="fedex, fedavg or stack.")] = "fedex",
     rule: Annotated[str, typer.Option(help="How much each file counts.")] = "n_k",
-    byzantine: Annotated[int, typer.Option(min=0, help="Liars that multi_krum tolerates.")] = 1,
     rule_option: RuleOptions = None,
     base: Annotated[
         Path | None, typer.Option("--base", help="The adapter that all of them began with.")
@@ -48,7 +47,7 @@ def combine(
         model=model,
         mode=mode,
         out=str(out.expanduser().absolute()),
-        rule=with_options(mode, RuleChoice(rule, byzantine, tuple(rule_option or ()))).spec,
+        rule=with_options(mode, RuleChoice(rule, tuple(rule_option or ()))).spec,
         base=str(base.expanduser().absolute()) if base else "",
         format=format,  # type: ignore[arg-type]
     )

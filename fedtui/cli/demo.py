@@ -35,9 +35,6 @@ def demo(
     ] = None,
     algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
     rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
-    byzantine: Annotated[
-        int, typer.Option(min=0, max=6, help="Liars that --rule multi_krum tolerates.")
-    ] = 1,
     rule_option: RuleOptions = None,
     proximal: Proximal = 0.0,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 40,
@@ -71,7 +68,6 @@ def demo(
         data=data.expanduser().absolute() if data else None,
         algorithm=algorithm,
         rule=rule,
-        byzantine=byzantine,
         rule_options=tuple(rule_option or ()),
         proximal=proximal,
         steps=steps,

@@ -81,7 +81,7 @@ async def found(options: DemoOptions, paths: DemoPaths, arithmetic: TrainerProce
         for i in range(options.nodes)
     )
     model = await arithmetic.request(Describe(MODEL))
-    choice = RuleChoice(options.rule, options.byzantine, options.rule_options)
+    choice = RuleChoice(options.rule, options.rule_options)
     rule = chosen_rule(model, options.algorithm, choice, options.nodes)
     prompts = await _split(options, paths, arithmetic) if options.data else []
     task = Task(

@@ -64,7 +64,6 @@ def _command(options: DemoOptions) -> list[str]:
         "data": options.data,
         "algorithm": options.algorithm,
         "rule": options.rule,
-        "byzantine": options.byzantine,
         "proximal": options.proximal,
         "steps": options.steps,
     }

@@ -26,7 +26,6 @@ class DemoOptions:
     data: Path | None = None
     algorithm: str = "fedex"
     rule: str = "n_k"
-    byzantine: int = 1
     rule_options: tuple[str, ...] = ()
     proximal: float = 0.0
     steps: int = 40

@@ -46,7 +46,7 @@ RUNS = {
     "n_k": ("--rule", "n_k", "--rule-option", "cap=1.5"),
     "uniform": ("--rule", "uniform"),
     "clip": ("--rule", "clip", "--rule-option", "clip=0.9"),
-    "multi_krum": ("--rule", "multi_krum", "--byzantine", "0"),
+    "multi_krum": ("--rule", "multi_krum", "--rule-option", "byzantine=0"),
     "rfa": ("--rule", "rfa", "--rule-option", "iterations=50"),
     "centered_clip": ("--rule", "centered_clip", "--rule-option", "passes=2"),
     "fednova": ("--rule", "fednova"),

@@ -84,7 +84,7 @@ def test_a_disk_that_refuses_changes_nothing(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("fedtui.captioning.flush", full)
+    monkeypatch.setattr("p2p.durable.flush", full)
     with pytest.raises(FedtuiError, match="cannot be written"):
         write_caption(pictures, "one.png", "new")
     assert (pictures / "one.txt").read_text() == "old"

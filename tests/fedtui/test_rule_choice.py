@@ -82,7 +82,7 @@ def test_names_are_checked_before_numbers_and_members_after() -> None:
         chosen_rule(KNOWN, "fedex", RuleChoice("loudest", options=("x=1",)), 3)
     with pytest.raises(UsageError, match="too few"):
         chosen_rule(KNOWN, "fedex", RuleChoice("multi_krum", options=("byzantine=2",)), 6)
-    assert chosen_rule(KNOWN, "fedex", RuleChoice("multi_krum", 2), 7).byzantine == 2
+    assert chosen_rule(KNOWN, "fedex", RuleChoice("multi_krum", ("byzantine=2",)), 7).byzantine == 2
 
 
 def test_a_plan_without_the_later_numbers_keeps_its_bytes() -> None:

@@ -31,7 +31,7 @@ CHOICES = {
     "dense": DemoOptions(algorithm="dense", rule_options=("ema=0.9", "momentum=0.9")),
     "uniform": DemoOptions(rule="uniform"),
     "clip": DemoOptions(rule="clip", rule_options=("clip=0.5",)),
-    "multi_krum": DemoOptions(rule="multi_krum", byzantine=0),
+    "multi_krum": DemoOptions(rule="multi_krum", rule_options=("byzantine=0",)),
     "rfa": DemoOptions(rule="rfa", rule_options=("iterations=5",)),
     "centered_clip": DemoOptions(rule="centered_clip", rule_options=("passes=2", "clip=0.5")),
     "fednova": DemoOptions(rule="fednova"),

@@ -20,9 +20,6 @@ def create(
     model: Annotated[str, typer.Option(help="Base model: a name or a folder.")] = "tiny-landscapes",
     algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
     rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
-    byzantine: Annotated[
-        int, typer.Option(min=0, max=63, help="Liars that --rule multi_krum tolerates.")
-    ] = 1,
     rule_option: RuleOptions = None,
     personal: Annotated[
         list[str] | None,
@@ -109,7 +106,6 @@ def create(
         model=model,
         algorithm=algorithm,
         rule=rule,
-        byzantine=byzantine,
         rule_options=tuple(rule_option or ()),
         personal=tuple(personal or ()),
         proximal=proximal,
