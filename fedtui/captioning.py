@@ -8,13 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from fedtui.control.operations import Result
 from fedtui.errors import FedtuiError, UsageError
-from fedtui.limits import CAPTION_BYTES
 from p2p.durable import publish, sync_directory
-
-SIDECARS = (".txt", ".caption")
-"""The first that is there is read by training; a new one is a ``.txt``."""
-TABLES = ("metadata.jsonl", "metadata.csv", "captions.csv")
-"""Files that hold captions of a whole folder; they overrule the text files beside the pictures."""
+from trainer.protocol.data import MAX_CAPTION_BYTES, METADATA, SIDECARS, TABLES
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ def write_caption(folder: Path, file: str, caption: str | None) -> Result:
     disk refuses.
     """
     picture = _picture(folder, file)
-    for table in TABLES:
+    for table in (METADATA, *TABLES):
         if (folder / table).is_file():
             raise UsageError(
                 f"the captions of this folder are in {table}",
@@ -68,9 +63,9 @@ def _content(caption: str) -> bytes:
         raise UsageError(
             "the caption is no text", f"its character {error.start + 1} is half of one"
         ) from error
-    if len(content) > CAPTION_BYTES:
+    if len(content) > MAX_CAPTION_BYTES:
         raise UsageError(
-            "the caption is too long", f"training reads at most {CAPTION_BYTES >> 10} KB"
+            "the caption is too long", f"training reads at most {MAX_CAPTION_BYTES >> 10} KB"
         )
     return content
 
@@ -105,13 +100,13 @@ def _text(sidecar: Path) -> str | None:
     """
     try:
         with sidecar.open("rb") as file:
-            content = file.read(CAPTION_BYTES + 1)
+            content = file.read(MAX_CAPTION_BYTES + 1)
     except FileNotFoundError:
         return None
-    if len(content) > CAPTION_BYTES:
+    if len(content) > MAX_CAPTION_BYTES:
         raise UsageError(
             f"{sidecar.name} is more than a caption",
-            f"it has over {CAPTION_BYTES >> 10} KB, and training does not read it",
+            f"it has over {MAX_CAPTION_BYTES >> 10} KB, and training does not read it",
             "move it away if it is needed elsewhere",
         )
     try:

@@ -140,6 +140,3 @@ PAGE_VISITORS: Final = 1024
 PAGE_PICTURE_BYTES: Final = 32 << 20
 PAGE_PICTURES_READ: Final = 4
 """Read from the disk at once."""
-
-CAPTION_BYTES: Final = 64 << 10
-"""Of a caption's text file, as much as training reads."""

@@ -17,18 +17,18 @@ from random import Random
 from typing import Any, Literal
 
 from trainer.config import (
-    MAX_CAPTION_BYTES,
-    MAX_CAPTION_LENGTH,
     MAX_CAPTIONS,
     MAX_METADATA_BYTES,
 )
 from trainer.protocol import DataOptions
+from trainer.protocol.data import (
+    MAX_CAPTION_BYTES,
+    MAX_CAPTION_LENGTH,
+    METADATA,
+    SIDECARS,
+    TABLES,
+)
 
-METADATA = "metadata.jsonl"
-"""One JSON object a line: ``{"file_name": "a.png", "text": "a red house"}``; text may be a list."""
-TABLES = ("metadata.csv", "captions.csv")
-"""A header with a column of FILE_KEYS and one of TEXT_KEYS; a file may have several rows."""
-SIDECARS = (".txt", ".caption")
 FILE_KEYS = ("file_name", "file", "image", "filename")
 TEXT_KEYS = ("text", "caption", "prompt")
 VARIANTS = 8

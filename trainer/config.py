@@ -33,9 +33,6 @@ MAX_PIXELS = 50_000_000
 """Pixels in one picture (150 MB decoded); more is taken for a decompression bomb."""
 MAX_FILE_BYTES = 256 << 20
 MAX_FILES = 100_000
-MAX_CAPTION_BYTES = 64 << 10
-MAX_CAPTION_LENGTH = 2_000
-"""Characters kept of a caption; CLIP reads about 300."""
 MAX_METADATA_BYTES = 64 << 20
 MAX_CAPTIONS = 64
 """Captions of one picture."""

@@ -59,7 +59,5 @@ STUDIO_PICTURES: Final = 16
 """Pictures of one drawing on the screen."""
 PROMPT_CHARS: Final = 2_000
 """Of a prompt; a pasted book is cut."""
-CAPTION_CHARS: Final = 2_000
-"""Of a caption, as training cuts it."""
 CAPTIONS_UNDONE: Final = 100
 """Captions that can be taken back, the newest first."""

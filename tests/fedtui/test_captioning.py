@@ -9,7 +9,7 @@ import pytest
 
 from fedtui.captioning import write_caption
 from fedtui.errors import FedtuiError, UsageError
-from fedtui.limits import CAPTION_BYTES
+from trainer.protocol.data import MAX_CAPTION_BYTES
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_captions_of_a_table_are_not_overruled_in_vain(pictures: Path) -> None:
 
 def test_a_caption_that_training_would_not_read_is_refused(pictures: Path) -> None:
     with pytest.raises(UsageError, match="too long"):
-        write_caption(pictures, "one.png", "x" * (CAPTION_BYTES + 1))
+        write_caption(pictures, "one.png", "x" * (MAX_CAPTION_BYTES + 1))
     (pictures / "text.txt").write_text("x")
     with pytest.raises(UsageError, match="caption itself"):
         write_caption(pictures, "text.txt", "x")
@@ -104,7 +104,7 @@ def test_no_file_outside_is_written_through_a_link_left_in_the_folder(
 
 
 def test_a_text_that_is_more_than_a_caption_is_left_alone(pictures: Path) -> None:
-    text = "x" * (CAPTION_BYTES + 1)
+    text = "x" * (MAX_CAPTION_BYTES + 1)
     (pictures / "one.txt").write_text(text)
     for caption in ("a cat", None):
         with pytest.raises(UsageError, match="more than a caption"):

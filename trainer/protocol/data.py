@@ -7,6 +7,16 @@ from typing import ClassVar, Literal
 
 from trainer.protocol.conversation import Request
 
+METADATA = "metadata.jsonl"
+"""One JSON object a line: ``{"file_name": "a.png", "text": "a red house"}``; text may be a list."""
+TABLES = ("metadata.csv", "captions.csv")
+"""A header with columns for the file and the text; a file may have several rows."""
+SIDECARS = (".txt", ".caption")
+"""Endings of a text file beside its picture; the first that is there is read."""
+MAX_CAPTION_BYTES = 64 << 10
+MAX_CAPTION_LENGTH = 2_000
+"""Characters kept of a caption; CLIP reads about 300."""
+
 
 @dataclass(frozen=True)
 class DataOptions:

@@ -16,7 +16,7 @@ from textual.widgets import Button, Input, Static
 
 from fedtui.tui.facts import fact, heading
 from fedtui.tui.keymap import DATA_KEYS, key
-from fedtui.tui.limits import CAPTION_CHARS, CAPTIONS_UNDONE
+from fedtui.tui.limits import CAPTIONS_UNDONE
 from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
 from fedtui.tui.messages import Answered
 from fedtui.tui.outside import show_outside
@@ -26,6 +26,7 @@ from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, one
 from fedtui.tui.wording import count
+from trainer.protocol.data import MAX_CAPTION_LENGTH
 
 EMPTY = (
     "Choose a folder with 5 to 50 pictures: press o and type its path. "
@@ -88,7 +89,7 @@ class DataScreen(ListScreen):
         self.caption = Input(
             placeholder="what is to be seen",
             compact=True,
-            max_length=CAPTION_CHARS,
+            max_length=MAX_CAPTION_LENGTH,
             select_on_focus=False,
             id="caption",
         )
@@ -180,7 +181,7 @@ class DataScreen(ListScreen):
             self.notify("There is no picture here to describe.", severity="warning", markup=False)
             return
         self._worded = str(report["folder"]), chosen.file
-        self.caption.value = plain(chosen.caption, CAPTION_CHARS)
+        self.caption.value = plain(chosen.caption, MAX_CAPTION_LENGTH)
         self.caption.cursor_position = len(self.caption.value)
         self.caption.border_title = Content(f"Caption of {plain(chosen.file)}")
         self.caption.border_subtitle = Content("enter keeps it, esc does not")
