@@ -16,6 +16,7 @@ from p2p.errors import ProtocolError, TrustError
 from p2p.operations import MemberAdd, Operation
 from p2p.room import Continuation, Member
 from p2p.rounds.signing import EnvelopeSigner
+from p2p.status import CommitStatus
 
 
 class GrowingRoom:
@@ -62,24 +63,35 @@ async def growing(root: Path, **options: int) -> AsyncIterator[GrowingRoom]:
         await asyncio.gather(*(node.stop() for node in room.nodes))
 
 
+def commits_of(node: ToyNode) -> tuple[CommitStatus, ...]:
+    return node.peer.snapshot().commits
+
+
+def sizes(node: ToyNode) -> tuple[int, int]:
+    """How many vote in the round of the moment, and how many of them decide it."""
+    now = node.peer.snapshot()
+    return len(now.voters), now.quorum
+
+
 async def test_a_founder_alone_waits_and_a_room_grows_until_any_of_two_may_fail(
     tmp_path: Path,
 ) -> None:
-    async with growing(tmp_path, rounds=6, min_contributions=3, deadline_ms=1_000) as room:
+    # The room works on while others are let in: it must not come to its end before the last of them
+    # votes, and a machine too busy for a deadline of one second has rounds without contributions.
+    async with growing(tmp_path, rounds=5_000, min_contributions=3, deadline_ms=1_000) as room:
         founder = room.founder
         await until(lambda: founder.peer.contributed(1))
-        await asyncio.sleep(1.5)
+        await until(lambda: founder.peer.snapshot().elapsed_s > 1.5 or bool(commits_of(founder)))
         alone = founder.peer.snapshot()
         assert (alone.phase, alone.note) == ("WAITING", "2 more participants needed")
         assert not alone.commits
         for index in range(1, 5):
             await room.admit(index, founder)
-        await until(lambda: all(len(node.peer.snapshot().voters) == 5 for node in room.nodes))
-        assert founder.peer.snapshot().quorum == 3
-        await until(lambda: all(node.peer.done for node in room.nodes))
-        assert len({node.peer.head for node in room.nodes}) == 1
-        first, *_ = founder.peer.snapshot().commits
-        assert len(first.inputs) >= 3
+        await until(lambda: all(sizes(node) == (5, 3) for node in room.nodes))
+        await until(lambda: all(any(c.inputs for c in commits_of(node)) for node in room.nodes))
+        assert all(len(c.inputs) >= 3 for c in commits_of(founder) if c.inputs)
+        histories = [[c.commit_hash for c in commits_of(node)] for node in room.nodes]
+        assert len({tuple(history[: min(map(len, histories))]) for history in histories}) == 1
         assert all(event["equal"] for node in room.nodes for event in node.of("result.recomputed"))
         assert [e["name"] for e in founder.of("member.added")] == [f"node {i}" for i in range(1, 5)]
 
@@ -90,7 +102,8 @@ async def test_a_removed_member_is_cut_off_at_once_and_loses_its_vote(tmp_path: 
         bob, cleo = [await room.admit(index, founder) for index in (1, 2)]
         await until(lambda: len(founder.peer.snapshot().voters) == 3)
         await until(lambda: cleo.id in founder.peer._server.connected_peers())
-        assert not founder.peer.removal_pauses(cleo.id)
+        # Whoever is not heard from in time loses its vote for a while, Bob too.
+        await until(lambda: not founder.peer.removal_pauses(cleo.id))
         await founder.peer.remove_member(cleo.id, "lost the laptop")
         assert cleo.id not in founder.peer._server.connected_peers()
         await until(lambda: cleo.id not in founder.peer.snapshot().voters)
