@@ -316,7 +316,7 @@ class Governance:
                 f"{'no' if not fitting else 'more than one'} waiting change is called"
                 f" {wanted.id!r}",
                 "it may have been signed by enough admins meanwhile, or be forgotten",
-                "see `fedtui room requests`",
+                "see `fedtui room changes`",
             )
         (change,) = fitting
         if change.mine:

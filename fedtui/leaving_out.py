@@ -8,6 +8,7 @@ are kept for as many rounds as the setting ``keep_rounds`` says.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,7 @@ class LeavingOut:
         result = chosen.result
         out = self._room.paths.left_out / f"round-{result.round:04d}-without-{peer}.safetensors"
         if out.is_file():
+            await asyncio.to_thread(os.utime, out)  # In use again: others are deleted first.
             return out
         rest = sorted((i for i in result.inputs if i.peer != peer), key=lambda item: item.peer)
         inputs = [
@@ -219,6 +221,7 @@ class LeavingOut:
 
 
 def _keep_newest(folder: Path) -> None:
+    """Deletes those that were not asked for lately; what a drawing job waits with was."""
     files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     for path in files[:-LEFT_OUT_KEPT]:
         path.unlink()

@@ -108,25 +108,19 @@ def without(
 
 async def _compared(client: ControlClient, peer: str, number: int) -> dict[str, Any]:
     """What the node says of it, with the finished pictures and a sheet of them."""
-    from fedtui.limits import LEAVE_OUT_S
+    from fedtui.limits import COMPARISON_S, LEAVE_OUT_S
 
     told = await client.do("leave_out", within_s=LEAVE_OUT_S, peer=peer, round=number)
     jobs = [int(told[name]) for name in ("without", "with") if told[name]]
-    line = output.ProgressLine()
-    done: dict[int, list[str]] = {}
-    while len(done) < len(jobs):
-        listed = {job["id"]: job for job in (await client.do("generations"))["jobs"]}
-        for job in (listed[number] for number in jobs):
-            if job["state"] == "finished":
-                done[int(job["id"])] = list(job["paths"])
-            elif job["state"] not in ("waiting", "drawing"):
-                raise FedtuiError("the pictures were not drawn", job["error"] or job["state"])
-            elif job["state"] == "waiting":
-                line.show("waiting for the trainer")
-            else:
-                line.show(f"drawing, step {job['step']} of {job['steps']}")
-        await asyncio.sleep(POLL_S)
-    line.clear()
+    try:
+        async with asyncio.timeout(COMPARISON_S):
+            done = await _drawn(client, jobs)
+    except TimeoutError:
+        raise FedtuiError(
+            f"the pictures were not drawn within {COMPARISON_S / 3600:.0f} hours",
+            "the node's trainer has been busy with other work, or hangs",
+            "see `fedtui status`; the node still draws them, and this command can be given again",
+        ) from None
     for place, picture in enumerate(told["pictures"]):
         picture["without"] = done[jobs[0]][place]
         picture["with"] = done[jobs[1]][place] if told["with"] else picture["with"]
@@ -137,3 +131,36 @@ async def _compared(client: ControlClient, peer: str, number: int) -> dict[str, 
         pictures=[[each["with"], each["without"]] for each in told["pictures"]],
     )
     return {**told, "sheet": sheet["path"]}
+
+
+async def _drawn(client: ControlClient, jobs: list[int]) -> dict[int, list[str]]:
+    """Waits for drawing jobs and tells the paths of each one's pictures.
+
+    Raises :class:`FedtuiError` when one of them fails, is cancelled or is not listed any more.
+    """
+    line = output.ProgressLine()
+    done: dict[int, list[str]] = {}
+    while True:
+        listed = {job["id"]: job for job in (await client.do("generations"))["jobs"]}
+        for number in jobs:
+            if number in done:
+                continue
+            if number not in listed:
+                raise FedtuiError(
+                    "the pictures are not in the node's list any more",
+                    "it was started anew meanwhile, or has drawn many others",
+                    "give the command again",
+                )
+            job = listed[number]
+            if job["state"] == "finished":
+                done[number] = list(job["paths"])
+            elif job["state"] not in ("waiting", "drawing"):
+                raise FedtuiError("the pictures were not drawn", job["error"] or job["state"])
+            elif job["state"] == "waiting":
+                line.show("waiting for the trainer")
+            else:
+                line.show(f"drawing, step {job['step']} of {job['steps']}")
+        if len(done) == len(jobs):
+            line.clear()
+            return done
+        await asyncio.sleep(POLL_S)

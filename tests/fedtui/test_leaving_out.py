@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from committed_room import SAMPLES, committed_room
 from PIL import Image
 
-from fedtui import leaving_out, rooms
+from fedtui import leaving_out, limits, rooms
+from fedtui.cli import gallery
+from fedtui.control.client import ControlClient
 from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError, UsageError
@@ -193,6 +196,61 @@ async def test_only_the_newest_stay_on_the_disk(rig: Rig, monkeypatch: pytest.Mo
     await rig.leave_out(round=1)
     await rig.leave_out(round=2)
     assert list(rig.room.paths.left_out.iterdir()) == [rig.adapter(2, rig.peers[0])]
+
+
+async def test_what_was_asked_for_again_is_not_the_oldest(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving_out, "LEFT_OUT_KEPT", 2)
+    lena, amir = rig.peers
+    for number in (1, 2):
+        await rig.leave_out(round=number)
+        os.utime(rig.adapter(number, lena), (number, number))
+    await rig.leave_out(round=1)
+    await rig.leave_out(round=2, peer="amir")
+    left = set(rig.room.paths.left_out.iterdir())
+    assert left == {rig.adapter(1, lena), rig.adapter(2, amir)}
+
+
+class Lists:
+    """A node whose drawing jobs are listed as told, one list after the other; then the last."""
+
+    def __init__(self, *lists: list[dict[str, Any]]) -> None:
+        self._lists = list(lists)
+
+    async def do(self, name: str, **_: Any) -> dict[str, Any]:
+        if name == "generations":
+            return {"jobs": self._lists.pop(0) if len(self._lists) > 1 else self._lists[0]}
+        if name == "leave_out":
+            pictures = [{"prompt": "a", "seed": 3, "with": ""}]
+            return {"without": 1, "with": 2, "name": "lena", "pictures": pictures}
+        return {"path": "sheet.png"}
+
+
+def job(number: int, state: str) -> dict[str, Any]:
+    return {"id": number, "state": state, "step": 1, "steps": 2, "paths": [f"{number}.png"],
+            "error": ""}  # fmt: skip
+
+
+async def compared(*lists: list[dict[str, Any]]) -> dict[str, Any]:
+    return await gallery._compared(cast("ControlClient", Lists(*lists)), "", 0)
+
+
+async def test_the_command_waits_for_both_and_is_told_when_one_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gallery, "POLL_S", 0.0)
+    first = [job(1, "drawing"), job(2, "waiting")]
+    told = await compared(first, [job(1, "finished"), job(2, "drawing")], [job(2, "finished")])
+    assert told["pictures"] == [{"prompt": "a", "seed": 3, "with": "2.png", "without": "1.png"}]
+    assert told["sheet"] == "sheet.png"
+    with pytest.raises(FedtuiError, match="not in the node's list any more"):
+        await compared(first, [job(1, "finished")])
+    with pytest.raises(FedtuiError, match="were not drawn"):
+        await compared(first, [job(1, "cancelled"), job(2, "waiting")])
+    monkeypatch.setattr(limits, "COMPARISON_S", 0.05)
+    with pytest.raises(FedtuiError, match="not drawn within"):
+        await compared(first)
 
 
 @pytest.mark.slow
