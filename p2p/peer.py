@@ -436,8 +436,14 @@ class Peer:
     async def endorse(self, operation_id: str) -> Operation:
         """Adds this admin's signature to a change that waits for it. Raises as
         :meth:`add_member`; KeyError when there is none of that id."""
-        change = self._core.journal.operations[operation_id].change
-        return await self._operate(change)
+        operation = self._core.journal.operations[operation_id]
+        if not self._core.is_anchored(operation):
+            # With all signatures it would close connections, and no result could ever hold it.
+            raise ProtocolError(
+                "the change was made after a round that this node does not know",
+                remedy="Try again when this node has caught up, or ask for the change anew.",
+            )
+        return await self._operate(operation.change)
 
     async def hand_in(self, operation: Operation) -> Operation:
         """Takes in a signed change that somebody brought. Raises as :meth:`add_member`."""

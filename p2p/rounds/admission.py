@@ -30,6 +30,9 @@ MAX_STARTS_PER_AUTHOR: Final = 4
 """Starts of rounds that wait for a commit, for the same reason."""
 UNSIGNED_ROUNDS: Final = 3
 """Commits after which a change that still lacks signatures is forgotten."""
+UNSIGNED_UNANCHORED_ROUNDS: Final = 16
+"""The same for one that was made after a commit that is not known: who slept hears of changes
+before it has caught up, and a commit that there never was must not keep one for ever."""
 
 
 def verify_operation(operation: Operation, signer: Verifier) -> None:
@@ -57,6 +60,7 @@ class Admissions:
         self._round = facts.round - 1
         self._chain = {facts.room_id: 0, **{c.commit_hash: c.round for c in journal.commits}}
         self._heard: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._learned = dict.fromkeys(journal.operations, self._round)
         self.current = self._fold()
 
     def _fold(self) -> Membership:
@@ -86,6 +90,7 @@ class Admissions:
             if self._has_expired(operation):
                 return None
             self._require_place(operation)
+            self._learned.setdefault(operation.id, self._round)
         return merged
 
     def _require_place(self, operation: Operation) -> None:
@@ -118,8 +123,14 @@ class Admissions:
 
     def last_round(self, operation: Operation) -> int:
         """The round with whose commit a change is forgotten if it still lacks signatures."""
-        begun = self._chain.get(operation.change.after, self._round)
-        return begun + UNSIGNED_ROUNDS
+        begun = self._chain.get(operation.change.after)
+        if begun is not None:
+            return begun + UNSIGNED_ROUNDS
+        return self._learned.get(operation.id, self._round) + UNSIGNED_UNANCHORED_ROUNDS
+
+    def is_anchored(self, operation: Operation) -> bool:
+        """Whether it was made after a commit of this history; a result holds no others."""
+        return operation.change.after in self._chain
 
     def _has_expired(self, operation: Operation) -> bool:
         return self.last_round(operation) <= self._round and self._lacks_signatures(operation)
@@ -171,6 +182,12 @@ class Admissions:
         self._round = facts.round - 1
         self._chain[facts.parent] = self._round
         self.current = self._fold()
+        # For as long again, a member that is behind does not bring a forgotten one back.
+        recent = self._round - 2 * UNSIGNED_UNANCHORED_ROUNDS
+        under_way = self._journal.operations
+        self._learned = {
+            id_: begun for id_, begun in self._learned.items() if begun > recent or id_ in under_way
+        }
         return tuple(
             id_ for id_, op in self._journal.operations.items() if not self._has_a_future(op)
         )
@@ -188,7 +205,7 @@ class Admissions:
     def ready(self) -> tuple[Operation, ...]:
         """What a leader puts into its result."""
         under_way = self._journal.operations.values()
-        anchored = [op for op in under_way if op.change.after in self._chain]
+        anchored = [op for op in under_way if self.is_anchored(op)]
         return self._committed.applicable(anchored)[:MAX_OPERATIONS]
 
     def after(self, result: Result) -> Membership:
@@ -198,7 +215,7 @@ class Admissions:
             ProtocolError: one of its operations is not signed as it must be, or does not apply.
         """
         for operation in result.operations:
-            if operation.change.after not in self._chain:
+            if not self.is_anchored(operation):
                 raise ProtocolError("a change of the membership belongs to another history")
             verify_operation(operation, self._signer)
         return self._committed.folded(result.operations)

@@ -160,6 +160,10 @@ class Collecting(RoundBase):
         """The round with whose commit such a change is forgotten."""
         return self._admissions.last_round(operation)
 
+    def is_anchored(self, operation: Operation) -> bool:
+        """Whether a result of this history can hold it."""
+        return self._admissions.is_anchored(operation)
+
     def next_number(self, subject: str = "") -> int:
         """The ``seq`` of this node's next change of the membership."""
         return self._admissions.next_number(self.me, subject)

@@ -20,7 +20,7 @@ from p2p.joining.link import parse_link
 from p2p.joining.refusals import NotNow
 from p2p.joining.words import fingerprint_words
 from p2p.operations import AdminChange, MemberAdd, RoundStart
-from p2p.room import Permissions
+from p2p.room import Member, Permissions
 
 
 @pytest.fixture
@@ -123,6 +123,29 @@ async def test_a_knock_that_waits_for_other_admins_is_signed_once(
     await endorsed(grace)
     await eventually(lambda: identity(4).peer_id in ada.peer.members)
     await joiner(4).by_link(link)
+
+
+async def test_nobody_signs_a_change_that_no_round_could_hold(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    await ada.do("promote", peer=identity(2).peer_id[:8])
+    await endorsed(grace)
+    await eventually(lambda: len(ada.peer.admins) == 2)
+    lie = MemberAdd(
+        author=identity(1).peer_id,
+        seq=99,
+        after="f" * 64,
+        member=Member.of(identity(5), "Mallory"),
+    )
+    await ada.peer.hand_in(ada.peer._core.sign(lie))
+    await eventually(lambda: bool(grace.peer.waiting_operations()))
+    (waiting,) = (await grace.do("changes"))["changes"]
+    with pytest.raises(FedtuiError) as caught:
+        await grace.do("endorse", id=waiting["id"][:8])
+    assert "does not know" in str(caught.value.cause)
+    assert identity(5).peer_id not in grace.peer.members
 
 
 async def test_two_admins_of_whom_both_must_sign(stack: AsyncExitStack, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from p2p.rounds.admission import (
     MAX_UNSIGNED_ADDITIONS_PER_AUTHOR,
     MAX_UNSIGNED_PER_AUTHOR,
     UNSIGNED_ROUNDS,
+    UNSIGNED_UNANCHORED_ROUNDS,
     Admissions,
 )
 from p2p.rounds.effects import Journal
@@ -124,6 +125,21 @@ def test_a_change_that_waits_too_long_for_signatures_is_forgotten_by_everybody()
     signed = removal(BOB).joined(removal(ADA))
     desk.take(signed)
     assert STOLEN in desk.admissions.current.removed, "with all signatures it is never too late"
+
+
+def test_a_change_made_after_no_known_commit_is_forgotten_all_the_same() -> None:
+    desk = Desk()
+    desk.commit()
+    change = MemberRemove(author=ADA, seq=1, after="f" * 64, peer=STOLEN)
+    adrift = Operation.of(SimSigner(ADA).seal(change))
+    desk.take(adrift)
+    for _ in range(UNSIGNED_UNANCHORED_ROUNDS):
+        assert desk.admissions.last_round(adrift) == 1 + UNSIGNED_UNANCHORED_ROUNDS
+        assert desk.admissions.waiting() == (adrift,)
+        desk.commit()
+    assert desk.admissions.waiting() == ()
+    desk.take(adrift)
+    assert desk.admissions.waiting() == (), "whoever is behind does not bring it back"
 
 
 def test_a_change_with_all_signatures_does_not_expire() -> None:
