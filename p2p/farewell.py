@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from math import inf
 from typing import Protocol
 
 from p2p import clock
 from p2p.errors import P2PError
-from p2p.limits import FAREWELL_RETRY_MAX, FAREWELL_RETRY_MIN
+from p2p.limits import FAREWELL_HINT_PAUSE, FAREWELL_RETRY_MAX, FAREWELL_RETRY_MIN
 from p2p.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Farewells:
         self._certificates: dict[str, bytes] = {}
         self._told: set[str] = set()
         self._due: dict[str, tuple[float, float]] = {}
+        self._tried: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._tasks = TaskOwner("farewells")
 
@@ -60,9 +63,12 @@ class Farewells:
         self._changed.set()
 
     def on_hint(self, peer: str) -> bool:
-        """Somebody may be found; whether it is one of ours, who is tried again soon then."""
+        """Somebody may be found; whether it is one of ours, who is tried again soon then. Anybody
+        on the network may say so, at any rate: the pauses still grow with each try."""
         if peer in self._due:
-            self._due[peer] = (clock.now(), FAREWELL_RETRY_MIN)
+            soon = max(clock.now(), self._tried.get(peer, -inf) + FAREWELL_HINT_PAUSE)
+            at, pause = self._due[peer]
+            self._due[peer] = (min(at, soon), pause)
             self._changed.set()
         return peer in self._certificates
 
@@ -75,12 +81,13 @@ class Farewells:
             )
             if at > now:
                 wait = None if not peer else at - now
-                try:
-                    await asyncio.wait_for(self._changed.wait(), wait)
-                except TimeoutError:
-                    continue
+                # Not wait_for: Python 3.11's forgets a cancellation that comes with the event.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
                 continue
             self._due[peer] = (now + pause, min(pause * 2, FAREWELL_RETRY_MAX))
+            self._tried[peer] = now
             if await self._tell(peer):
                 self._told.add(peer)
                 self._due.pop(peer, None)
@@ -90,5 +97,8 @@ class Farewells:
             await self._client.tell_former(peer, self._certificates[peer], self._notice(peer))
         except P2PError as error:
             _log.debug("%s was not told of its removal: %s", peer, error)
+            return False
+        except Exception:  # One farewell that cannot be said must not end those to all others.
+            _log.exception("%s cannot be told of its removal", peer)
             return False
         return True

@@ -116,6 +116,8 @@ PATHS_SAVE_INTERVAL: Final = 5.0
 FAREWELL_RETRY_MIN: Final = 2.0
 FAREWELL_RETRY_MAX: Final = 600.0
 """Pauses between the tries to tell a removed machine that it was removed."""
+FAREWELL_HINT_PAUSE: Final = 30.0
+"""Between two of them however often mDNS shows it: whoever is on the network may claim that."""
 
 # --- relaying ---------------------------------------------------------------------------------
 MAX_RELAYED: Final = 32
