@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from fedtui.control.operations import Result
 from fedtui.errors import FedtuiError, UsageError
 from p2p.durable import publish, sync_directory
-from trainer.protocol.data import MAX_CAPTION_BYTES, METADATA, SIDECARS, TABLES
+from trainer.protocol import MAX_CAPTION_BYTES, METADATA, SIDECARS, TABLES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from fedtui.captioning import write_caption
 from fedtui.errors import FedtuiError, UsageError
-from trainer.protocol.data import MAX_CAPTION_BYTES
+from trainer.protocol import MAX_CAPTION_BYTES
 
 
 @pytest.fixture

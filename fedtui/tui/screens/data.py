@@ -26,7 +26,7 @@ from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, one
 from fedtui.tui.wording import count
-from trainer.protocol.data import MAX_CAPTION_LENGTH
+from trainer.protocol import MAX_CAPTION_LENGTH
 
 EMPTY = (
     "Choose a folder with 5 to 50 pictures: press o and type its path. "
