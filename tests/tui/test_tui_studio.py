@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tui_scenarios import COMMIT, PROMPTS, ScriptedSource, training
 
 from fedtui.errors import FedtuiError
 from fedtui.grid import parsed
-from fedtui.tui.screens.data import ConsentScreen
+from fedtui.tui.screens.data import ConsentScreen, DataScreen
 from fedtui.tui.screens.studio import StudioScreen, job_lines, short
 from fedtui.tui.studio_plan import Slot, Wanted, WrongSetting, axis, pasted_weights, planned
 from fedtui.tui.widgets.picturerow import Frame
@@ -333,11 +334,46 @@ async def test_a_caption_is_written_and_taken_back(folder: Path) -> None:
         await pilot.press("c")
         await until(pilot, lambda: "Caption of r0-0.png" in text(app))
         await pilot.press(*" and day", "enter")
-        await until(pilot, lambda: captions == {"r0-0.png": "night and day"})
+        await until(pilot, lambda: "Kept beside r0-0.png" in text(app))
+        assert captions == {"r0-0.png": "night and day"}
         await until(pilot, lambda: "night and day" in text(app))
         await pilot.press("u")
         await until(pilot, lambda: captions == {"r0-0.png": "night"})
         await until(pilot, lambda: "night and day" not in text(app))
+
+
+async def test_a_caption_is_taken_back_once_however_often_the_key_is_pressed(folder: Path) -> None:
+    answered = asyncio.Event()
+    answered.set()
+    picture = {"file": "r0-0.png", "caption": "night", "width": 64, "height": 64}
+
+    async def write(folder: str, file: str, caption: str) -> dict[str, object]:
+        await answered.wait()
+        return {"file": file, "before": "night"}
+
+    async with shown(training(folder)) as (pilot, app, source):
+        source.answers |= {
+            "check_folder": {"folder": str(folder), "pictures": [picture], "usable": 1},
+            "write_caption": write,
+        }
+
+        def asked() -> list[str]:
+            return [told["caption"] for name, told in source.done if name == "write_caption"]
+
+        await pilot.press("5")
+        for count in (1, 2):
+            await until(pilot, lambda: "c writes its caption" in text(app))
+            await pilot.press("c", "!", "enter")
+            await until(pilot, lambda n=count: len(app.screen._written) == n)  # type: ignore[misc]
+        answered.clear()
+        await pilot.press("u", "u", "c")
+        await until(pilot, lambda: len(asked()) > 2)
+        assert not app.screen.query_one("#caption").has_class("-shown")
+        answered.set()
+        await until(pilot, lambda: "is as it was" in text(app))
+        assert asked() == ["night!", "night!", "night"]
+        assert isinstance(app.screen, DataScreen)
+        assert len(app.screen._written) == 1
 
 
 async def test_a_folder_that_is_not_there_is_told(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ class ScriptedSource:
         answer = self.answers.get(name)
         if callable(answer):
             answer = answer(**arguments)
+        if isawaitable(answer):
+            answer = await answer
         if answer is None:
             raise UsageError(f"this node cannot {name!r}")
         if isinstance(answer, Exception):

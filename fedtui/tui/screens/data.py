@@ -18,7 +18,7 @@ from fedtui.tui.facts import fact, heading
 from fedtui.tui.keymap import DATA_KEYS, key
 from fedtui.tui.limits import CAPTIONS_UNDONE
 from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
-from fedtui.tui.messages import Answered
+from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.picture import Picture
@@ -68,6 +68,15 @@ class Written:
     before: str | None
 
 
+@dataclass(frozen=True)
+class Writing:
+    """A caption that the node has been asked to write and has not answered about."""
+
+    folder: str
+    file: str
+    undoes: bool = False
+
+
 COLUMNS: tuple[Column[Entry], ...] = (
     Column("file", 0, 12, 28, lambda e, w: one(e.file, w, "warning" if e.problem else "text")),
     Column("caption or problem", 1, 18, 80, lambda e, w: one(e.told, w, "muted")),
@@ -98,7 +107,7 @@ class DataScreen(ListScreen):
         self._report: dict[str, Any] | None = None
         self._asked = ""
         self._worded = ("", "")
-        self._undoing = False
+        self._writing: Writing | None = None
         self._written: deque[Written] = deque(maxlen=CAPTIONS_UNDONE)
 
     def body(self) -> ComposeResult:
@@ -135,24 +144,26 @@ class DataScreen(ListScreen):
             self.table.fill(entries(message.result), "There is no picture in this folder.")
             self.show_chosen()
         elif message.operation == "write_caption":
-            self._told_of_caption(message.result)
+            if self._writing:
+                self._told_of_caption(self._writing, message.result["before"])
+                self._writing = None
         elif message.operation == "choose_folder":
             folder = plain(str(message.result["folder"]))
             self.notify(f"Training on {folder} from now on.", markup=False)
 
-    def on_refused(self, message: object) -> None:
+    def on_refused(self, message: Refused) -> None:
         """A folder that cannot be read leaves the list empty."""
+        if message.operation == "write_caption":
+            self._writing = None
         if self._report is None:
             self.table.fill((), EMPTY)
-        super().on_refused(message)  # type: ignore[arg-type]
+        super().on_refused(message)
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         """Looks at another folder, or keeps a caption."""
         message.stop()
         if message.input is self.caption:
-            folder, file = self._worded
-            self._undoing = False
-            self.ask("write_caption", folder=folder, file=file, caption=message.value.strip())
+            self._write(Writing(*self._worded), message.value.strip())
             self._close_caption()
         elif message.value.strip():
             self._report = None
@@ -176,6 +187,8 @@ class DataScreen(ListScreen):
 
     def action_caption(self) -> None:
         """Opens the line for the caption of the picture under the cursor."""
+        if self._writing:
+            return
         report, chosen = self._report, self.table.selected
         if report is None or chosen is None or chosen.caption is None:
             self.notify("There is no picture here to describe.", severity="warning", markup=False)
@@ -190,28 +203,34 @@ class DataScreen(ListScreen):
 
     def action_undo(self) -> None:
         """Puts back what stood there before the last caption."""
+        if self._writing:
+            return
         if not self._written:
             self.notify("No caption was written here yet.", severity="warning", markup=False)
             return
         last = self._written[-1]
-        self._undoing = True
-        self.ask("write_caption", folder=last.folder, file=last.file, caption=last.before)
+        self._write(Writing(last.folder, last.file, undoes=True), last.before)
 
     def _close_caption(self) -> None:
         self.caption.remove_class("-shown")
         self.table.focus()
 
-    def _told_of_caption(self, result: dict[str, Any]) -> None:
-        folder, file = self._worded
-        if self._undoing:
-            folder = self._written.pop().folder
-            told = f"The caption of {plain(str(result['file']))} is as it was."
+    def _write(self, writing: Writing, caption: str | None) -> None:
+        """Asks for it; until the answer the keys for the next caption do nothing, since what it
+        would take back is not known."""
+        asked = self.ask("write_caption", folder=writing.folder, file=writing.file, caption=caption)
+        self._writing = writing if asked else None
+
+    def _told_of_caption(self, writing: Writing, before: str | None) -> None:
+        if writing.undoes:
+            self._written.pop()
+            told = f"The caption of {plain(writing.file)} is as it was."
         else:
-            self._written.append(Written(folder, file, result["before"]))
-            told = f"Kept beside {plain(file)}. u takes it back."
+            self._written.append(Written(writing.folder, writing.file, before))
+            told = f"Kept beside {plain(writing.file)}. u takes it back."
         self.notify(told, markup=False)
-        if self._report and self._report["folder"] == folder:
-            self.ask("check_folder", CHECK_S, folder=folder)
+        if self._report and self._report["folder"] == writing.folder:
+            self.ask("check_folder", CHECK_S, folder=writing.folder)
 
     def action_train(self) -> None:
         """Shows what leaves the machine, and trains on the folder if one agrees."""

@@ -82,12 +82,15 @@ class LiveScreen(Screen[None]):
         """The newest view, if there is one."""
         return self.feed.view
 
-    def ask(self, operation: str, within_s: float = OPERATION_S, **arguments: Any) -> None:
-        """Asks the node to do something; :class:`Answered` or :class:`Refused` comes later."""
+    def ask(self, operation: str, within_s: float = OPERATION_S, **arguments: Any) -> bool:
+        """Asks the node to do something; :class:`Answered` or :class:`Refused` comes later.
+
+        False when this window may not ask for it.
+        """
         app = cast("FedtuiApp", self.app)
         if app.observe and operation not in LOOKING:
             self.notify("This window only watches (--observe).", severity="warning", markup=False)
-            return
+            return False
         source = app.source
 
         async def work() -> None:
@@ -103,6 +106,7 @@ class LiveScreen(Screen[None]):
         # The function, not its coroutine: a worker that is replaced before it starts would leave
         # that one without an await.
         self.run_worker(cast("Any", work), group=operation, exclusive=True)
+        return True
 
     def on_refused(self, message: Refused) -> None:
         """Says what came to nothing, why, and what to do."""

@@ -253,9 +253,12 @@ class RoomScreen(ListScreen):
             "committed rounds stays in the adapter.",
             "Remove",
         )
-        self.app.push_screen(
-            question, lambda yes: self.ask("remove", peer=person.peer) if yes else None
-        )
+
+        def remove(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("remove", peer=person.peer)
+
+        self.app.push_screen(question, remove)
 
     def action_history(self) -> None:
         """What has happened that concerns whom to believe."""
