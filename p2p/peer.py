@@ -599,7 +599,8 @@ class Peer:
         number = self.round if round_number is None else round_number
         ref = await self.blobs.put(path)
         own = OwnContribution(number, ref, samples, steps, loss_milli)
-        await self._driver.contribute(own)
+        with self.blobs.pinned(ref.sha256):
+            await self._driver.contribute(own)
         return ref.sha256
 
     def leave_round(self, round_number: int) -> None:

@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ class BlobStore:
         self._sizes = {path.parent.name + path.name: path.stat().st_size for path in self._files()}
         self._stored = sum(self._sizes.values())
         self._touched: set[str] = set()
+        self._pinned: Counter[str] = Counter()
 
     # --- looking ----------------------------------------------------------------------------
     @property
@@ -243,17 +245,27 @@ class BlobStore:
         self._verified.pop(sha256, None)
         self._volatile.discard(sha256)
 
+    @contextmanager
+    def pinned(self, sha256: str) -> Iterator[None]:
+        """Keeps a blob, however long it takes, until somebody else speaks of it."""
+        self._pinned[sha256] += 1
+        try:
+            yield
+        finally:
+            self._pinned[sha256] -= 1
+            self._pinned += Counter()  # Drops what is at zero.
+
     async def prune(self, doomed: Iterable[str]) -> int:
         """Removes blobs, and downloads that nobody has gone on with; returns the bytes freed.
 
         Whatever was added or fetched since the call before stays, named or not: a round under way
-        may be about to need what no commit speaks of yet.
+        may be about to need what no commit speaks of yet. So does what is :meth:`pinned`.
         """
         touched, self._touched = self._touched, set()
-        touched.update(self._fetching.keys())
+        touched.update(self._fetching.keys(), self._pinned.elements())
         before = self._stored
         for name in doomed:
-            if name not in touched and name in self._sizes:
+            if name not in touched and name in self._sizes and not self._pinned[name]:
                 # One at a time: unlinking a large file takes as long as some disks like.
                 await asyncio.to_thread(self._location(name).unlink, missing_ok=True)
                 self.remove(name)

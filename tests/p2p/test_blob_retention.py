@@ -12,6 +12,8 @@ from toy_room import ToyNode, toy_genesis, until
 from p2p.blobs.retention import SAFE_ROUNDS, Retention, RoundBlobs, doomed
 from p2p.blobs.store import BlobStore
 from p2p.rounds import driver as driver_module
+from p2p.rounds.driver import RoundDriver
+from p2p.rounds.state import OwnContribution
 
 UNLIMITED = 1 << 60
 
@@ -94,6 +96,26 @@ async def test_pruning_spares_what_was_just_stored(tmp_path: Path) -> None:
     assert store.has(new.sha256)
     assert not part.exists()
     assert dict(store.sizes) == {new.sha256: new.size}
+
+
+async def test_work_that_waits_to_be_announced_is_not_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, announce = ToyNode(tmp_path, 0, toy_genesis(3)), RoundDriver.contribute
+    kept: list[bool] = []
+
+    async def late(driver: RoundDriver, own: OwnContribution) -> None:
+        for _ in range(2):
+            await node.peer.blobs.prune([own.blob.sha256])
+        kept.append(node.peer.blobs.has(own.blob.sha256))
+        await announce(driver, own)
+
+    monkeypatch.setattr(RoundDriver, "contribute", late)
+    await node.start()
+    await until(lambda: node.peer.contributed(1))
+    assert kept == [True]
+    assert not node.peer.blobs._pinned
+    await node.stop()
 
 
 async def test_pruning_survives_a_restart(tmp_path: Path) -> None:
