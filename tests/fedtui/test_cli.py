@@ -179,7 +179,7 @@ def test_signals_end_a_command_with_their_code_and_its_children(
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == code
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 

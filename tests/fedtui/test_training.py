@@ -148,7 +148,7 @@ async def test_stop_kills_a_worker_that_ignores_sigterm_and_its_children(
     process = psutil.Process(trainer.pid)
     await trainer.stop()
     assert not process.is_running()
-    gone, alive = psutil.wait_procs([child], timeout=10)
+    gone, alive = psutil.wait_procs([child], timeout=60)
     assert gone
     assert not alive
 

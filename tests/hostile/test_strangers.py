@@ -23,7 +23,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from member_rig import LOOPBACK, Member, RawConnection, Room, eventually, identity, request
+from member_rig import (
+    LOOPBACK,
+    PATIENCE,
+    Member,
+    RawConnection,
+    Room,
+    eventually,
+    identity,
+    request,
+)
 
 from p2p import accepting
 from p2p.accepting import HandshakeLimits
@@ -314,7 +323,7 @@ async def test_silent_strangers_cannot_keep_members_out(room: Room) -> None:
             except NetworkError:
                 return False
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not answered:
                 answered = await try_hello()
     finally:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from member_rig import LOOPBACK, Member, RawConnection, Room, eventually, request
+from member_rig import LOOPBACK, PATIENCE, Member, RawConnection, Room, eventually, request
 
 from p2p.addresses import Address
 from p2p.errors import NetworkError
@@ -159,11 +159,10 @@ async def test_pipes_are_counted(room: Room) -> None:
     finally:
         for raw in held:
             await raw.close()
-    for _ in range(20):  # The places are free again.
-        if (status := await status_of(ada, eve, path)) == 200:
-            break
-        await asyncio.sleep(0.1)
-    assert status == 200
+    async with asyncio.timeout(PATIENCE):
+        # The places are free again.
+        while await status_of(ada, eve, path) != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def test_an_idle_pipe_ends(room: Room) -> None:

@@ -49,7 +49,7 @@ def test_no_vital_key_needs_ctrl() -> None:
 async def test_help_explains_keys_and_words(folder: Path, pressed: str) -> None:
     async with shown(training(folder), (120, 60)) as (pilot, app, _source):
         await pilot.press(pressed)
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         assert isinstance(app.screen, HelpScreen)
         seen = text(app)
         for words in ("Show the newest picture large", "aggregator", "quorum", "contribution"):
@@ -93,14 +93,14 @@ async def test_q_asks_before_it_ends_a_round_and_stays_by_default(folder: Path) 
     hint = "Quitting ends the demo: five nodes on this machine stop."
     async with shown(training(folder), owns_room=True, quit_hint=hint) as (pilot, app, source):
         await pilot.press("q")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, QuitScreen))
         assert isinstance(app.screen, QuitScreen)
         assert "five nodes on this machine stop" in " ".join(text(app).split())
         assert "Round 3 of sunflower-42 is in TRAIN" in text(app)
         assert app.focused is not None
         assert app.focused.id == "stay"
         await pilot.press("enter")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
         assert isinstance(app.screen, DashboardScreen)
         assert not source.stopped
 
@@ -116,7 +116,7 @@ async def test_quitting_a_room_one_owns_stops_it(folder: Path) -> None:
 async def test_ctrl_c_asks_once_and_means_it_twice(folder: Path) -> None:
     async with shown(training(folder), owns_room=True) as (pilot, app, source):
         await pilot.press("ctrl+c")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, QuitScreen))
         assert isinstance(app.screen, QuitScreen)
         assert not source.stopped
         await pilot.press("ctrl+c")
@@ -172,7 +172,7 @@ async def test_space_shows_the_newest_picture_large(folder: Path) -> None:
         await settle(pilot)
         assert "after round 2" in text(app)
         await pilot.press("space")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
         assert isinstance(app.screen, DashboardScreen)
 
 
@@ -326,7 +326,7 @@ async def test_the_cursor_moves_and_stays_within_the_table(
 async def test_keys_without_an_object_are_greyed(folder: Path) -> None:
     async with shown(loading()) as (pilot, app, _source):
         await pilot.press("space", "right_square_bracket", "o")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
         assert isinstance(app.screen, DashboardScreen)
         assert not app.screen.active_bindings["space"].enabled
 

@@ -40,29 +40,26 @@ async def test_number_keys_lead_to_every_screen_and_escape_back(folder: Path) ->
         }
         for place in PLACES:
             await pilot.press({",": "comma"}.get(place.key, place.key))
-            await pilot.pause()
-            assert app.current_mode == place.id
+            await until(pilot, lambda mode=place.id: app.current_mode == mode)  # type: ignore[misc]
             if place.key.isdigit():
                 assert f"[{place.key} {place.name}]" in text(app)
             assert "sunflower-42" in text(app)
         await pilot.press("escape")
-        await pilot.pause()
-        assert app.current_mode == "dash"
+        await until(pilot, lambda: app.current_mode == "dash")
 
 
 async def test_a_click_on_the_bar_opens_a_screen(folder: Path) -> None:
     async with shown(training(folder), (80, 24)) as (pilot, app, _source):
         column = text(app).splitlines()[1].index("4 Gallery") + 2
         await pilot.click(offset=(column, 1))
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, GalleryScreen))
         assert isinstance(app.screen, GalleryScreen)
 
 
 async def test_peers_shows_all_of_the_member_under_the_cursor(folder: Path) -> None:
     async with shown(several_rounds(folder), (120, 40)) as (pilot, app, _source):
         await pilot.press("2")
-        await pilot.pause()
-        assert "this machine" in text(app)
+        await until(pilot, lambda: "this machine" in text(app))
         await pilot.press("j")
         await pilot.pause()
         seen = text(app)
@@ -71,18 +68,16 @@ async def test_peers_shows_all_of_the_member_under_the_cursor(folder: Path) -> N
         assert "in 4 of 4 committed rounds" in seen
         for _ in range(3):
             await pilot.press("j")
-        await pilot.pause()
-        assert "norm 40 times the median" in text(app)
+        await until(pilot, lambda: "norm 40 times the median" in text(app))
         await pilot.press("y")
-        await pilot.pause()
-        assert app.clipboard == identity(4)
+        await until(pilot, lambda: app.clipboard == identity(4))
 
 
 async def test_peers_goes_on_while_it_is_open(folder: Path) -> None:
     view = training(folder)
     async with shown(view) as (pilot, app, source):
         await pilot.press("2")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, PeersScreen))
         assert isinstance(app.screen, PeersScreen)
         members = list(view.peers)
         members[0] = replace(members[0], step=200, state="SENT")
@@ -124,15 +119,13 @@ async def test_rounds_tells_of_each_round(folder: Path, moves: int, words: tuple
 async def test_rounds_names_those_whom_a_pause_waits_for(folder: Path) -> None:
     async with shown(paused(folder), (120, 40)) as (pilot, app, _source):
         await pilot.press("3")
-        await pilot.pause()
-        assert "tomoko, pierre" in text(app)
+        await until(pilot, lambda: "tomoko, pierre" in text(app))
 
 
 async def test_rounds_copies_the_adapters_hash(folder: Path) -> None:
     async with shown(done(folder), (120, 40)) as (pilot, app, _source):
         await pilot.press("3", "enter", "y")
-        await pilot.pause()
-        assert app.clipboard == COMMIT.result
+        await until(pilot, lambda: app.clipboard == COMMIT.result)
 
 
 async def test_gallery_marks_pins_compares_and_plays(folder: Path) -> None:
@@ -141,8 +134,7 @@ async def test_gallery_marks_pins_compares_and_plays(folder: Path) -> None:
         await settle(pilot)
         assert "after round 2" in text(app)
         await pilot.press("left", "p")
-        await pilot.pause()
-        assert "c compares with round 1" in text(app)
+        await until(pilot, lambda: "c compares with round 1" in text(app))
         await pilot.press("right", "c")
         await settle(pilot)
         assert isinstance(app.screen, LargeScreen)
@@ -155,7 +147,7 @@ async def test_gallery_marks_pins_compares_and_plays(folder: Path) -> None:
         assert "▶ playing" in text(app)
         assert "base model" in text(app)
         await pilot.press("a", "escape")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, GalleryScreen))
         assert isinstance(app.screen, GalleryScreen)
 
 
@@ -180,8 +172,7 @@ async def test_gallery_exports_a_grid_and_says_where_it_is(folder: Path) -> None
 async def test_gallery_without_pictures_says_what_will_be_there() -> None:
     async with shown(loading()) as (pilot, app, _source):
         await pilot.press("4", "e", "c", "a", "space")
-        await pilot.pause()
-        assert "Loading tiny-landscapes" in text(app)
+        await until(pilot, lambda: "Loading tiny-landscapes" in text(app))
         assert isinstance(app.screen, GalleryScreen)
 
 
@@ -203,8 +194,7 @@ async def test_logs_filters_by_text_and_level_and_changes_the_source(folder: Pat
         assert "disk full" not in text(app)
         assert "1 of 2 lines" in text(app)
         await pilot.press("escape", "L")
-        await pilot.pause()
-        assert app.clipboard == "/x/log"
+        await until(pilot, lambda: app.clipboard == "/x/log")
         assert "disk full" in text(app)
         await pilot.press("s")
         await until(pilot, lambda: "[node]" in text(app))
@@ -214,16 +204,14 @@ async def test_logs_filters_by_text_and_level_and_changes_the_source(folder: Pat
 async def test_fifty_thousand_lines_scroll(folder: Path) -> None:
     async with shown(training(folder), (80, 24)) as (pilot, app, _source):
         await pilot.press("9")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, LogsScreen))
         assert isinstance(app.screen, LogsScreen)
         log = app.screen.log_view
         log.add([LogLine("12:00:00", "info", f"line {i}") for i in range(50_000)])
         await pilot.press("G")
-        await pilot.pause()
-        assert "line 49999" in text(app)
+        await until(pilot, lambda: "line 49999" in text(app))
         await pilot.press("g")
-        await pilot.pause()
-        assert "line 0 " in text(app)
+        await until(pilot, lambda: "line 0 " in text(app))
         for key in ("j", "down"):
             await pilot.press(key)
         await until(pilot, lambda: "line 1 " not in text(app))
@@ -242,15 +230,13 @@ async def test_settings_change_at_once_and_are_kept(folder: Path) -> None:
     kept = folder / "profile" / "interface.json"
     async with shown(training(folder), (120, 40), kept=kept) as (pilot, app, _source):
         await pilot.press("comma", "right")
-        await pilot.pause()
-        assert app.theme == "fedtui-light"
+        await until(pilot, lambda: app.theme == "fedtui-light")
         await pilot.press("j", "enter")
         await pilot.pause()
         assert app.screen.has_class("-compact")
         assert read(kept) == Look(theme="fedtui-light", density="compact")
         await pilot.press("k", "R")
-        await pilot.pause()
-        assert app.theme == "fedtui"
+        await until(pilot, lambda: app.theme == "fedtui")
 
 
 async def test_a_key_can_be_changed_and_a_taken_one_is_refused(folder: Path) -> None:
@@ -294,15 +280,14 @@ async def test_the_wall_shows_round_members_and_both_pictures(
         assert "lena" not in text(app)
         assert "before: base model" not in text(app)
         await pilot.press("escape")
-        await pilot.pause()
-        assert app.theme == "fedtui"
+        await until(pilot, lambda: app.theme == "fedtui")
 
 
 async def test_a_window_that_is_only_a_wall_stays_one(folder: Path) -> None:
     async with shown(training(folder), wall=True, observe=True) as (pilot, app, source):
         await until(pilot, lambda: isinstance(app.screen, WallScreen))
         await pilot.press("1", "4", "escape")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, WallScreen))
         assert isinstance(app.screen, WallScreen)
         assert not source.done
 

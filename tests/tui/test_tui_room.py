@@ -69,8 +69,7 @@ async def test_members_are_shown_with_what_is_compared_and_can_be_verified(folde
         assert "river candy bronze apple moon chair" in text(app)
         assert "Read these words aloud" in text(app)
         await pilot.press("j")
-        await pilot.pause()
-        assert "Compare these six words" in text(app)
+        await until(pilot, lambda: "Compare these six words" in text(app))
         await pilot.press("v")
         await until(pilot, lambda: "is marked as verified" in text(app))
         assert last(source, "verify") == {"peer": identity(1), "verified": True}
@@ -114,7 +113,7 @@ async def test_a_known_name_with_another_key_is_let_in_only_after_a_question(fol
         await pilot.press("8")
         await until(pilot, lambda: "Careful" in text(app))
         await pilot.press("a")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         assert isinstance(app.screen, ConfirmScreen)
         await pilot.press("enter")
         await pilot.pause()
@@ -132,8 +131,7 @@ async def test_removing_a_member_asks_first(folder: Path) -> None:
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmScreen), "not oneself"
         await pilot.press("j", "X")
-        await pilot.pause()
-        assert "Remove amir-mbp from the room?" in text(app)
+        await until(pilot, lambda: "Remove amir-mbp from the room?" in text(app))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "amir-mbp: removed" in text(app))
 
@@ -175,8 +173,7 @@ async def test_the_doctor_says_what_to_do_and_gives_a_report(folder: Path) -> No
         await pilot.press("D")
         await until(pilot, lambda: "1 to look at" in text(app))
         await pilot.press("j")
-        await pilot.pause()
-        assert "Allow UDP 5353 in the firewall." in text(app)
+        await until(pilot, lambda: "Allow UDP 5353 in the firewall." in text(app))
         await pilot.press("r", "y")
         await until(pilot, lambda: "1 to look at" in text(app))
         await pilot.press("y")

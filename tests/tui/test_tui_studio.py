@@ -160,7 +160,7 @@ async def test_the_studio_draws_shows_and_redraws_when_a_weight_changes(folder: 
     async with shown(view) as (pilot, app, source):
         easel = Easel(source, view.previews[0].path)
         await pilot.press("6")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, StudioScreen))
         assert isinstance(app.screen, StudioScreen)
         assert PROMPTS[0][0][:20] in text(app)
         easel.holding = True
@@ -271,8 +271,7 @@ async def test_the_studio_says_what_is_wrong_and_keeps_what_was_typed(folder: Pa
         await until(pilot, lambda: "try 256x256" in text(app))
         assert field.value == "a boat"
         await pilot.press("escape", "escape")
-        await pilot.pause()
-        assert app.current_mode == "dash"
+        await until(pilot, lambda: app.current_mode == "dash")
 
 
 def report(folder: Path, usable: int = 18) -> dict[str, Any]:
@@ -299,7 +298,7 @@ async def test_a_folder_is_looked_at_agreed_to_and_chosen(folder: Path) -> None:
         await settle(pilot)
         assert "[b]night[/b]" in text(app)
         await pilot.press("t")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, ConsentScreen))
         assert isinstance(app.screen, ConsentScreen)
         said = " ".join(text(app).split())
         assert "Leaves this machine" in said
@@ -420,7 +419,7 @@ async def test_the_library_inspects_exports_and_hands_to_the_studio(folder: Path
         await until(pilot, lambda: app.clipboard == "/x/export.safetensors")
         assert ("export_adapter", {"round": 2, "format": "kohya"}) in source.done
         await pilot.press("u")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(app.screen, StudioScreen))
         assert isinstance(app.screen, StudioScreen)
         assert app.screen.rack.selected == Slot("round 2", round=2, on=True)
 
