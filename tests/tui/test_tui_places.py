@@ -21,6 +21,7 @@ from fedtui.tui.screens.large import LargeScreen
 from fedtui.tui.screens.logs import LogsScreen
 from fedtui.tui.screens.page import PageScreen
 from fedtui.tui.screens.peers import PeersScreen
+from fedtui.tui.screens.settings import KeyScreen, SettingsScreen
 from fedtui.tui.screens.wall import WallScreen
 from fedtui.tui.widgets.logview import LogLine
 from fedtui.tui.widgets.qr import QR
@@ -246,11 +247,17 @@ async def test_a_key_can_be_changed_and_a_taken_one_is_refused(folder: Path) -> 
         await pilot.pause()
         table = app.screen.query_one(Table)
         table.choose("key app.wall")
-        await pilot.press("enter", "q")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, KeyScreen))
+        await pilot.press("q")
         await until(pilot, lambda: "This key is taken" in text(app))
-        await pilot.press("enter", "W")
-        await until(pilot, lambda: read(kept).keys == {"app.wall": "W"})
-        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, KeyScreen))
+        await pilot.press("Z")
+        await until(pilot, lambda: read(kept).keys == {"app.wall": "Z"})
+        await until(pilot, lambda: isinstance(app.screen, SettingsScreen))
+        await pilot.press("Z")
         await until(pilot, lambda: isinstance(app.screen, WallScreen))
 
 
