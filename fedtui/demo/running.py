@@ -176,10 +176,11 @@ class _Demo:
             )
 
     async def _change(self) -> None:
+        """Waits for something that happened since the last call, which may be before this one."""
+        await self._changed.wait()
         self._changed.clear()
         if self._failure is not None:
             raise self._failure
-        await self._changed.wait()
 
     def _alive(self) -> list[DemoNode]:
         return [node for node in self._nodes if node.peer_id not in self._lost]
