@@ -461,7 +461,7 @@ async def test_a_round_whose_files_are_gone_is_told_and_stays_told(folder: Path)
             "they are gone", "only 50 are kept", "a later one"
         )
         await pilot.press("4", "left", "m")
-        told = "they are gone. 50 are kept. a later one."
+        told = "they are gone. only 50 are kept. a later one."
         await until(pilot, lambda: told in " ".join(text(app).split()))
         assert source.done[0] == ("leave_out", {"round": 1}), "the marked round"
         await pilot.press("e", "o", "down", "escape")
