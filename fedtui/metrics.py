@@ -17,11 +17,11 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from fedtui.control.address import LOOPBACK
 from fedtui.errors import NetworkError
 from fedtui.view import NodeView, PeerState, Phase
 
-LOOPBACK = "127.0.0.1"
-HOSTS = ("127.0.0.1", "localhost")
+HOSTS = (LOOPBACK, "localhost")
 """A page in a browser that had its name resolved to this machine still sends that name."""
 
 

@@ -10,6 +10,7 @@ import typer
 
 from fedtui.cli import output
 from fedtui.errors import FedtuiError
+from fedtui.limits import PAGE_HOURS
 
 if TYPE_CHECKING:
     from fedtui.control.client import ControlClient
@@ -32,7 +33,9 @@ def serve(
         typer.Option("--lan", help="To everybody on this network who has the link, not only here."),
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
-    hours: Annotated[float, typer.Option(help="The page closes by itself after so long.")] = 12.0,
+    hours: Annotated[
+        float, typer.Option(help="The page closes by itself after so long.")
+    ] = PAGE_HOURS,
     json: Json = False,
 ) -> None:
     """Open the page: it shows the previews this machine has drawn, and can only be read."""

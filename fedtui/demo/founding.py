@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtui import rooms
+from fedtui.control.address import LOOPBACK
 from fedtui.demo.options import MODEL, DemoOptions, DemoPaths
 from fedtui.errors import ExitCode, FedtuiError
 from fedtui.founding import PREVIEW_PROMPTS, TARGETS, RoomChoices
@@ -43,7 +44,6 @@ QUICK_PREVIEW_STEPS = 2
 BATCH = 8
 DEADLINE_MS = 15 * 60 * 1000
 HELD_OUT = -2
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from fedtui.control.address import LOOPBACK
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import UsageError
 from fedtui.gallery.listener import GalleryListener
@@ -21,8 +22,6 @@ from fedtui.view import NodeView
 from p2p.addresses import Address
 from p2p.interfaces import is_loopback
 from p2p.tasks import TaskOwner
-
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,7 @@ async def test_a_knock_that_waits_for_other_admins_is_signed_once(
     stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reception, "ENDORSEMENT_WAIT_S", 0.01)
-    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
-    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
-    await ada.do("promote", peer=identity(2).peer_id[:8])
-    await endorsed(grace)
-    await eventually(lambda: len(ada.peer.admins) == 2)
+    ada, grace = await two_admins(stack, tmp_path)
 
     made = await ada.do("invite", auto_approve=True)
     link = parse_link(made["text"])
@@ -128,11 +124,7 @@ async def test_a_knock_that_waits_for_other_admins_is_signed_once(
 async def test_nobody_signs_a_change_that_no_round_could_hold(
     stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
-    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
-    await ada.do("promote", peer=identity(2).peer_id[:8])
-    await endorsed(grace)
-    await eventually(lambda: len(ada.peer.admins) == 2)
+    ada, grace = await two_admins(stack, tmp_path)
     lie = MemberAdd(
         author=identity(1).peer_id,
         seq=99,
@@ -179,11 +171,7 @@ async def test_two_admins_of_whom_both_must_sign(stack: AsyncExitStack, tmp_path
 async def test_a_newcomer_waits_at_the_door_while_the_other_admin_signs(
     stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
-    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
-    await ada.do("promote", peer=identity(2).peer_id[:8])
-    await endorsed(grace)
-    await eventually(lambda: len(ada.peer.admins) == 2)
+    ada, grace = await two_admins(stack, tmp_path)
     link = parse_link((await ada.do("invite", auto_approve=True))["text"])
     joining = asyncio.create_task(joiner(3).by_link(link))
     await endorsed(grace)
@@ -206,6 +194,16 @@ async def test_what_is_asked_names_keys_old_names_and_this_machine(
     asked = governance.in_words(MemberAdd(author=me, seq=9, after=ada.room.id, member=renamed))
     assert asked.startswith("let Grace (")
     assert "from now on called Ada" in asked
+
+
+async def two_admins(stack: AsyncExitStack, tmp_path: Path) -> tuple[Host, Guest]:
+    """A founder and a second admin, who must both sign."""
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1), threshold=2))
+    grace = await stack.enter_async_context(guest(tmp_path / "grace", 2, ada))
+    await ada.do("promote", peer=identity(2).peer_id[:8])
+    await endorsed(grace)
+    await eventually(lambda: len(ada.peer.admins) == 2)
+    return ada, grace
 
 
 async def endorsed(node: Guest) -> None:
