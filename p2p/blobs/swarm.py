@@ -70,6 +70,7 @@ class _Source:
     fruitless: int = 0
     failures: int = 0
     pauses: int = 0
+    overtaken: int = 0
 
 
 class Swarm:
@@ -143,7 +144,7 @@ class Swarm:
         """A chunk came and is what it should be; ``have`` is what its source holds by now."""
         source = self._sources[peer]
         began = source.under_way.pop(index, now)
-        source.failures = source.pauses = 0
+        source.failures = source.pauses = source.overtaken = 0
         if have is not None:
             self._holds(source, have)
         took = now - began
@@ -155,6 +156,7 @@ class Swarm:
         for other, slower in self._sources.items():
             slower.fruitless = 0
             if slower.under_way.pop(index, None) is not None:
+                slower.overtaken += 1
                 self._drops.append(Drop(other, index))
 
     def on_lie(self, peer: str, index: int | None = None) -> None:
@@ -269,6 +271,11 @@ class Swarm:
             for began in source.under_way.values()
         )
 
+    def _is_slow(self, source: _Source, now: float) -> bool:
+        """Whether a source keeps us waiting, or did until another one was faster."""
+        late = any(now - began > self._patience for began in source.under_way.values())
+        return late or source.overtaken > 0
+
     @property
     def _patience(self) -> float:
         return max(SLOW_CHUNK_SECONDS, SLOW_CHUNK_FACTOR * (self._chunk_seconds or 0.0))
@@ -283,8 +290,8 @@ class Swarm:
         return self._order
 
     def _best(self, now: float) -> Get | None:
-        idle = [
-            (len(source.under_way), self._jitter(peer, 0), peer)
+        idle = [  # Who keeps us waiting already comes last.
+            (self._is_slow(source, now), len(source.under_way), self._jitter(peer, 0), peer)
             for peer, source in self._useful()
             if now >= source.get_at
             and len(source.under_way) < MAX_CHUNKS_UNDER_WAY_PER_SOURCE
@@ -292,7 +299,7 @@ class Swarm:
         ]
         claimed = self._claimed()
         for slow in (False, True):
-            for _, _, peer in sorted(idle):
+            for *_, peer in sorted(idle):
                 source = self._sources[peer]
                 for index in self._rarest_first():
                     if not source.have & self.missing & 1 << index:

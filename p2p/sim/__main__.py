@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from p2p.sim import failover, gossip
+from p2p.sim import failover, gossip, swarm_campaign
 from p2p.sim.campaign import mixed_scenario, run_campaign
 from p2p.sim.mutations import MUTATIONS
 from p2p.sim.people import FEWEST_VOTERS
@@ -37,6 +37,9 @@ def main() -> int:
         "--failover", action="store_true", help="measure what a dead aggregator costs instead"
     )
     parser.add_argument("--gossip", action="store_true", help="measure failure detection instead")
+    parser.add_argument(
+        "--blobs", action="store_true", help="nodes that fetch a blob from one another instead"
+    )
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="break the protocol so")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     options = parser.parse_args()
@@ -44,6 +47,8 @@ def main() -> int:
         return _measure_failover(options)
     if options.gossip:
         return _measure_gossip(options)
+    if options.blobs:
+        return _try_swarm_mutations(options) if options.mutations else _fetch_blobs(options)
     if options.mutations:
         return _try_mutations(options)
     scenario: Scenario | Callable[[int], Scenario]
@@ -87,6 +92,28 @@ def _try_mutations(options: argparse.Namespace) -> int:
         wall_s = round(time.monotonic() - started, 1)
         figures = {"mutation": name, "caught": found, "as": kind, "seeds": report.seeds}
         _print({**figures, "wall_s": wall_s}, options.json)
+    return 0 if caught else 1
+
+
+def _fetch_blobs(options: argparse.Namespace) -> int:
+    """Exit code 0: everybody got the right bytes, and little came twice."""
+    started = time.monotonic()
+    seeds = range(options.first, options.first + options.seeds)
+    report = swarm_campaign.run_campaign(seeds, tell=_tell(options.json))
+    _print({**report.summary(), "wall_s": round(time.monotonic() - started, 3)}, options.json)
+    return 0 if report.complete == report.seeds else 1
+
+
+def _try_swarm_mutations(options: argparse.Namespace) -> int:
+    """Exit code 0: every broken part was caught."""
+    seeds = range(options.first, options.first + options.seeds)
+    caught = True
+    for name, mutation in swarm_campaign.MUTATIONS.items():
+        report = swarm_campaign.run_campaign(seeds, mutation=mutation, stop_at_first=True)
+        found = bool(getattr(report, mutation.shows_as))
+        caught = caught and found
+        figures = {"mutation": name, "caught": found, "as": mutation.shows_as}
+        _print({**figures, "seeds": report.seeds}, options.json)
     return 0 if caught else 1
 
 
