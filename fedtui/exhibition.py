@@ -20,6 +20,7 @@ from fedtui.paths import RoomPaths
 from fedtui.task import Task
 from fedtui.view import PreviewView
 from p2p.client import PeerRefused
+from p2p.durable import publish
 from p2p.errors import P2PError
 from p2p.limits import MAX_EXHIBIT_BYTES
 from p2p.peer import Peer
@@ -203,6 +204,6 @@ class Exhibition:
         kept = []
         for number, (recipe, picture) in enumerate(zip(self._recipes, pictures, strict=False)):
             path = folder / f"by-{author[:8]}-{number:03d}.png"
-            path.write_bytes(picture)
+            publish(path, picture)
             kept.append(PreviewView(round_number, *recipe, str(path), author))
         return kept

@@ -33,6 +33,7 @@ from fedtui.rooms import Room
 from fedtui.task import check_model
 from fedtui.training import TrainerProcess
 from fedtui.view import LossPoint, PreviewView, to_json
+from p2p.durable import publish
 from trainer.protocol import Generate, Load, LoraFile, Train, Tuning
 
 log = logging.getLogger("fedtui.learner")
@@ -409,13 +410,11 @@ class History:
             log.debug("no history at %s", self._path)
 
     def save(self) -> None:
-        draft = self._path.with_suffix(".draft")
         data = {
             "losses": [asdict(point) for point in self.losses],
             "previews": [asdict(preview) for preview in self.previews],
         }
-        draft.write_text(json.dumps(data), encoding="utf-8")
-        draft.replace(self._path)
+        publish(self._path, json.dumps(data).encode())
 
     def has_previews(self, round_number: int, count: int) -> bool:
         """Whether this machine has drawn as many itself."""
@@ -436,9 +435,7 @@ def _sidecar(target: Path) -> Path:
 
 
 def _write_trained(target: Path, trained: Trained) -> None:
-    draft = target.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(trained)), encoding="utf-8")
-    draft.replace(_sidecar(target))
+    publish(_sidecar(target), json.dumps(asdict(trained)).encode())
 
 
 def _read_trained(target: Path, goal: Goal) -> Trained | None:

@@ -19,6 +19,7 @@ from pydantic import Field, StringConstraints
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.limits import PROVENANCE_BYTES
 from fedtui.rooms import Room
+from p2p.durable import publish
 from p2p.envelope import decode_base64, encode_base64, open_envelope, open_genesis, seal
 from p2p.errors import P2PError, ProtocolError
 from p2p.identity import Identity
@@ -87,9 +88,7 @@ def write(
     )
     sealed = seal(identity, room.id, Statement.kind, statement.to_bytes())
     path = record_path(adapter)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(_encoded(genesis, texts, sealed.to_bytes().decode()))
-    draft.replace(path)
+    publish(path, _encoded(genesis, texts, sealed.to_bytes().decode()))
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fedtui.limits import STATISTICS_KEPT
 from fedtui.view import ShareView, StatisticsView, from_json, to_json
+from p2p.durable import publish
 
 log = logging.getLogger("fedtui.statistics")
 
@@ -68,10 +69,8 @@ class RoundStatistics:
         return self._rounds.get(round_number)
 
     def _save(self) -> None:
-        draft = self._path.with_suffix(".draft")
+        data = {str(number): to_json(view) for number, view in self._rounds.items()}
         try:
-            data = {str(number): to_json(view) for number, view in self._rounds.items()}
-            draft.write_text(json.dumps(data), encoding="utf-8")
-            draft.replace(self._path)
+            publish(self._path, json.dumps(data).encode())
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error)

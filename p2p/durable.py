@@ -7,6 +7,9 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO
 
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows alone translates line ends unless told."""
+
 
 def flush(file: BinaryIO) -> None:
     """Flushes a file's bytes to disk."""
@@ -14,16 +17,18 @@ def flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def publish(path: Path, content: bytes) -> None:
+def publish(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Writes a file that is whole at every moment, and on the disk when this returns.
 
     Its folder may come from anybody: a new file under a name nobody can foresee follows no link.
+    ``mode`` are its permissions, less the process's mask.
 
     Raises:
         OSError: it cannot be written; what was there is still there.
     """
     draft = path.with_name(f".{secrets.token_hex(8)}.draft")
-    with draft.open("xb") as file:
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
+    with os.fdopen(descriptor, "wb") as file:
         try:
             file.write(content)
             flush(file)

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from p2p.addresses import Address, AddressBook
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
+from p2p.durable import publish
 from p2p.envelope import strict_json
 from p2p.errors import NetworkError, ProtocolError
 from p2p.gossip.driver import Gossip
@@ -220,9 +221,7 @@ def recall(file: Path, book: AddressBook) -> None:
 def remember(file: Path, addresses: dict[str, tuple[Address, ...]]) -> None:
     """Writes the addresses that worked, all or nothing; a full disk only costs the memory."""
     texts = {peer: [str(address) for address in known] for peer, known in addresses.items()}
-    temporary = file.with_suffix(".new")
     try:
-        temporary.write_text(json.dumps(texts, indent=1))
-        temporary.replace(file)
+        publish(file, json.dumps(texts, indent=1).encode())
     except OSError as error:
         _log.warning("%s cannot be written: %s", file, error)

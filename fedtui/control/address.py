@@ -8,7 +8,6 @@ request, and the Host header must be loopback, so that no web page can reach the
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 import struct
@@ -16,6 +15,8 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from p2p.durable import publish
 
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 LOOPBACK = "127.0.0.1"
@@ -41,11 +42,8 @@ def new_token() -> str:
 
 def write_loopback(path: Path, address: LoopbackAddress) -> None:
     """Writes the address file, readable by its owner only, whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"port": address.port, "token": address.token}, file)
-    draft.replace(path)
+    content = json.dumps({"port": address.port, "token": address.token})
+    publish(path, content.encode(), mode=0o600)
 
 
 def read_loopback(path: Path) -> LoopbackAddress:

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from fedtui import __version__
 from fedtui.errors import UsageError
 from fedtui.training import TrainerProcess
+from p2p.durable import publish
 from trainer.protocol import Request
 
 Result = dict[str, Any]
@@ -123,9 +124,7 @@ class Lab:
                 seconds = round(time.monotonic() - began, 3)
             record = {"request": asdict(request), "result": result, "seconds": seconds}
             text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
-            draft = place.with_suffix(".draft")
-            draft.write_text(text.replace(f"{self.folder}/", HERE), encoding="utf-8")
-            draft.replace(place)
+            publish(place, text.replace(f"{self.folder}/", HERE).encode())
             self.made += 1
             return result
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from p2p.durable import publish
+
 Pictures = Literal["auto", "quadrant", "half", "dithered", "shades", "off"]
 Density = Literal["comfortable", "compact"]
 Characters = Literal["unicode", "blocks", "ascii"]
@@ -52,9 +54,7 @@ def write(path: Path | None, look: Look) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(look), indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    publish(path, (json.dumps(asdict(look), indent=1) + "\n").encode())
 
 
 def _fits(name: str, value: object) -> bool:
