@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from fedtui import rooms
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.inviting import translated
+from fedtui.keys import identity_in
 from fedtui.limits import INVITE_FILE_BYTES
 from fedtui.paths import Profile
 from fedtui.settings import Settings
@@ -104,7 +105,11 @@ async def enter(
     profile.create()
     known = _known(profile, invite)
     try:
-        identity = Identity.load_or_create(profile.identity)
+        identity = (
+            Identity.load_or_create(profile.identity)
+            if known is None
+            else identity_in(profile, known.paths)
+        )
         if known is not None and (not ask_again or identity.peer_id in known.genesis.admins):
             return _again(profile, known)
         joiner = Joiner(

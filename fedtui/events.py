@@ -214,6 +214,11 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     ),
     "rounds.allowed": lambda e: (f"rounds may begin up to round {e['through']}", "ok"),
     "member.removed": _removed,
+    "member.rekeyed": lambda e: (
+        f"{e.get('name')} has a new key, and the old one signed it. Compare the words"
+        " (`fedtui room members`) before you mark it as verified",
+        "warning",
+    ),
     "admins.changed": lambda e: (
         f"{len(e['admins'])} admins now, {e['threshold']} must sign",
         "warning",

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import TrustError, UsageError
 from fedtui.inviting import translated
+from fedtui.keys import next_identity
 from fedtui.limits import ROOM_OPERATION_S
 from fedtui.rooms import Room
 from fedtui.trust import Kind, TrustBook
@@ -22,6 +23,7 @@ from p2p.joining.words import fingerprint_hex, fingerprint_words
 from p2p.operations import (
     AdminChange,
     AnyChange,
+    KeyChange,
     MemberAdd,
     MemberRemove,
     Operation,
@@ -118,6 +120,7 @@ class Governance:
         operations.add("changes", Nothing, self._changes)
         operations.add("endorse", Endorsement, self._endorse)
         operations.add("start_rounds", Start, self._start_rounds)
+        operations.add("change_key", Nothing, self._change_key)
         operations.add("leave", Nothing, self._leave)
         operations.add("verify", Verification, self._verify)
         operations.add("trust_history", Nothing, self._trust_history)
@@ -167,6 +170,9 @@ class Governance:
                 return f"admit {display_name(member)} ({words}) as {member.role}"
             case MemberRemove(peer=peer, reason=reason):
                 return f"remove {self._who(peer)}{f': {reason}' if reason else ''}"
+            case KeyChange(author=author, member=member):
+                words = " ".join(fingerprint_words(member.peer_id))
+                return f"give {self._who(author)} another key ({words})"
             case AdminChange(admins=admins, threshold=threshold):
                 new, old = frozenset(admins), self._peer.admins
                 parts = [f"make {self._who(peer)} an admin" for peer in sorted(new - old)]
@@ -354,6 +360,25 @@ class Governance:
             raise UsageError("all rounds of the room have been started already")
         await _operate(peer.start_rounds(through))
         return {"through": peer.started, "round": peer.round}
+
+    async def _change_key(self, _: Nothing) -> Result:
+        """Another key for this machine in this room, from the next commit on."""
+        if self._peer.done:
+            raise UsageError(
+                "all rounds of the room are done",
+                "a new key takes the old one's place with a round's commit, and none will come",
+                "make a new room",
+            )
+        new = await asyncio.to_thread(next_identity, self._room.paths)
+        made = await _operate(self._peer.change_key(new))
+        waiting = any(change.id == made.id for change in self.waiting())
+        return {
+            "peer": new.peer_id,
+            "words": list(fingerprint_words(new.peer_id)),
+            "round": self._peer.round,
+            "needs_others": waiting,
+            "change": made.id,
+        }
 
     async def _leave(self, _: Nothing) -> Result:
         me = self._peer.identity.peer_id

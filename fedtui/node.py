@@ -22,6 +22,7 @@ from fedtui.exhibition import SHARES, Exhibition
 from fedtui.founding import continue_room
 from fedtui.gallery.opening import GalleryPage
 from fedtui.governance import Governance, require_admin
+from fedtui.keys import identity_in, take_next
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.leaving_out import LeavingOut
 from fedtui.library import Library
@@ -48,7 +49,6 @@ from fedtui.view import EvidenceView, NodeView, to_json
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
 from p2p.errors import TrustError as P2PTrustError
-from p2p.identity import Identity
 from p2p.limits import GIB, KIB
 from p2p.pacing import Bandwidth
 from p2p.peer import Peer
@@ -91,7 +91,7 @@ class Node:
         self.profile = profile
         self._settings = settings
         self._room = room
-        self._identity = Identity.load_or_create(profile.identity)
+        self._identity = identity_in(profile, room.paths)
         self._data = settings.data or rooms.chosen_folder(profile)
         self.operations = Operations()
         self._stream = EventStream(self._identity.peer_id, profile.events)
@@ -211,6 +211,9 @@ class Node:
         try:
             await self._peer.start()
         except P2PTrustError as error:
+            if (successor := self._peer.successor) is not None:
+                self._take_new_key(successor)
+                return
             raise TrustError(error.title, error.cause, error.remedy) from error
         if self._room.paths.initial.is_file():
             await self._peer.provide(self._room.paths.initial)
@@ -325,6 +328,8 @@ class Node:
         match type_:
             case "member.added" | "member.changed":
                 self._reception.on_added(fields["peer"], fields["name"])
+            case "member.rekeyed":
+                self._on_rekeyed(fields["peer"], fields["before"], fields["name"])
             case "member.removed":
                 self._on_removed(fields["peer"], fields["name"])
             case "round.committed":
@@ -341,6 +346,21 @@ class Node:
         self._reception.on_removed(peer, name)
         if peer == self._identity.peer_id:
             self._on_own_removal()
+
+    def _on_rekeyed(self, peer: str, before: str, name: str) -> None:
+        self._reception.on_rekeyed(peer, before, name)
+        if before == self._identity.peer_id:
+            self._take_new_key(peer)
+
+    def _take_new_key(self, successor: str) -> None:
+        """The room knows this machine by its new key now: the service starts anew with that."""
+        try:
+            take_next(self._room.paths, successor)
+        except FedtuiError as error:
+            self.failure = error
+        else:
+            self.switching = True
+        self.request_stop()
 
     def _on_own_removal(self) -> None:
         """Says so, with the proof; training for the room makes no sense any more."""

@@ -21,6 +21,16 @@ class RoomPaths:
     root: Path
 
     @property
+    def identity(self) -> Path:
+        """The key in this room, where it is not the profile's."""
+        return self.root / "identity.key"
+
+    @property
+    def next_identity(self) -> Path:
+        """A key that is to take the place of the one in use."""
+        return self.root / "identity.next"
+
+    @property
     def genesis(self) -> Path:
         """The room's signed founding document, as received."""
         return self.root / "genesis.json"

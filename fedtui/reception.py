@@ -253,6 +253,10 @@ class Reception:
         kind = "admitted" if peer in self._admitting else kind
         self._trust.note(kind, peer, name, room=self._room.id)
 
+    def on_rekeyed(self, peer: str, before: str, name: str) -> None:
+        """A member has another key, which the old one signed. A mark stays with the old one."""
+        self._trust.note("rekeyed", peer, name, room=self._room.id, detail=before)
+
     def on_removed(self, peer: str, name: str) -> None:
         """A member is none any more."""
         self._trust.note("removed", peer, name, room=self._room.id)

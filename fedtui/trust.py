@@ -21,11 +21,11 @@ from fedtui.limits import TRUST_EVENTS_READ
 
 Kind = Literal[
     "created", "joined", "asked", "admitted", "declined", "added", "removed", "left", "verified",
-    "unverified", "renamed", "impostor",
+    "unverified", "renamed", "rekeyed", "impostor",
 ]  # fmt: skip
 
 
-_NAMED = frozenset({"created", "joined", "admitted", "added", "renamed", "verified"})
+_NAMED = frozenset({"created", "joined", "admitted", "added", "renamed", "rekeyed", "verified"})
 """Events that tie a name to a key; whoever only asked has no claim to it."""
 
 

@@ -16,6 +16,7 @@ from p2p.operations import (
     MAX_REASON,
     AdminChange,
     AnyChange,
+    KeyChange,
     MemberAdd,
     MemberRemove,
     Operation,
@@ -39,7 +40,8 @@ class Membership:
 
     ``last`` holds, for each author and subject, the number of the last change that took effect:
     an older one never comes back. Keys that admins ``removed`` never come back either; whoever
-    left by itself may be admitted again. ``started`` is the last round that somebody entitled has
+    left by itself may be admitted again. ``successors`` maps given-up keys to those that took their
+    places. ``started`` is the last round that somebody entitled has
     started; ``fork`` is where the admins went on without this room.
     """
 
@@ -49,6 +51,7 @@ class Membership:
     removed: frozenset[str] = frozenset()
     last: Mapping[tuple[str, str], int] = field(default_factory=dict)
     started: int = 0
+    successors: Mapping[str, str] = field(default_factory=dict)
     fork: RoomFork | None = None
 
     @classmethod
@@ -87,7 +90,10 @@ class Membership:
             raise ProtocolError("a change of the membership is not signed by its author")
         if change.author not in self.entitled(change):
             raise ProtocolError("a change of the membership was made by somebody who may not")
-        if not _needs_one(change) and len(signers & self.admins) < self.needed:
+        alone = _needs_one(change) and not (
+            isinstance(change, KeyChange) and change.author in self.admins
+        )
+        if not alone and len(signers & self.admins) < self.needed:
             raise SignaturesMissing("a change of the membership needs more admins to sign it")
         changed = self._changed(change, signers)
         last = {**self.last, (change.author, change.subject): change.seq}
@@ -98,6 +104,8 @@ class Membership:
         if isinstance(change, RoundStart):
             starters = {peer for peer, m in self.members.items() if m.permissions.start_rounds}
             return self.admins | starters
+        if isinstance(change, KeyChange):
+            return frozenset(self.members)
         if isinstance(change, MemberRemove) and change.peer == change.author:
             return frozenset(self.members)
         return self.admins
@@ -108,6 +116,8 @@ class Membership:
                 return self._with(change.member)
             case MemberRemove():
                 return self._without(change.peer, change.peer == change.author)
+            case KeyChange():
+                return self._rekeyed(change, signers)
             case AdminChange():
                 return self._led_by(change, signers)
             case RoundStart():
@@ -132,7 +142,35 @@ class Membership:
             raise ProtocolError("who is an admin is changed by the admins' own operation")
         return replace(self, members={**self.members, member.peer_id: member})
 
+    def _rekeyed(self, change: KeyChange, signers: frozenset[str]) -> Membership:
+        old, new = change.author, change.member.peer_id
+        if new not in signers:
+            raise ProtocolError("a new key has not signed that it takes another's place")
+        if new in self.members or new in self.removed or new in self.successors.values():
+            raise ProtocolError("a new key has been somebody's before")
+        known = self.members[old]
+        kept = {"peer_id": new, "certificate": change.member.certificate}
+        if change.member != known.model_copy(update=kept):
+            raise ProtocolError("a new key may change nothing else of a member")
+        members = {id_: member for id_, member in self.members.items() if id_ != old}
+        admins = self.admins - {old} | ({new} if old in self.admins else set())
+        return replace(
+            self,
+            members={**members, new: change.member},
+            admins=admins,
+            removed=self.removed | {old},
+            successors={**self.successors, old: new},
+        )
+
+    def now(self, peer: str) -> str:
+        """The key that a member goes by now, which may have had others."""
+        while peer in self.successors:
+            peer = self.successors[peer]
+        return peer
+
     def _without(self, peer: str, has_left: bool) -> Membership:
+        # Who is removed does not get away by changing its key.
+        peer = self.now(peer)
         admins = self.admins - {peer}
         if len(admins) < self.needed:
             raise ProtocolError(
@@ -205,7 +243,7 @@ def _check_text(change: AnyChange) -> None:
 def _needs_one(change: AnyChange) -> bool:
     """Whether its author's word is enough."""
     has_left = isinstance(change, MemberRemove) and change.peer == change.author
-    return has_left or isinstance(change, RoundStart)
+    return has_left or isinstance(change, RoundStart | KeyChange)
 
 
 def _place_in_line(operation: Operation) -> tuple[bool, int, str, str]:

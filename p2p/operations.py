@@ -62,6 +62,19 @@ class MemberRemove(Change):
         return self.peer
 
 
+class KeyChange(Change):
+    """Gives a member another key, from the commit that holds it on: signed by the old key, which is
+    its author, and by the new one. Of an admin's key as many admins must sign as of any change."""
+
+    kind = "key-change"
+
+    member: Member
+
+    @property
+    def subject(self) -> str:
+        return self.author
+
+
 class AdminChange(Change):
     """Replaces the admins; needs the thresholds of the old ones and of the new ones."""
 
@@ -106,10 +119,11 @@ class RoomFork(Change):
         return "fork"
 
 
-AnyChange = MemberAdd | MemberRemove | AdminChange | RoundStart | RoomFork
+AnyChange = MemberAdd | MemberRemove | KeyChange | AdminChange | RoundStart | RoomFork
 
 CHANGES: Final[dict[str, type[AnyChange]]] = {
-    model.kind: model for model in (MemberAdd, MemberRemove, AdminChange, RoundStart, RoomFork)
+    model.kind: model
+    for model in (MemberAdd, MemberRemove, KeyChange, AdminChange, RoundStart, RoomFork)
 }
 
 

@@ -33,6 +33,7 @@ from p2p.operations import (
     MAX_REASON,
     AdminChange,
     Change,
+    KeyChange,
     MemberAdd,
     MemberRemove,
     Operation,
@@ -380,6 +381,31 @@ class Peer:
         """
         return await self._operate(RoundStart(**self._header("rounds"), through=through))
 
+    async def change_key(self, new: Identity) -> Operation:
+        """Gives this member another key, which takes its place with the next commit; until then
+        this node goes on as before. :attr:`successor` says when it has.
+
+        Raises:
+            ProtocolError: this node is no member, changes its key already, or the new key was
+                somebody's.
+            StorageError: the disk refused.
+        """
+        me = self.members.get(self.identity.peer_id)
+        if me is None:
+            raise ProtocolError("only a member can change its key")
+        certificate = Member.of(new, me.name).certificate
+        member = me.model_copy(update={"peer_id": new.peer_id, "certificate": certificate})
+        change = KeyChange(**self._header(self.identity.peer_id), member=member)
+        both = self._core.sign(change).joined(
+            Operation.of(EnvelopeSigner(new, self.room_id).seal(change))
+        )
+        return await self._driver.hand_in(both)
+
+    @property
+    def successor(self) -> str | None:
+        """The key that took the place of this node's; None while it has not been changed."""
+        return self._membership.successors.get(self.identity.peer_id)
+
     @property
     def started(self) -> int:
         """The last round that somebody has started, where the plan has them wait; else 0."""
@@ -481,9 +507,13 @@ class Peer:
             return {}
         records = {member.peer_id: member for member in self.genesis.members}
         for operation in self.operations():
-            if isinstance(operation.change, MemberAdd):
+            if isinstance(operation.change, MemberAdd | KeyChange):
                 records[operation.change.member.peer_id] = operation.change.member
-        return {p: records[p].certificate_der for p in self.removed if p in records}
+        return {
+            peer: records[peer].certificate_der
+            for peer in self.removed
+            if peer in records and self._removal_of(peer) is not None
+        }
 
     def _notice_of_removal(self, peer: str) -> bytes:
         removal = self._removal_of(peer)

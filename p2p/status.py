@@ -326,13 +326,21 @@ def rights(member: Member) -> tuple[str, ...]:
 
 def changes(before: Membership, after: Membership) -> Iterator[tuple[str, dict[str, object]]]:
     """The events that tell how one membership became another."""
+    rekeyed = after.successors.items() - before.successors.items()
+    for old, new in sorted(rekeyed):
+        if new in after.members:
+            name = display_name(after.members[new])
+            yield "member.rekeyed", {"peer": new, "before": old, "name": name}
+    fresh, gone = {new for _, new in rekeyed}, {old for old, _ in rekeyed}
     for peer, member in sorted(after.members.items()):
+        if peer in fresh:
+            continue
         known = before.members.get(peer)
         if known != member:
             type_ = "member.added" if known is None else "member.changed"
             fields = {"peer": peer, "name": display_name(member), "role": member.role}
             yield type_, {**fields, "may": rights(member)}
-    for peer in sorted(before.members.keys() - after.members.keys()):
+    for peer in sorted(before.members.keys() - after.members.keys() - gone):
         yield "member.removed", {"peer": peer, "name": display_name(before.members[peer])}
     if before.started != after.started:
         yield "rounds.allowed", {"through": after.started}

@@ -27,7 +27,7 @@ def export(
     """Writes the room's adapter for ComfyUI, A1111 or diffusers, and the record that proves it."""
     from fedtui import paths, provenance, rooms
     from fedtui.cli.trainer import ask
-    from p2p.identity import Identity
+    from fedtui.keys import identity_in
     from trainer.protocol import ExportAdapter
 
     if format not in FORMATS:
@@ -53,7 +53,7 @@ def export(
     )
     result = ask(request, role="arithmetic")
     error = float(result["error"])
-    identity = Identity.load_or_create(profile.identity)
+    identity = identity_in(profile, room.paths)
     record = provenance.write(room, identity, number, Path(result["path"]), rank, error)
     if json:
         output.data_json({"round": number, **result, "record": str(record)})

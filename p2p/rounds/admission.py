@@ -14,7 +14,7 @@ from p2p.errors import LimitError, P2PError, ProtocolError
 from p2p.limits import MAX_ADMINS
 from p2p.membership import Membership, SignaturesMissing, check_signatures
 from p2p.messages import MAX_OFFERED, MAX_OPERATIONS, Result
-from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation, RoundStart
+from p2p.operations import AdminChange, KeyChange, MemberAdd, MemberRemove, Operation, RoundStart
 from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
 from p2p.rounds.signing import Signer, Verifier
@@ -43,7 +43,7 @@ def verify_operation(operation: Operation, signer: Verifier) -> None:
     """
     check_signatures(operation, signer.verify)
     change = operation.change
-    if isinstance(change, MemberAdd):
+    if isinstance(change, MemberAdd | KeyChange):
         try:
             signer.check_member(change.member)
         except P2PError as error:
@@ -64,8 +64,10 @@ class Admissions:
         self.current = self._fold()
 
     def _fold(self) -> Membership:
-        under_way = self._committed.applicable(self._journal.operations.values())
-        return self._committed.folded(under_way)
+        """Everything that is under way, but for new keys: the old one votes until the commit."""
+        waiting = self._journal.operations.values()
+        at_once = [op for op in waiting if not isinstance(op.change, KeyChange)]
+        return self._committed.folded(self._committed.applicable(at_once))
 
     def knows(self, peer: str) -> bool:
         """Whether it is or was a member in the eyes of anybody who is up to date."""
@@ -103,6 +105,9 @@ class Admissions:
         starts = sum(isinstance(op.change, RoundStart) for op in of_author)
         if isinstance(operation.change, RoundStart) and starts >= MAX_STARTS_PER_AUTHOR:
             raise LimitError("one member has started rounds too often")
+        changes_key = isinstance(operation.change, KeyChange)
+        if changes_key and any(isinstance(op.change, KeyChange) for op in of_author):
+            raise LimitError("a member changes its key already")
         try:
             self.current.after(operation)
         except SignaturesMissing:
@@ -153,6 +158,9 @@ class Admissions:
         entitled = self.current.entitled(change) | self._committed.entitled(change)
         if isinstance(change, AdminChange):
             return entitled | set(change.admins)
+        if isinstance(change, KeyChange):
+            admins = self.current.admins | self._committed.admins
+            return admins | {change.author, change.member.peer_id}
         if isinstance(change, MemberRemove) and change.peer == change.author:
             return frozenset({change.author})
         return entitled
@@ -195,6 +203,8 @@ class Admissions:
     def _has_a_future(self, operation: Operation) -> bool:
         if operation.change.subject in self._committed.removed:
             return False
+        if isinstance(operation.change, KeyChange):
+            return not self._has_expired(operation)
         if isinstance(operation.change, RoundStart):
             return operation.change.through > self._committed.started
         may_still = bool(operation.signers & self._entitled(operation))

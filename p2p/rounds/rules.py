@@ -291,10 +291,11 @@ def make_result(
         result_chunks=blob.chunks,
         operations=operations,
         present=present,
+        # Who changes its key with this result keeps its vote under the new one.
         next_voters=next_voters(
-            facts.voters,
-            present,
-            facts.present_before,
+            map(after.now, facts.voters),
+            map(after.now, present),
+            list(map(after.now, facts.present_before)),
             after.members,
             facts.genesis.policy,
             parent=facts.parent,

@@ -14,7 +14,7 @@ from typing import Final
 
 from p2p.blobs.chunks import BlobRef
 from p2p.messages import QC, Commit, Phase, Result, parse, parse_result, value_of
-from p2p.operations import MemberAdd, MemberRemove
+from p2p.operations import KeyChange, MemberAdd, MemberRemove
 from p2p.room import Genesis
 from p2p.rounds.effects import Committed, Journal, Lock, Persist, ProposalMade, VoteCast
 from p2p.rounds.quorum import first_voters, quorum_size
@@ -107,6 +107,10 @@ class Invariants:
                     added.add(member.peer_id)
                 case MemberRemove(peer=peer):
                     gone.add(peer)
+                case KeyChange(author=old, member=member):
+                    self._require("S9", member.peer_id not in added | gone, "a key was used twice")
+                    gone.add(old)
+                    added.add(member.peer_id)
         members, voters = frozenset(added - gone), frozenset(result.next_voters)
         authors = [item.peer for item in result.inputs]
         distinct = set(authors) <= members and len(set(authors)) == len(authors)

@@ -165,3 +165,35 @@ def endorse_what_waits(home: Home) -> None:
 
 def roles(home: Home) -> dict[str, str]:
     return {member["name"]: member["role"] for member in home.json("room", "members")}
+
+
+@pytest.mark.slow
+def test_a_member_changes_its_key_and_goes_on(homes: list[Home], tmp_path: Path) -> None:
+    ada, grace, _ = homes
+    pictures = str(tmp_path / "pictures")
+    ada.run("data", "sample", pictures, "--count", "4")
+    made = ada.json(
+        "room", "create", "Attic", "--as", "Ada", "--rounds", "2", "--steps", "2",
+        "--start-on-request", "--auto-approve",
+    )  # fmt: skip
+    ada.serve("--data", pictures)
+    grace.json("room", "join", made["invite"]["text"], "--as", "Grace")
+    grace.serve("--data", pictures)
+    old = grace.view()["id"]
+
+    new = grace.json("room", "new-key")["peer"]
+    assert grace.view()["id"] == old, "until the commit"
+    ada.run("room", "start", "--all")
+    for home in (ada, grace):
+        home.eventually(
+            lambda home=home: (home.view() or {"round": {}})["round"].get("phase") == "DONE"
+        )
+    assert grace.view()["id"] == new
+    assert ada.view()["head"] == grace.view()["head"]
+    rounds = ada.json("rounds")
+    assert [{one["peer"] for one in commit["inputs"]} for commit in rounds] == [
+        {ada.view()["id"], old},
+        {ada.view()["id"], new},
+    ]
+    told = [event for event in ada.json("room", "history") if event["event"] == "rekeyed"]
+    assert [(event["peer"], event["detail"]) for event in told] == [(new, old)]

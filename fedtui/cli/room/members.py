@@ -111,6 +111,19 @@ def permit(
         output.say(f"{told['name']} is {told['role']} and may {_may(told['may'])}")
 
 
+def new_key(json: Json = False) -> None:
+    """Give this machine another key in the room, for example when somebody may have copied it."""
+    told = ask_node("change_key")
+    if json:
+        output.data_json(told)
+        return
+    output.say(f"the new key's words are: {' '.join(told['words'])}")
+    if told["needs_others"]:
+        _say_others(told)
+    output.say(f"it takes the old one's place with the commit of round {told['round']}; both are")
+    output.say("kept until then, and the node starts anew by itself. Open invite links end with it")
+
+
 def threshold(
     admins: Annotated[int, typer.Argument(min=1, max=16, help="How many must sign.")],
     json: Json = False,
