@@ -70,6 +70,10 @@ class Membership:
         threshold, which a founder may have set before there was a second one."""
         return min(self.threshold, len(self.admins))
 
+    def trains_still(self, peer: str) -> bool:
+        """Whether the owner of a key, which may have been given up meanwhile, takes part."""
+        return self.trains(self.now(peer))
+
     def is_outdated(self, operation: Operation) -> bool:
         """Whether it, or something later of its author about the subject, has taken effect."""
         change = operation.change

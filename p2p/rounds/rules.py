@@ -239,7 +239,7 @@ def _refusal(
     facts: Facts,
     after: Membership,
 ) -> str | None:
-    if not after.trains(contribution.peer):
+    if not after.trains_still(contribution.peer):
         return NO_PARTICIPANT
     if not facts.asks(contribution.peer):
         return NOT_ASKED
@@ -349,7 +349,7 @@ def check_result(
     after = facts.membership.folded(result.operations)
     if is_held(facts, after):
         raise ProtocolError("a result belongs to a round that nobody entitled has started")
-    if not all(after.trains(item.peer) and facts.asks(item.peer) for item in result.inputs):
+    if not all(after.trains_still(item.peer) and facts.asks(item.peer) for item in result.inputs):
         raise ProtocolError("a result counts the contribution of a non-participant")
     for item in result.listed:
         known = contributions.get(item.contribution)
@@ -392,7 +392,9 @@ def judge_contents(result: Result, verdict: Callable[[str], Verdict], facts: Fac
     good = {
         entry.peer
         for entry in result.excluded
-        if verdict(entry.contribution).ok and after.trains(entry.peer) and facts.asks(entry.peer)
+        if verdict(entry.contribution).ok
+        and after.trains_still(entry.peer)
+        and facts.asks(entry.peer)
     }
     good -= {item.peer for item in result.inputs} | equivocators(result.listed)
     if not good:

@@ -112,8 +112,13 @@ class Invariants:
                     gone.add(old)
                     added.add(member.peer_id)
         members, voters = frozenset(added - gone), frozenset(result.next_voters)
+        rekeyed = {
+            operation.change.author
+            for operation in result.operations
+            if isinstance(operation.change, KeyChange)
+        }
         authors = [item.peer for item in result.inputs]
-        distinct = set(authors) <= members and len(set(authors)) == len(authors)
+        distinct = set(authors) <= members | rekeyed and len(set(authors)) == len(authors)
         self._require("S4", distinct, f"round {number} counts inputs of non-members")
         self._require("S9", voters <= members, f"round {number} lets non-members vote")
         fresh = len(voters - before.voters)

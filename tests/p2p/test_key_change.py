@@ -9,6 +9,7 @@ from core_bench import Bench
 
 from p2p.errors import LimitError, ProtocolError
 from p2p.membership import Membership, SignaturesMissing
+from p2p.messages import Commit, parse, parse_result
 from p2p.operations import KeyChange, MemberRemove, Operation
 from p2p.sim.parts import ROOM_ID, SimSigner, peer_ids, simulated_genesis
 
@@ -88,6 +89,10 @@ def test_the_old_key_votes_until_the_commit_and_the_new_one_from_then_on(count: 
     bench.contribute()
     bench.deliver()
     assert bench.committed() == [1] * count
+    commit = parse(Commit.kind, bench.cores[old].journal.commits[0].payload)
+    assert isinstance(commit, Commit)
+    inputs = {item.peer for item in parse_result(commit.body).inputs}
+    assert inputs == set(bench.peers), "what the old key trained counts"
     for core in bench.cores.values():
         assert set(core.facts.voters) == {*bench.peers[:-1], new}
         assert old not in core.members

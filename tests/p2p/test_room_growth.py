@@ -41,9 +41,13 @@ class GrowingRoom:
         await by.peer.add_member(Member.of(identity(index), f"node {index}"))
         return await self.enter(index, by, by.peer.operations())
 
-    async def enter(self, index: int, by: ToyNode, operations: tuple[Operation, ...]) -> ToyNode:
+    async def enter(
+        self, index: int, by: ToyNode, operations: tuple[Operation, ...], key: int | None = None
+    ) -> ToyNode:
         door = {by.id: [Address("127.0.0.1", by.peer.port)]}
-        node = ToyNode(self.root, index, self.genesis, operations=operations, addresses=door)
+        node = ToyNode(
+            self.root, index, self.genesis, operations=operations, addresses=door, key=key
+        )
         self.nodes.append(node)
         await node.start()
         return node
@@ -185,3 +189,23 @@ async def test_a_fork_is_shown_to_everybody_and_its_genesis_is_the_one_the_admin
         assert bob.of("room.forked")[0]["room"] == envelope.id
         assert await bob.peer.forked_genesis() == envelope
         assert await founder.peer.forked_genesis() == envelope
+
+
+async def test_a_member_changes_its_key_while_the_room_goes_on(tmp_path: Path) -> None:
+    async with growing(tmp_path, rounds=5_000, min_contributions=2) as room:
+        founder = room.founder
+        bob = await room.admit(1, founder)
+        await until(lambda: len(founder.peer.snapshot().voters) == 2)
+        new = identity(7)
+        await bob.peer.change_key(new)
+        await until(lambda: bob.peer.successor == new.peer_id)
+        await room.leave(bob)
+        again = await room.enter(1, founder, (), key=7)
+        assert again.id == new.peer_id
+        await until(lambda: again.id in founder.peer.snapshot().voters)
+        number = founder.peer.round
+        await until(lambda: founder.peer.round > number + 1)
+        assert again.id in {i.peer for i in founder.peer.snapshot().commits[-1].inputs}
+        (told,) = founder.of("member.rekeyed")
+        assert (told["peer"], told["before"]) == (new.peer_id, bob.id)
+        assert not founder.of("member.removed")

@@ -91,10 +91,17 @@ def toy_genesis(
 
 class ToyNode:
     """A peer that trains for ``training`` seconds: in round ``r`` node ``i`` contributes
-    ``10 r + i``."""
+    ``10 r + i``. ``key`` is the number of its identity, where that is not its own."""
 
     def __init__(
-        self, root: Path, index: int, genesis: Envelope, *, training: float = 0.0, **options: Any
+        self,
+        root: Path,
+        index: int,
+        genesis: Envelope,
+        *,
+        training: float = 0.0,
+        key: int | None = None,
+        **options: Any,
     ) -> None:
         self.index = index
         self.training = training
@@ -105,7 +112,7 @@ class ToyNode:
         self.trained: list[int] = []
         self.peer = Peer(
             self.directory / "room",
-            identity(index),
+            identity(index if key is None else key),
             genesis,
             self.workload,
             emit=self._emit,
