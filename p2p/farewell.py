@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Protocol
@@ -34,10 +34,13 @@ class FormerMemberClient(Protocol):
 class Farewells:
     """Tries, less and less often, until each removed machine has taken its notice.
 
-    ``notice(peer)`` is the sealed envelope for a removed member.
+    ``notice(peer)`` are the sealed envelopes for a former member: of a removed one the removal, of
+    a given-up key the commits up to the one in which the new key took its place.
     """
 
-    def __init__(self, client: FormerMemberClient, notice: Callable[[str], bytes]) -> None:
+    def __init__(
+        self, client: FormerMemberClient, notice: Callable[[str], Sequence[bytes]]
+    ) -> None:
         self._client = client
         self._notice = notice
         self._certificates: dict[str, bytes] = {}
@@ -94,7 +97,8 @@ class Farewells:
 
     async def _tell(self, peer: str) -> bool:
         try:
-            await self._client.tell_former(peer, self._certificates[peer], self._notice(peer))
+            for envelope in self._notice(peer):
+                await self._client.tell_former(peer, self._certificates[peer], envelope)
         except P2PError as error:
             _log.debug("%s was not told of its removal: %s", peer, error)
             return False

@@ -207,7 +207,7 @@ class Peer:
         self._observer = Observer(
             self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery
         )
-        self._farewells = Farewells(self._client, self._notice_of_removal)
+        self._farewells = Farewells(self._client, self._notice)
         self._farewells.set_removed(self._removed_certificates())
         self._started_at = clock.now()
         self._moved()
@@ -512,13 +512,16 @@ class Peer:
         return {
             peer: records[peer].certificate_der
             for peer in self.removed
-            if peer in records and self._removal_of(peer) is not None
+            if peer in records
+            and (peer in self._membership.successors or self._removal_of(peer) is not None)
         }
 
-    def _notice_of_removal(self, peer: str) -> bytes:
+    def _notice(self, peer: str) -> list[bytes]:
+        """What a former member must see to know that it is one."""
         removal = self._removal_of(peer)
-        assert removal is not None
-        return self._core.notice(removal).to_bytes()
+        if removal is not None:
+            return [self._core.notice(removal).to_bytes()]
+        return [envelope.to_bytes() for envelope in self._core.commits_until_rekeyed(peer)]
 
     def _on_hint(self, peer_id: str, addresses: Sequence[Address]) -> None:
         if peer_id in self.removed:

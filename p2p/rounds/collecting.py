@@ -9,13 +9,15 @@ from p2p.errors import ProtocolError
 from p2p.limits import MAX_MEMBERS
 from p2p.messages import (
     MAX_LISTED,
+    Commit,
     Contribution,
     Operations,
     Receipt,
     Want,
     parse,
+    parse_result,
 )
-from p2p.operations import Change, Operation
+from p2p.operations import Change, KeyChange, Operation
 from p2p.rounds import rules
 from p2p.rounds.base import RoundBase
 from p2p.rounds.effects import (
@@ -36,6 +38,8 @@ UNWANTED = Verdict(False, rules.NO_PARTICIPANT)
 """Of a contribution whose blob is not fetched, because its author cannot count."""
 SEVERAL = Verdict(False, rules.SEVERAL)
 """Of a contribution beyond those of its author that are fetched."""
+MAX_COMMITS_TOLD = 8
+"""To a member whose key has been given up: it waited for one of the last of them."""
 OFFER_FANOUT = 3
 """How many members are offered changes of the membership with each repetition."""
 
@@ -143,6 +147,20 @@ class Collecting(RoundBase):
     def notice(self, operation: Operation) -> Envelope:
         """A message that brings an operation to somebody whom it is not spread to."""
         return self._signer.seal(Operations(offered=(operation,)))
+
+    def commits_until_rekeyed(self, peer: str) -> list[Envelope]:
+        """The commits since a member asked for another key, up to the one that holds the change:
+        with the old key it cannot fetch them any more."""
+        commits: list[Envelope] = []
+        for record in self.journal.commits:
+            commit = parse(Commit.kind, record.payload)
+            assert isinstance(commit, Commit)
+            commits.append(self._signer.seal(commit))
+            for operation in parse_result(commit.body).operations:
+                change = operation.change
+                if isinstance(change, KeyChange) and change.author == peer:
+                    return commits[-MAX_COMMITS_TOLD:]
+        return []
 
     def check_operation(self, operation: Operation) -> None:
         """Raises :class:`ProtocolError` when :meth:`on_operation` would refuse it."""
