@@ -44,7 +44,7 @@ def serve(*, log_json: bool = False, debug: bool = False, with_parent: bool = Fa
                 raise node.failure
             if not node.switching:
                 return code
-            log.info("working for another room from now on")
+            log.info("starting anew, for another room or with another key")
     finally:
         lock.release()
 

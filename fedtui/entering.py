@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from fedtui import rooms
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.inviting import translated
-from fedtui.keys import identity_in
+from fedtui.keys import identity_in, keep
 from fedtui.limits import INVITE_FILE_BYTES
 from fedtui.paths import Profile
 from fedtui.settings import Settings
@@ -134,6 +134,7 @@ async def enter(
     else:
         vouched = (joined.head_round, joined.head)
     room = rooms.enter(profile, joined.genesis, _record(joined, *vouched))
+    keep(profile, room.paths, identity)
     _remember(TrustBook(profile.trust), joined, genesis)
     return Entry(room, joined.inviter, joined.words)
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fedtui import rooms, shared
 from fedtui.errors import FedtuiError, UsageError
+from fedtui.keys import keep
 from fedtui.paths import Profile
 from fedtui.rule_choice import RuleChoice, chosen_rule
 from fedtui.task import MICRO, AdapterTask, DataTask, PreviewTask, RuleTask, SharedTask, Task
@@ -238,6 +239,7 @@ async def continue_room(
         }
     )
     made = rooms.enter(profile, seal_genesis(identity, genesis.to_bytes()))
+    keep(profile, made.paths, identity)
     await asyncio.to_thread(shutil.copyfile, path, made.paths.initial)
     return made
 

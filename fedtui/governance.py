@@ -170,8 +170,8 @@ class Governance:
                 return f"admit {display_name(member)} ({words}) as {member.role}"
             case MemberRemove(peer=peer, reason=reason):
                 return f"remove {self._who(peer)}{f': {reason}' if reason else ''}"
-            case KeyChange(author=author, member=member):
-                words = " ".join(fingerprint_words(member.peer_id))
+            case KeyChange(author=author, key=key):
+                words = " ".join(fingerprint_words(key))
                 return f"give {self._who(author)} another key ({words})"
             case AdminChange(admins=admins, threshold=threshold):
                 new, old = frozenset(admins), self._peer.admins
@@ -229,7 +229,7 @@ class Governance:
         return f"{self._name(peer)} ({mine}{' '.join(fingerprint_words(peer))})"
 
     def _name(self, peer: str) -> str:
-        member = self._peer.members.get(peer)
+        member = self._peer.members.get(self._peer.now(peer))
         return display_name(member) if member else peer[:ID_DIGITS]
 
     # --- operations --------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Which key a profile has in which room, and giving it another one.
 
-A profile has one key for all its rooms until it changes the one it has in some room: that room's
-folder then holds a key of its own. The new key lies beside it from before anything is signed with
-it until a commit has put it into the old one's place, so a crash at any moment loses neither.
+A profile has one key for all its rooms until it changes the one it has in some room. From then on
+the new key is the profile's, for that room and for those to come; every other room keeps the old
+one in its folder, because its members know this machine by that. The new key lies in the room's
+folder from before anything is signed with it until a commit has put it into the old one's place, so
+a crash at any moment loses neither.
 """
 
 from __future__ import annotations
@@ -15,8 +17,14 @@ from p2p.identity import Identity
 
 def identity_in(profile: Profile, room: RoomPaths) -> Identity:
     """The key of this profile in a room; the profile's is made if there is none."""
-    own = room.identity
-    return Identity.load_or_create(own if own.is_file() else profile.identity)
+    return Identity.load_or_create(room.identity if room.identity.is_file() else profile.identity)
+
+
+def keep(profile: Profile, room: RoomPaths, identity: Identity) -> None:
+    """Has a room that was entered with ``identity`` know this machine by it from now on, whatever
+    key the profile has got since."""
+    if identity_in(profile, room).peer_id != identity.peer_id:
+        identity.save(room.identity)
 
 
 def next_identity(room: RoomPaths) -> Identity:
@@ -24,10 +32,11 @@ def next_identity(room: RoomPaths) -> Identity:
     return Identity.load_or_create(room.next_identity)
 
 
-def take_next(room: RoomPaths, successor: str) -> None:
+def take_next(profile: Profile, room: RoomPaths, successor: str) -> None:
     """Uses the next key from now on; ``successor`` is the one that the room has agreed on.
 
-    Raises :class:`FedtuiError` when that is not the key that lies here.
+    Raises :class:`FedtuiError` when that is not the key that lies here, StorageError when the disk
+    refuses.
     """
     if not room.next_identity.is_file() or next_identity(room).peer_id != successor:
         raise FedtuiError(
@@ -35,5 +44,14 @@ def take_next(room: RoomPaths, successor: str) -> None:
             f"{room.next_identity} is missing or holds another one",
             "restore it from a backup, or ask an admin for a new invite",
         )
-    room.next_identity.replace(room.identity)
+    taken = room.identity
+    if not taken.is_file():
+        taken = profile.identity
+        old = Identity.load_or_create(taken)
+        for folder in profile.rooms.iterdir():
+            other = profile.room(folder.name)
+            if other != room and not other.identity.is_file():
+                old.save(other.identity)
+    room.next_identity.replace(taken)
     sync_directory(room.root)
+    sync_directory(taken.parent)

@@ -22,6 +22,7 @@ from fedtui.exhibition import SHARES, Exhibition
 from fedtui.founding import continue_room
 from fedtui.gallery.opening import GalleryPage
 from fedtui.governance import Governance, require_admin
+from fedtui.inviting import translated
 from fedtui.keys import identity_in, take_next
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.leaving_out import LeavingOut
@@ -83,8 +84,8 @@ class Recovery:
 class Node:
     """A node of one profile in one room, from :meth:`start` to :meth:`stop`.
 
-    ``switching`` says that it stops because its profile works for another room from now on,
-    ``failure`` that it stops because it must not go on.
+    ``switching`` says that it stops because its profile works for another room from now on, or
+    with another key, ``failure`` that it stops because it must not go on.
     """
 
     def __init__(self, profile: Profile, settings: Settings, room: Room) -> None:
@@ -355,9 +356,11 @@ class Node:
     def _take_new_key(self, successor: str) -> None:
         """The room knows this machine by its new key now: the service starts anew with that."""
         try:
-            take_next(self._room.paths, successor)
+            take_next(self.profile, self._room.paths, successor)
         except FedtuiError as error:
             self.failure = error
+        except P2PError as error:
+            self.failure = translated(error)
         else:
             self.switching = True
         self.request_stop()
@@ -579,5 +582,5 @@ class Node:
         return self._settings.name or (self._me.name if self._me else "")
 
     def _name_of(self, peer: str) -> str:
-        member = self._peer.members.get(peer)
+        member = self._peer.members.get(self._peer.now(peer))
         return display_name(member) if member else peer[:8]

@@ -246,7 +246,11 @@ class Reception:
             admitted.set()
         if peer == self._identity.peer_id or self._trust.knows(peer, name):
             return
-        if other := self._namesake(name, peer):
+        other = self._namesake(name, peer)
+        if other and self._peer.now(other) == peer:
+            self.on_rekeyed(peer, other, name)
+            return
+        if other:
             self._trust.note("impostor", peer, name, room=self._room.id, detail=other)
             self._emit("identity.changed", peer=peer, name=name, before=other)
         kind: Kind = "renamed" if self._trust.has_met(peer) else "added"

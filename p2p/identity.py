@@ -99,9 +99,20 @@ class Identity:
             pass
         except OSError as error:
             raise StorageError(f"the identity key {path} cannot be read: {error}") from error
+        cls(Ed25519PrivateKey.generate()).save(path)
         try:
-            _publish_secret(path, cls(Ed25519PrivateKey.generate()).private_key_pem())
             return cls._load(path)
+        except OSError as error:
+            raise StorageError(f"the identity key {path} cannot be read: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Puts this key at ``path`` too, durably; leaves alone what is there already.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        try:
+            _publish_secret(path, self.private_key_pem())
         except OSError as error:
             raise StorageError(f"the identity key {path} cannot be written: {error}") from error
 

@@ -27,6 +27,8 @@ MAX_STATUS_BYTES: Final = 1 * KIB
 MAX_CERTIFICATE_BYTES: Final = 1 * KIB
 MAX_MEMBERS: Final = 128
 MAX_ADMINS: Final = 16
+MAX_KEY_CHANGES: Final = 16
+"""Of one member: newcomers are told of each, and can be told of so many."""
 
 # --- connections to our port ------------------------------------------------------------------
 MAX_HANDSHAKES: Final = 64

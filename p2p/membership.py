@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from p2p.envelope import decode_base64
 from p2p.errors import ProtocolError
-from p2p.limits import MAX_MEMBERS
+from p2p.limits import MAX_KEY_CHANGES, MAX_MEMBERS
 from p2p.operations import (
     MAX_REASON,
     AdminChange,
@@ -41,8 +41,8 @@ class Membership:
     ``last`` holds, for each author and subject, the number of the last change that took effect:
     an older one never comes back. Keys that admins ``removed`` never come back either; whoever
     left by itself may be admitted again. ``successors`` maps given-up keys to those that took their
-    places. ``started`` is the last round that somebody entitled has
-    started; ``fork`` is where the admins went on without this room.
+    places: what admins decide about the former holds for the latter. ``started`` is the last round
+    that somebody entitled has started; ``fork`` is where the admins went on without this room.
     """
 
     members: Mapping[str, Member]
@@ -70,14 +70,28 @@ class Membership:
         threshold, which a founder may have set before there was a second one."""
         return min(self.threshold, len(self.admins))
 
-    def trains_still(self, peer: str) -> bool:
-        """Whether the owner of a key, which may have been given up meanwhile, takes part."""
-        return self.trains(self.now(peer))
+    def now(self, peer: str) -> str:
+        """The key that took the place of ``peer``'s, or of its successor's; itself if none has."""
+        while peer in self.successors:
+            peer = self.successors[peer]
+        return peer
+
+    def heir(self, peer: str, before: Membership) -> str:
+        """The key by which a member of ``before`` goes now. One that was given up even earlier has
+        no heir: whoever still signs with it speaks for nobody."""
+        return self.now(peer) if peer in before.members else peer
+
+    def counts(self, author: str, before: Membership) -> bool:
+        """Whether a contribution counts in the round that leads from ``before`` to this: its author
+        trains, and has not begun with this round to be another's key, or it would count twice."""
+        begun = self.successors.keys() - before.successors.keys()
+        heir = self.heir(author, before)
+        return self.trains(heir) and author not in {self.successors[old] for old in begun}
 
     def is_outdated(self, operation: Operation) -> bool:
         """Whether it, or something later of its author about the subject, has taken effect."""
         change = operation.change
-        return self.last.get((change.author, change.subject), 0) >= change.seq
+        return self.last.get((change.author, self.now(change.subject)), 0) >= change.seq
 
     def after(self, operation: Operation) -> Membership:
         """The membership once an operation, whose signatures are known to be real, takes effect.
@@ -100,7 +114,7 @@ class Membership:
         if not alone and len(signers & self.admins) < self.needed:
             raise SignaturesMissing("a change of the membership needs more admins to sign it")
         changed = self._changed(change, signers)
-        last = {**self.last, (change.author, change.subject): change.seq}
+        last = {**changed.last, (change.author, changed.now(change.subject)): change.seq}
         return replace(changed, last=last)
 
     def entitled(self, change: AnyChange) -> frozenset[str]:
@@ -132,6 +146,10 @@ class Membership:
                 return replace(self, fork=change)
 
     def _with(self, member: Member) -> Membership:
+        heir = self.members.get(self.now(member.peer_id))
+        if heir is not None:
+            kept = {"peer_id": heir.peer_id, "certificate": heir.certificate}
+            member = member.model_copy(update=kept)
         if member.peer_id in self.removed:
             raise ProtocolError(
                 "this key was removed from the room, and removed keys do not come back",
@@ -147,33 +165,26 @@ class Membership:
         return replace(self, members={**self.members, member.peer_id: member})
 
     def _rekeyed(self, change: KeyChange, signers: frozenset[str]) -> Membership:
-        old, new = change.author, change.member.peer_id
+        old, new = change.author, change.key
         if new not in signers:
             raise ProtocolError("a new key has not signed that it takes another's place")
         if new in self.members or new in self.removed or new in self.successors.values():
             raise ProtocolError("a new key has been somebody's before")
-        known = self.members[old]
-        kept = {"peer_id": new, "certificate": change.member.certificate}
-        if change.member != known.model_copy(update=kept):
-            raise ProtocolError("a new key may change nothing else of a member")
-        members = {id_: member for id_, member in self.members.items() if id_ != old}
-        admins = self.admins - {old} | ({new} if old in self.admins else set())
+        if sum(self.now(given_up) == old for given_up in self.successors) >= MAX_KEY_CHANGES:
+            raise ProtocolError(f"a member may change its key {MAX_KEY_CHANGES} times")
+        members = dict(self.members)
+        heir = {"peer_id": new, "certificate": change.certificate}
+        members[new] = members.pop(old).model_copy(update=heir)
         return replace(
             self,
-            members={**members, new: change.member},
-            admins=admins,
+            members=members,
+            admins=frozenset(new if admin == old else admin for admin in self.admins),
             removed=self.removed | {old},
+            last={(by, new if of == old else of): seq for (by, of), seq in self.last.items()},
             successors={**self.successors, old: new},
         )
 
-    def now(self, peer: str) -> str:
-        """The key that a member goes by now, which may have had others."""
-        while peer in self.successors:
-            peer = self.successors[peer]
-        return peer
-
     def _without(self, peer: str, has_left: bool) -> Membership:
-        # Who is removed does not get away by changing its key.
         peer = self.now(peer)
         admins = self.admins - {peer}
         if len(admins) < self.needed:
@@ -186,7 +197,7 @@ class Membership:
         return replace(self, members=members, admins=admins, removed=removed)
 
     def _led_by(self, change: AdminChange, signers: frozenset[str]) -> Membership:
-        admins = frozenset(change.admins)
+        admins = frozenset(map(self.now, change.admins))
         if not admins <= self.members.keys():
             raise ProtocolError("an admin must be a member")
         grows = change.threshold <= self.threshold and len(admins) >= len(self.admins)

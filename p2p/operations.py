@@ -15,10 +15,12 @@ from pydantic import Field, StringConstraints, ValidationError
 from p2p.envelope import Envelope, encode_base64, strict_json
 from p2p.errors import ProtocolError
 from p2p.limits import MAX_ADMINS, MAX_LARGE_JSON_NODES, MAX_LARGE_MESSAGE_BYTES
-from p2p.room import Digest, Member, Message, Payload, PeerId, Signature
+from p2p.room import Certificate, Digest, Member, Message, Payload, PeerId, Signature
 
 MAX_REASON: Final = 160
 MAX_CHANGE_TEXT: Final = 4 << 10
+MAX_SIGNATURES: Final = MAX_ADMINS + 2
+"""All admins, and the two keys of a member that changes its own."""
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=MAX_REASON)]
 
@@ -64,11 +66,13 @@ class MemberRemove(Change):
 
 class KeyChange(Change):
     """Gives a member another key, from the commit that holds it on: signed by the old key, which is
-    its author, and by the new one. Of an admin's key as many admins must sign as of any change."""
+    its author, and by the new one. Of an admin's key as many admins must sign as of any change.
+    Name, role and rights stay what they are."""
 
     kind = "key-change"
 
-    member: Member
+    key: PeerId
+    certificate: Certificate
 
     @property
     def subject(self) -> str:
@@ -132,7 +136,7 @@ class Operation(Payload):
 
     type: Annotated[str, StringConstraints(max_length=32)]
     body: Annotated[str, StringConstraints(max_length=MAX_CHANGE_TEXT)]
-    signatures: Annotated[tuple[Signature, ...], Field(min_length=1, max_length=MAX_ADMINS)]
+    signatures: Annotated[tuple[Signature, ...], Field(min_length=1, max_length=MAX_SIGNATURES)]
 
     @classmethod
     def of(cls, envelope: Envelope) -> Operation:
@@ -162,7 +166,7 @@ class Operation(Payload):
         """With the signatures of both, which are of the same change."""
         assert self.id == other.id
         signatures = {entry.peer: entry for entry in (*self.signatures, *other.signatures)}
-        kept = tuple(signatures[peer] for peer in sorted(signatures)[:MAX_ADMINS])
+        kept = tuple(signatures[peer] for peer in sorted(signatures)[:MAX_SIGNATURES])
         return self.model_copy(update={"signatures": kept})
 
 

@@ -8,6 +8,7 @@ a lock), the member port, discovery, liveness and the rounds, reports what happe
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -155,7 +156,8 @@ class Peer:
         self.blobs.accuse = self._on_wrong_bytes
         signer = EnvelopeSigner(self.identity, self.room_id)
         await asyncio.to_thread(self._remember_operations, journal, signer)
-        self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing)
+        vouched = [operation.id for operation in self._operations]
+        self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing, vouched)
         self._membership = self._core.membership
         if self.identity.peer_id not in self.members:
             raise self._not_a_member()
@@ -321,7 +323,10 @@ class Peer:
     def _removal_of(self, peer: str) -> Operation | None:
         told = (op for op in reversed(self.operations()) if isinstance(op.change, MemberRemove))
         waiting = {operation.id for operation in self._core.waiting_operations()}
-        return next((op for op in told if op.change.subject == peer and op.id not in waiting), None)
+        now = self._membership.now
+        return next(
+            (op for op in told if now(op.change.subject) == peer and op.id not in waiting), None
+        )
 
     def addresses(self) -> dict[str, tuple[Address, ...]]:
         """Where the members may be, as far as this node knows; hints like all addresses."""
@@ -329,14 +334,14 @@ class Peer:
         return {peer: addresses for peer, addresses in known.items() if addresses}
 
     def operations(self) -> tuple[Operation, ...]:
-        """Every change of the membership since the genesis, in order: with the genesis and an
-        address, all that a newcomer needs."""
+        """Every change of the membership that acts, since the genesis, in order: with the genesis
+        and an address, all that a newcomer needs."""
         committed = [
             operation
             for record in self._core.journal.commits
             for operation in read_commit(record.payload)[0].operations
         ]
-        return (*committed, *self._core.journal.operations.values())
+        return (*committed, *self._core.acting_operations())
 
     def waiting_operations(self) -> tuple[tuple[Operation, int], ...]:
         """Changes that wait for the signatures of more admins (see :meth:`endorse`), oldest first,
@@ -394,8 +399,8 @@ class Peer:
         if me is None:
             raise ProtocolError("only a member can change its key")
         certificate = Member.of(new, me.name).certificate
-        member = me.model_copy(update={"peer_id": new.peer_id, "certificate": certificate})
-        change = KeyChange(**self._header(self.identity.peer_id), member=member)
+        header = self._header(self.identity.peer_id)
+        change = KeyChange(**header, key=new.peer_id, certificate=certificate)
         both = self._core.sign(change).joined(
             Operation.of(EnvelopeSigner(new, self.room_id).seal(change))
         )
@@ -405,6 +410,10 @@ class Peer:
     def successor(self) -> str | None:
         """The key that took the place of this node's; None while it has not been changed."""
         return self._membership.successors.get(self.identity.peer_id)
+
+    def now(self, peer: str) -> str:
+        """The key that took the place of a member's; ``peer`` itself while none has."""
+        return self._membership.now(peer)
 
     @property
     def started(self) -> int:
@@ -505,23 +514,22 @@ class Peer:
         """Of those whom admins removed, as far as this node ever had a record of them."""
         if self.identity.peer_id not in self.members:
             return {}
-        records = {member.peer_id: member for member in self.genesis.members}
+        known = {member.peer_id: member.certificate for member in self.genesis.members}
         for operation in self.operations():
-            if isinstance(operation.change, MemberAdd | KeyChange):
-                records[operation.change.member.peer_id] = operation.change.member
-        return {
-            peer: records[peer].certificate_der
-            for peer in self.removed
-            if peer in records
-            and (peer in self._membership.successors or self._removal_of(peer) is not None)
-        }
+            match operation.change:
+                case MemberAdd(member=member):
+                    known[member.peer_id] = member.certificate
+                case KeyChange(key=key, certificate=certificate):
+                    known[key] = certificate
+        return {peer: b64decode(known[peer]) for peer in self.removed if peer in known}
 
     def _notice(self, peer: str) -> list[bytes]:
-        """What a former member must see to know that it is one."""
+        """What the holder of a key that is no member's any more must see to know that."""
+        if peer in self._membership.successors:
+            return [envelope.to_bytes() for envelope in self._core.commits_until_rekeyed(peer)]
         removal = self._removal_of(peer)
-        if removal is not None:
-            return [self._core.notice(removal).to_bytes()]
-        return [envelope.to_bytes() for envelope in self._core.commits_until_rekeyed(peer)]
+        assert removal is not None
+        return [self._core.notice(removal).to_bytes()]
 
     def _on_hint(self, peer_id: str, addresses: Sequence[Address]) -> None:
         if peer_id in self.removed:
@@ -546,7 +554,8 @@ class Peer:
     def _reason(self, peer: object) -> str:
         """What the admins said when they removed a member."""
         told = (operation.change for operation in reversed(self.operations()))
-        said = (c.reason for c in told if isinstance(c, MemberRemove) and c.peer == peer)
+        now = self._membership.now
+        said = (c.reason for c in told if isinstance(c, MemberRemove) and now(c.peer) == peer)
         return next(said, None) or ""
 
     def _on_wrong_bytes(self, peer: str, sha256: str) -> None:

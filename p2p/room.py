@@ -11,21 +11,29 @@ import hashlib
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
-    field_validator,
     model_validator,
 )
 
 from p2p.identity import Identity
 from p2p.limits import MAX_ADMINS, MAX_MEMBERS
 
+
+def _base64(text: str) -> str:
+    base64.b64decode(text, validate=True)
+    return text
+
+
 PeerId = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{52}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=32)]
 SignatureText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86}$")]
+Certificate = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_base64)]
+"""A self-signed X.509 certificate, base64 of DER."""
 Role = Literal["admin", "participant", "observer"]
 Device = Literal["server", "desktop", "laptop"]
 
@@ -66,7 +74,7 @@ class Permissions(Payload):
 
 
 class Member(Payload):
-    """An admitted identity. ``certificate`` is its self-signed X.509 certificate, base64 of DER.
+    """An admitted identity.
 
     ``device`` says how likely the machine stays up: servers are asked to aggregate first. An
     observer never contributes, whatever its permissions say.
@@ -77,7 +85,7 @@ class Member(Payload):
     role: Role = "participant"
     device: Device = "desktop"
     permissions: Permissions = Permissions()
-    certificate: Annotated[str, StringConstraints(max_length=2048)]
+    certificate: Certificate
 
     @property
     def trains(self) -> bool:
@@ -90,12 +98,6 @@ class Member(Payload):
     @property
     def sees_previews(self) -> bool:
         return self.role == "admin" or self.permissions.see_previews
-
-    @field_validator("certificate")
-    @classmethod
-    def _is_base64(cls, text: str) -> str:
-        base64.b64decode(text, validate=True)
-        return text
 
     @property
     def certificate_der(self) -> bytes:

@@ -43,19 +43,28 @@ def verify_operation(operation: Operation, signer: Verifier) -> None:
     """
     check_signatures(operation, signer.verify)
     change = operation.change
-    if isinstance(change, MemberAdd | KeyChange):
-        try:
-            signer.check_member(change.member)
-        except P2PError as error:
-            raise ProtocolError(error.cause) from error
+    try:
+        match change:
+            case MemberAdd(member=member):
+                signer.check_certificate(member.certificate, member.peer_id)
+            case KeyChange(key=key, certificate=certificate):
+                signer.check_certificate(certificate, key)
+    except P2PError as error:
+        raise ProtocolError(error.cause) from error
 
 
 class Admissions:
-    """What one node knows of the membership: :attr:`current` is what it acts upon now."""
+    """What one node knows of the membership: :attr:`current` is what it acts upon now.
 
-    def __init__(self, journal: Journal, signer: Signer, facts: Facts) -> None:
+    ``vouched`` are the ids of the operations that came with this node's own admission.
+    """
+
+    def __init__(
+        self, journal: Journal, signer: Signer, facts: Facts, vouched: Collection[str] = ()
+    ) -> None:
         self._journal = journal
         self._signer = signer
+        self._vouched = frozenset(vouched)
         self._committed = facts.membership
         self._round = facts.round - 1
         self._chain = {facts.room_id: 0, **{c.commit_hash: c.round for c in journal.commits}}
@@ -64,10 +73,28 @@ class Admissions:
         self.current = self._fold()
 
     def _fold(self) -> Membership:
-        """Everything that is under way, but for new keys: the old one votes until the commit."""
-        waiting = self._journal.operations.values()
-        at_once = [op for op in waiting if not isinstance(op.change, KeyChange)]
-        return self._committed.folded(self._committed.applicable(at_once))
+        return self._committed.folded(self._committed.applicable(self.acting()))
+
+    def acting(self) -> list[Operation]:
+        """What acts before a commit holds it.
+
+        A change acts where the commit is known that it was made after: no result could ever hold
+        one that names a false commit, and its effect would have no end and be in no ledger. A
+        newcomer takes the word of whoever let it in, until it has caught up. A new key waits for
+        its commit, because the old one votes until then; a newcomer sees that the room is past that
+        commit from what the new key has signed since.
+        """
+        under_way = self._journal.operations.values()
+        spoken = Counter(peer for operation in under_way for peer in operation.signers)
+        return [
+            operation
+            for operation in under_way
+            if (operation.id in self._vouched or self.is_anchored(operation))
+            and not (
+                isinstance(operation.change, KeyChange)
+                and (operation.id not in self._vouched or spoken[operation.change.key] < 2)
+            )
+        ]
 
     def knows(self, peer: str) -> bool:
         """Whether it is or was a member in the eyes of anybody who is up to date."""
@@ -108,9 +135,7 @@ class Admissions:
         changes_key = isinstance(operation.change, KeyChange)
         if changes_key and any(isinstance(op.change, KeyChange) for op in of_author):
             raise LimitError("a member changes its key already")
-        try:
-            self.current.after(operation)
-        except SignaturesMissing:
+        if self._acts_not_yet(operation):
             unsigned = [op for op in of_author if self._is_unsigned(op)]
             additions = sum(isinstance(op.change, MemberAdd) for op in unsigned)
             is_addition = isinstance(operation.change, MemberAdd)
@@ -120,7 +145,16 @@ class Admissions:
                 raise LimitError(
                     "too many changes of the membership by one admin wait for signatures",
                     remedy="Ask the other admins to sign those that wait.",
-                ) from None
+                )
+
+    def _acts_not_yet(self, operation: Operation) -> bool:
+        """Whether it has to wait, for signatures or for the commit it was made after. Raises
+        :class:`ProtocolError` when it contradicts what holds."""
+        try:
+            self.current.after(operation)
+        except SignaturesMissing:
+            return True
+        return not self.is_anchored(operation)
 
     def waiting(self) -> tuple[Operation, ...]:
         """Changes that hold as soon as more admins sign them, oldest first."""
@@ -160,9 +194,9 @@ class Admissions:
             return entitled | set(change.admins)
         if isinstance(change, KeyChange):
             admins = self.current.admins | self._committed.admins
-            return admins | {change.author, change.member.peer_id}
+            return admins | entitled & {change.author} | {change.key}
         if isinstance(change, MemberRemove) and change.peer == change.author:
-            return frozenset({change.author})
+            return entitled & {change.author}
         return entitled
 
     def next_number(self, author: str, subject: str = "") -> int:
@@ -201,15 +235,14 @@ class Admissions:
         )
 
     def _has_a_future(self, operation: Operation) -> bool:
-        if operation.change.subject in self._committed.removed:
+        change = operation.change
+        if self._committed.now(change.subject) in self._committed.removed:
             return False
-        if isinstance(operation.change, KeyChange):
-            return not self._has_expired(operation)
-        if isinstance(operation.change, RoundStart):
-            return operation.change.through > self._committed.started
-        may_still = bool(operation.signers & self._entitled(operation))
+        if isinstance(change, RoundStart):
+            return change.through > self._committed.started
+        entitled = self.current.entitled(change) | self._committed.entitled(change)
         still_new = not self._committed.is_outdated(operation)
-        return may_still and still_new and not self._has_expired(operation)
+        return change.author in entitled and still_new and not self._has_expired(operation)
 
     # --- putting into a result -------------------------------------------------------------------
     def ready(self) -> tuple[Operation, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from p2p.envelope import Envelope
 from p2p.membership import Membership
@@ -42,7 +42,13 @@ class RoundBase:
     commit_phase: Phase = "commit"
 
     def __init__(
-        self, genesis: Genesis, room_id: str, signer: Signer, journal: Journal, timing: Timing
+        self,
+        genesis: Genesis,
+        room_id: str,
+        signer: Signer,
+        journal: Journal,
+        timing: Timing,
+        vouched: Collection[str] = (),
     ) -> None:
         self.genesis = genesis
         self.room_id = room_id
@@ -55,7 +61,7 @@ class RoundBase:
         self._early: dict[tuple[str, str], Envelope] = {}
         self._ends: dict[str, int] = {}
         self.facts = Facts.of(genesis, room_id, journal.commits)
-        self._admissions = Admissions(journal, signer, self.facts)
+        self._admissions = Admissions(journal, signer, self.facts, vouched)
         self._offered = 0
         self.alive: frozenset[str] = frozenset(self.members)
         self._round = RoundState(started_at=0.0)

@@ -166,6 +166,10 @@ class Collecting(RoundBase):
         """Raises :class:`ProtocolError` when :meth:`on_operation` would refuse it."""
         self._admissions.learn(operation)
 
+    def acting_operations(self) -> list[Operation]:
+        """Changes that act already and that no commit holds yet."""
+        return self._admissions.acting()
+
     def has_operation(self, operation: Operation) -> bool:
         """Whether it is remembered here, or has had its effect."""
         return self._admissions.has(operation)

@@ -71,7 +71,8 @@ class RoundCore(Remembering):
     """One member's part in the rounds of one room.
 
     ``journal`` is what survived the last stop; the core keeps it up to date and asks the driver
-    to make each change durable before anything that depends on it leaves.
+    to make each change durable before anything that depends on it leaves. ``vouched`` is as for
+    :class:`p2p.rounds.admission.Admissions`.
     """
 
     # --- events ----------------------------------------------------------------------------------
@@ -384,7 +385,8 @@ class RoundCore(Remembering):
             self._persist(OperationsSettled(self.round, settled))
         if self.membership != before:
             self._out.append(MembersChanged(self.membership))
-        if own is not None and not self.done and self.facts.carries(self._contribution_in(own)):
+        goes_on = not self.done and self.me in self.facts.members
+        if own is not None and goes_on and self.facts.carries(self._contribution_in(own)):
             self._persist(Contributed(self.round, own))
         self._try_to_remember()
         self._open_round()

@@ -96,6 +96,7 @@ class Facts:
         result = parse_result(commit.body)
         membership = self.membership.folded(result.operations)
         number = record.round + 1
+        present = tuple(membership.heir(peer, self.membership) for peer in result.present)
         return replace(
             self,
             membership=membership,
@@ -103,9 +104,9 @@ class Facts:
             parent=record.commit_hash,
             voters=result.next_voters,
             order=leader_order(result.next_voters, self.room_id, number, membership.members),
-            present_before=result.present,
+            present_before=present,
             asked=asked_participants(
-                self.genesis.plan, record.commit_hash, membership.members, result.present
+                self.genesis.plan, record.commit_hash, membership.members, present
             ),
             previous=result.ref,
             late_parent=self.parent if self.genesis.plan.late == "carry" else None,
@@ -239,7 +240,7 @@ def _refusal(
     facts: Facts,
     after: Membership,
 ) -> str | None:
-    if not after.trains_still(contribution.peer):
+    if not after.counts(contribution.peer, facts.membership):
         return NO_PARTICIPANT
     if not facts.asks(contribution.peer):
         return NOT_ASKED
@@ -278,6 +279,11 @@ def make_result(
     """
     present = _present(inputs, excluded, reporters)
     after = facts.membership.folded(operations)
+    # Who changes its key with this result keeps its vote under the new one.
+    voters, here, here_before = (
+        [after.heir(peer, facts.membership) for peer in peers]
+        for peers in (facts.voters, present, facts.present_before)
+    )
     return Result(
         round=facts.round,
         attempt=attempt,
@@ -291,11 +297,10 @@ def make_result(
         result_chunks=blob.chunks,
         operations=operations,
         present=present,
-        # Who changes its key with this result keeps its vote under the new one.
         next_voters=next_voters(
-            map(after.now, facts.voters),
-            map(after.now, present),
-            list(map(after.now, facts.present_before)),
+            voters,
+            here,
+            here_before,
             after.members,
             facts.genesis.policy,
             parent=facts.parent,
@@ -349,7 +354,10 @@ def check_result(
     after = facts.membership.folded(result.operations)
     if is_held(facts, after):
         raise ProtocolError("a result belongs to a round that nobody entitled has started")
-    if not all(after.trains_still(item.peer) and facts.asks(item.peer) for item in result.inputs):
+    if not all(
+        after.counts(item.peer, facts.membership) and facts.asks(item.peer)
+        for item in result.inputs
+    ):
         raise ProtocolError("a result counts the contribution of a non-participant")
     for item in result.listed:
         known = contributions.get(item.contribution)
@@ -393,7 +401,7 @@ def judge_contents(result: Result, verdict: Callable[[str], Verdict], facts: Fac
         entry.peer
         for entry in result.excluded
         if verdict(entry.contribution).ok
-        and after.trains_still(entry.peer)
+        and after.counts(entry.peer, facts.membership)
         and facts.asks(entry.peer)
     }
     good -= {item.peer for item in result.inputs} | equivocators(result.listed)

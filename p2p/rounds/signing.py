@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Protocol
 
 from p2p.envelope import Envelope, open_envelope, seal, signed_bytes
 from p2p.identity import Identity, check_certificate, verify
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES
-from p2p.room import Member, Message
+from p2p.room import Message
 
 
 class Verifier(Protocol):
@@ -17,8 +18,8 @@ class Verifier(Protocol):
         """Whether ``peer`` said so in this room."""
         ...
 
-    def check_member(self, member: Member) -> None:
-        """Whether a member record carries the certificate of its key; raises
+    def check_certificate(self, certificate: str, peer: str) -> None:
+        """Whether a certificate (base64) is the one of a key; raises
         :class:`p2p.errors.P2PError`."""
         ...
 
@@ -45,8 +46,8 @@ class EnvelopeVerifier:
     def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
         return verify(peer, signature, signed_bytes(self._room_id, kind, payload))
 
-    def check_member(self, member: Member) -> None:
-        check_certificate(member.certificate_der, member.peer_id)
+    def check_certificate(self, certificate: str, peer: str) -> None:
+        check_certificate(base64.b64decode(certificate), peer)
 
 
 class EnvelopeSigner(EnvelopeVerifier):

@@ -107,10 +107,10 @@ class Invariants:
                     added.add(member.peer_id)
                 case MemberRemove(peer=peer):
                     gone.add(peer)
-                case KeyChange(author=old, member=member):
-                    self._require("S9", member.peer_id not in added | gone, "a key was used twice")
+                case KeyChange(author=old, key=new):
+                    self._require("S9", new not in added | gone, "a key was used twice")
                     gone.add(old)
-                    added.add(member.peer_id)
+                    added.add(new)
         members, voters = frozenset(added - gone), frozenset(result.next_voters)
         rekeyed = {
             operation.change.author

@@ -49,7 +49,7 @@ class SimSigner:
     def verify(self, peer: str, kind: str, payload: bytes, signature: bytes) -> bool:
         return signature == _signature(peer, kind, payload)
 
-    def check_member(self, member: Member) -> None:
+    def check_certificate(self, certificate: str, peer: str) -> None:
         """Simulated members have no certificate."""
 
 

@@ -129,4 +129,4 @@ def _past(core: RoundCore) -> list[Operation]:
         commit = parse(Commit.kind, record.payload)
         assert isinstance(commit, Commit)
         operations += parse_result(commit.body).operations
-    return [*operations, *core.journal.operations.values()]
+    return [*operations, *core.acting_operations()]

@@ -124,7 +124,8 @@ class Outcome:
 @dataclass
 class Machine:
     """A simulated computer. ``disk`` is what survives; ``boot`` counts its starts.
-    ``unsynced`` are blobs that a power cut takes away."""
+    ``unsynced`` are blobs that a power cut takes away. ``vouched`` are the ids of the changes that
+    came with its admission."""
 
     id: str
     core: RoundCore
@@ -143,6 +144,7 @@ class Machine:
     unsynced: set[str] = field(default_factory=set)
     ledger: Ledger | None = None
     timers: dict[TimerName, int] = field(default_factory=dict)
+    vouched: frozenset[str] = frozenset()
 
 
 class Simulation:
@@ -237,18 +239,23 @@ class Simulation:
         heapq.heappush(self._queue, (time, next(self._order), action))
 
     # --- machines --------------------------------------------------------------------------------
-    def _new_core(self, peer: str, liar: bool, journal: Journal) -> RoundCore:
+    def _new_core(
+        self, peer: str, liar: bool, journal: Journal, vouched: frozenset[str]
+    ) -> RoundCore:
         kind: type[RoundCore] = self.scenario.core
         if liar:
             kind = Liar
-        return kind(self._genesis, ROOM_ID, SimSigner(peer), journal, self.scenario.timing)
+        timing = self.scenario.timing
+        return kind(self._genesis, ROOM_ID, SimSigner(peer), journal, timing, vouched)
 
     def switch_on(
         self, peer: str, journal: Journal, *, liar: bool = False, begin: bool = True
     ) -> None:
         """A machine that was not there yet."""
-        core = self._new_core(peer, liar, journal.copy())
-        machine = Machine(peer, core, liar, self.random.uniform(0.8, 1.25), journal)
+        vouched = frozenset(journal.operations)
+        core = self._new_core(peer, liar, journal.copy(), vouched)
+        drift = self.random.uniform(0.8, 1.25)
+        machine = Machine(peer, core, liar, drift, journal, vouched=vouched)
         if self.scenario.ledgers:
             folder = self._files.enter_context(TemporaryDirectory(prefix="fedtui-sim-"))
             machine.ledger = Ledger(Path(folder), ROOM_ID, open_=open_simulated)
@@ -324,7 +331,8 @@ class Simulation:
         if machine.ledger is not None and machine.ledger.journal() != machine.disk:
             raise Violation("S8", f"{machine.id[:1]} finds another journal than it wrote")
         machine.disk = self._faults.image_for(machine)
-        machine.core = self._new_core(machine.id, machine.liar, machine.disk.copy())
+        disk = machine.disk.copy()
+        machine.core = self._new_core(machine.id, machine.liar, disk, machine.vouched)
         self._watch(machine)
         self._start(machine)
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from p2p.envelope import Envelope
+from p2p.messages import Commit, Result, parse, parse_result
 from p2p.room import Genesis, Policy
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
@@ -231,3 +232,23 @@ def kind_is(*kinds: str) -> Callable[[Message], bool]:
 
 def kind_is_not(*kinds: str) -> Callable[[Message], bool]:
     return lambda message: message[2].type not in kinds
+
+
+def result_of(bench: Bench, number: int) -> Result:
+    commit = parse(Commit.kind, bench.cores[bench.peers[0]].journal.commits[number - 1].payload)
+    assert isinstance(commit, Commit)
+    return parse_result(commit.body)
+
+
+def decide_without(bench: Bench, absent: str) -> None:
+    """A round in which nobody hears from ``absent``, which hears the commit alone."""
+    present = [peer for peer in bench.peers if peer != absent]
+    number = bench.cores[present[0]].round
+    bench.contribute(*present)
+    bench.alive(*present)
+
+    def heard(message: Message) -> bool:
+        return message[0] != absent and (message[1] != absent or message[2].type == Commit.kind)
+
+    bench.persist_until(lambda: bench.committed() == [number] * len(bench.peers), heard)
+    bench.alive(*bench.peers)

@@ -148,3 +148,48 @@ def test_a_change_with_all_signatures_does_not_expire() -> None:
     for _ in range(UNSIGNED_ROUNDS + 1):
         desk.commit()
     assert STOLEN in desk.admissions.current.removed
+
+
+def test_a_change_acts_only_where_the_commit_is_known_that_it_was_made_after() -> None:
+    """Else an admin could admit and remove with effect on everybody, and no ledger would say so."""
+    desk = Desk()
+    change = MemberRemove(author=ADA, seq=1, after=commit_hash(1), peer=STOLEN)
+    forged = Operation.of(SimSigner(ADA).seal(change))
+    signed = forged.joined(Operation.of(SimSigner(BOB).seal(change)))
+    desk.take(signed)
+    assert desk.admissions.current == desk.facts.membership
+    assert desk.admissions.ready() == ()
+    assert desk.admissions.acting() == [], "newcomers are not told of it either"
+    desk.commit()
+    assert STOLEN in desk.admissions.current.removed
+    assert desk.admissions.ready() == (signed,)
+
+
+def test_a_newcomer_believes_what_it_was_let_in_with() -> None:
+    desk = Desk()
+    member = Member(peer_id="n" * 52, name="New", certificate="")
+    change = MemberAdd(author=ADA, seq=1, after=commit_hash(9), member=member)
+    signed = Operation.of(SimSigner(ADA).seal(change))
+    signed = signed.joined(Operation.of(SimSigner(BOB).seal(change)))
+    journal = Journal(operations={signed.id: signed})
+    newcomer = Admissions(journal, SimSigner("n" * 52), desk.facts, [signed.id])
+    assert "n" * 52 in newcomer.current.members
+    somebody = Admissions(journal, SimSigner(CLEO), desk.facts)
+    assert "n" * 52 not in somebody.current.members
+
+
+def test_changes_made_after_false_commits_fill_no_places_but_their_authors() -> None:
+    desk = Desk()
+    genesis = simulated_genesis(4, "majority", 10_000)
+    desk.facts = Facts.of(genesis, ROOM_ID, ())
+    desk.admissions = Admissions(desk.journal, SimSigner(CLEO), desk.facts)
+    (liar,) = genesis.admins
+    for number in range(1, MAX_UNSIGNED_PER_AUTHOR + 1):
+        change = MemberRemove(author=liar, seq=number, after="f" * 64, peer=BOB)
+        desk.take(Operation.of(SimSigner(liar).seal(change)))
+    change = MemberRemove(author=liar, seq=99, after="f" * 64, peer=BOB)
+    with pytest.raises(LimitError):
+        desk.take(Operation.of(SimSigner(liar).seal(change)))
+    honest = MemberRemove(author=liar, seq=100, after=ROOM_ID, peer=CLEO)
+    desk.take(Operation.of(SimSigner(liar).seal(honest)))
+    assert CLEO in desk.admissions.current.removed

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from core_bench import Bench, Message, kind_is
+from core_bench import Bench, decide_without, kind_is, result_of
 
-from p2p.messages import Commit, Contribution, Receipt, Result, parse, parse_result
+from p2p.messages import Contribution, Receipt
 from p2p.room import Plan
 from p2p.rounds.state import OwnContribution
 from p2p.sim.campaign import run_campaign
 from p2p.sim.parts import contribution_blob
 from p2p.sim.world import Scenario
-
-
-def result_of(bench: Bench, number: int) -> Result:
-    commit = parse(Commit.kind, bench.cores[bench.peers[0]].journal.commits[number - 1].payload)
-    assert isinstance(commit, Commit)
-    return parse_result(commit.body)
-
-
-def decide_without(bench: Bench, absent: str) -> None:
-    """A round in which nobody hears from ``absent``, which hears the commit alone."""
-    present = [peer for peer in bench.peers if peer != absent]
-    number = bench.cores[present[0]].round
-    bench.contribute(*present)
-    bench.alive(*present)
-
-    def heard(message: Message) -> bool:
-        return message[0] != absent and (message[1] != absent or message[2].type == Commit.kind)
-
-    bench.persist_until(lambda: bench.committed() == [number] * len(bench.peers), heard)
-    bench.alive(*bench.peers)
 
 
 def hand_in_late(bench: Bench, peer: str, samples: int = 10) -> None:

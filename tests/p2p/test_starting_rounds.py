@@ -49,6 +49,18 @@ def test_a_round_waits_for_a_word_however_long_and_its_time_begins_then() -> Non
     assert bench.committed() == [1, 1, 1], "the next round waits again"
 
 
+def test_a_start_after_a_false_commit_neither_begins_a_round_nor_keeps_others_from_it() -> None:
+    """No result can hold it: a room that believed it would wait for one for ever."""
+    bench = Bench(3, held=True)
+    liar = bench.peers[0]
+    change = RoundStart(author=liar, seq=1, after="f" * 64, through=3)
+    hand_in(bench, Operation.of(SimSigner(liar).seal(change)), at=liar)
+    assert all(core.held for core in bench.cores.values())
+    bench.contribute()
+    hand_in(bench, start(bench.peers[0], 1, seq=2), at=bench.peers[0])
+    assert bench.committed() == [1, 1, 1]
+
+
 def test_several_rounds_are_started_at_once() -> None:
     bench = Bench(3, held=True)
     hand_in(bench, start(bench.peers[0], 2), at=bench.peers[0])

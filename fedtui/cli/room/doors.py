@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fedtui.cli import output
-from fedtui.cli.room.place import ask, ask_node, issue, lobby_place, owner, switch, works_for
+from fedtui.cli.room.place import ask, ask_node, issue, lobby_place, resident, switch, works_for
 from fedtui.cli.room.words import (
     Json,
     address,
@@ -44,15 +44,13 @@ def invite(
     json: Json = False,
 ) -> None:
     """Let others in: prints a link (and its picture), or a short code."""
-    from fedtui import rooms
     from fedtui.inviting import InviteChoices
 
-    profile, settings, identity = owner()
-    room = rooms.current(profile)
+    settings, room, identity = resident()
     choices = InviteChoices(
         uses, seconds(expires), code, auto_approve, "observer" if observer else "participant"
     )
-    view = issue(profile, settings, identity, room, choices)
+    view = issue(settings, identity, room, choices)
     if out is not None:
         write_private(out, view.text + "\n")
         output.say(f"written to {out}: whoever has it is let in")
@@ -66,10 +64,7 @@ def invite(
 
 def invites(json: Json = False) -> None:
     """Every invite of the room: what is left of it and who came by it."""
-    from fedtui import rooms
-
-    profile, settings, identity = owner()
-    room = rooms.current(profile)
+    settings, room, identity = resident()
     told = ask("invites")
     if told is None:
         from fedtui.inviting import shown
@@ -104,10 +99,7 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Withdraw an invite."""
-    from fedtui import rooms
-
-    profile, _, _ = owner()
-    room = rooms.current(profile)
+    _, room, _ = resident()
     told = ask("revoke", id=id_)
     if told is None:
         from p2p.joining.invites import InviteBook

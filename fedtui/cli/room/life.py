@@ -9,7 +9,16 @@ from typing import Annotated, Literal
 import typer
 
 from fedtui.cli import data_options, output
-from fedtui.cli.room.place import ask, ask_node, await_room, issue, owner, switch, works_for
+from fedtui.cli.room.place import (
+    ask,
+    ask_node,
+    await_room,
+    issue,
+    owner,
+    resident,
+    switch,
+    works_for,
+)
 from fedtui.cli.room.words import Json, seconds, show_invite
 from fedtui.cli.rule_options import Proximal, RuleOptions
 from fedtui.errors import UsageError
@@ -136,7 +145,7 @@ def create(
     room = running.run(found_room(profile, identity, me, choices))
     TrustBook(profile.trust).note("created", identity.peer_id, me, room=room.id)
     switch(room)
-    invite = issue(profile, settings, identity, room, invite_choices)
+    invite = issue(settings, identity, room, invite_choices)
     if json:
         output.data_json({"room": room.id, "name": room.name, "invite": asdict(invite)})
         return
@@ -197,14 +206,12 @@ def recover(
     The fork goes on from the last common adapter. Whoever is away stays in the old room; everybody
     else joins the new one with the invite that this prints.
     """
-    from fedtui import rooms
     from fedtui.inviting import InviteChoices
 
-    profile, settings, identity = owner()
     told = ask_node("recover", anyway=anyway)
-    room = rooms.load(profile, told["room"])
+    settings, room, identity = resident()
     await_room(room)
-    invite = issue(profile, settings, identity, room, InviteChoices(uses))
+    invite = issue(settings, identity, room, InviteChoices(uses))
     if json:
         output.data_json({**told, "invite": asdict(invite)})
         return

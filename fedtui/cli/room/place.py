@@ -29,6 +29,17 @@ def owner() -> tuple[Profile, Settings, Identity]:
     return profile, chosen, Identity.load_or_create(profile.identity)
 
 
+def resident() -> tuple[Settings, Room, Identity]:
+    """This machine's settings, the room it works for and its key there. Raises
+    :class:`FedtuiError` when there is none."""
+    from fedtui import rooms
+    from fedtui.keys import identity_in
+
+    profile, chosen, _ = owner()
+    room = rooms.current(profile)
+    return chosen, room, identity_in(profile, room.paths)
+
+
 def ask(name: str, **arguments: Any) -> dict[str, Any] | None:
     """Asks the running node; None when none runs."""
     from fedtui import paths
@@ -102,9 +113,7 @@ def await_room(room: Room) -> None:
         time.sleep(0.1)
 
 
-def issue(
-    profile: Profile, settings: Settings, identity: Identity, room: Room, choices: InviteChoices
-) -> InviteView:
+def issue(settings: Settings, identity: Identity, room: Room, choices: InviteChoices) -> InviteView:
     """A new invite, made by the node or, when none runs, in its place."""
     from fedtui.inviting import InviteView, issue, shown
     from fedtui.view import from_json
