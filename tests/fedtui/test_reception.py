@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,24 @@ async def test_a_member_who_takes_anothers_name_is_shouted(ada: Host) -> None:
     assert ada.of("identity.changed") == []
     await ada.peer.add_member(Member.of(identity(2), "ADA"))
     assert ada.of("identity.changed")[0]["before"] == identity(1).peer_id
+
+
+async def test_a_new_key_that_the_old_one_signed_is_no_impostor_and_has_no_mark(ada: Host) -> None:
+    grace, her_new = identity(2), identity(3)
+    await ada.peer.add_member(Member.of(grace, "Grace"))
+    await ada.do("verify", peer="Grace")
+    known = ada.peer._membership
+    ada.peer._membership = replace(
+        known,
+        members={ada.identity.peer_id: known.members[ada.identity.peer_id]},
+        successors={grace.peer_id: her_new.peer_id},
+    )
+    ada.reception.on_added(her_new.peer_id, "Grace")
+    assert ada.of("identity.changed") == []
+    last = ada.trust.history()[-1]
+    assert (last.event, last.peer, last.detail) == ("rekeyed", her_new.peer_id, grace.peer_id)
+    assert not ada.trust.verified(her_new.peer_id)
+    assert ada.trust.verified(grace.peer_id), "the mark stays with the key that was compared"
 
 
 async def test_who_is_no_admin_may_look_but_not_invite(ada: Host, tmp_path: Path) -> None:
