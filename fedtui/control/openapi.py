@@ -51,7 +51,8 @@ def describe(operations: Operations) -> dict[str, Any]:
         operation = _read((kind.__doc__ or name).partition("\n")[0], {"type": "object"})
         operation["operationId"] = name
         operation["requestBody"] = {
-            "content": {"application/json": {"schema": _ref(kind.__name__)}}
+            "required": "required" in arguments,
+            "content": {"application/json": {"schema": _ref(kind.__name__)}},
         }
         operation["responses"]["422"] = {
             "description": "It was refused or failed, with what to do.",

@@ -6,6 +6,7 @@ from a program of the node's own user; a missing, unknown or wrong one is an err
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
@@ -66,7 +67,8 @@ def _checked(kind: type[A], name: str, values: dict[str, Any]) -> A:
         if key not in known:
             raise UsageError(f"{name} takes no {key!r}", remedy=f"it takes {', '.join(known)}")
     try:
-        return TypeAdapter(kind).validate_python(values)
+        # Strict as JSON is: true is no number, "3" neither; an array is a tuple.
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -134,7 +134,10 @@ class Admissions:
             raise LimitError("one member has started rounds too often")
         changes_key = isinstance(operation.change, KeyChange)
         if changes_key and any(isinstance(op.change, KeyChange) for op in of_author):
-            raise LimitError("a member changes its key already")
+            raise LimitError(
+                "a member changes its key already",
+                remedy="Its new key takes the old one's place with the next commit.",
+            )
         if self._acts_not_yet(operation):
             unsigned = [op for op in of_author if self._is_unsigned(op)]
             additions = sum(isinstance(op.change, MemberAdd) for op in unsigned)
