@@ -77,9 +77,9 @@ class Membership:
         return peer
 
     def heir(self, peer: str, before: Membership) -> str:
-        """The key by which a member of ``before`` goes now. One that was given up even earlier has
-        no heir: whoever still signs with it speaks for nobody."""
-        return self.now(peer) if peer in before.members else peer
+        """The key that took the place of ``peer``'s since ``before``. One that was given up even
+        earlier has no heir: whoever still signs with it speaks for nobody."""
+        return peer if peer in before.successors else self.now(peer)
 
     def counts(self, author: str, before: Membership) -> bool:
         """Whether a contribution counts in the round that leads from ``before`` to this: its author

@@ -96,6 +96,13 @@ def test_the_old_key_counts_up_to_its_last_round_and_the_new_one_after_it() -> N
     after = ROOM.after(change(BOB, NEW))
     assert [after.counts(peer, before=ROOM) for peer in (BOB, NEW)] == [True, False]
     assert [after.counts(peer, before=after) for peer in (BOB, NEW)] == [False, True]
+    record = ROOM.members[BOB].model_copy(update={"peer_id": NEW})
+    welcome = Operation.of(
+        SimSigner(ADA).seal(MemberAdd(author=ADA, seq=1, after=ROOM_ID, member=record))
+    )
+    at_once = ROOM.folded([welcome, change(NEW, OTHER)])
+    counted = [at_once.counts(peer, before=ROOM) for peer in (NEW, OTHER)]
+    assert counted == [True, False], "admitted with the result that gives it another key"
 
 
 def test_a_member_changes_its_key_only_so_often() -> None:

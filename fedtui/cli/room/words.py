@@ -68,8 +68,10 @@ def ask_at_the_terminal(uses: int) -> None:
         left = uses
         async with ControlClient(paths.default_profile().control) as client:
             output.say("waiting for newcomers; ctrl+c ends the waiting, not the invite")
+            # Who asked earlier may still wait; who came in earlier came by another invite.
+            past = max([event["seq"] async for event in client.events()], default=0)
             async for event in client.events(follow=True):
-                if event["type"] == "member.added":
+                if event["type"] == "member.added" and event["seq"] > past:
                     output.say(f"{event['name']} is a member now")
                     left -= 1
                 elif event["type"] == "join.requested":
