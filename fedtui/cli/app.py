@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,7 @@ from fedtui.cli import (
 )
 from fedtui.errors import ExitCode, FedtuiError
 
+Pixels = Literal["kitty", "sixel"]
 EPILOG = """Exit codes: 0 ok, 1 failed, 2 usage or no terminal, 3 network, 4 trust, 5 no device,
 model or picture, 130 and 143 signals."""
 
@@ -82,6 +83,12 @@ def root(
     ascii_only: Annotated[
         bool, typer.Option("--ascii", help="The interface in ASCII characters only.")
     ] = False,
+    pictures: Annotated[
+        Pixels | None,
+        typer.Option(
+            "--pictures", help="Show large pictures in true pixels, also inside tmux and over ssh."
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
@@ -93,7 +100,8 @@ def root(
         if data_ is not None:
             node.train_on(data_)
         if not daemon:
-            raise typer.Exit(node.open_interface(wall=wall, observe=observe, ascii_only=ascii_only))
+            shown = {"wall": wall, "observe": observe, "ascii_only": ascii_only}
+            raise typer.Exit(node.open_interface(pictures=pictures or "", **shown))
         if join:
             node.join_once(join)
         raise typer.Exit(node.run_daemon(log_json=log_json, with_parent=with_parent))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedtui import terminal
 from fedtui.cli import output, running
@@ -54,8 +54,9 @@ def join_once(invite: str) -> None:
     output.say(f"{'a member of' if entry.was_member else 'joined'} {entry.room.name}")
 
 
-def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: bool = False) -> int:
-    """``fedtui``: attaches to this profile's node, starting one if none runs."""
+def open_interface(**shown: Any) -> int:
+    """``fedtui``: attaches to this profile's node, starting one if none runs; ``shown`` goes to
+    :func:`fedtui.tui.app.run`."""
     terminal.require_terminal()
     from fedtui import paths
     from fedtui.control import address
@@ -64,7 +65,7 @@ def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: boo
     if address.listens(profile.control):
         if f"{PREFIX}DATA" in os.environ:
             output.say("the node runs already, with the folder it was started with")
-        return _show(profile, wall=wall, observe=observe, ascii_only=ascii_only)
+        return _show(profile, **shown)
     from fedtui import rooms
 
     if not rooms.is_chosen(profile):
@@ -77,7 +78,7 @@ def open_interface(*, wall: bool = False, observe: bool = False, ascii_only: boo
     if not _answers(profile.control):
         output.say("starting a node …")
         _start(profile)
-    return _show(profile, wall=wall, observe=observe, ascii_only=ascii_only)
+    return _show(profile, **shown)
 
 
 def attach() -> int:
@@ -96,9 +97,7 @@ def attach() -> int:
     return _show(profile)
 
 
-def _show(
-    profile: Profile, *, wall: bool = False, observe: bool = False, ascii_only: bool = False
-) -> int:
+def _show(profile: Profile, **shown: Any) -> int:
     """Opens the interface. Nothing slow is imported here: the first paint waits for it."""
     terminal.prepare(terminal.chosen_color(profile.config))
     from fedtui.tui.app import run
@@ -113,10 +112,8 @@ def _show(
         quit_hint=QUIT_HINT,
         owns_room=False,
         kept=profile.interface,
-        ascii_only=ascii_only,
-        wall=wall,
-        observe=observe,
         examine=examine,
+        **shown,
     )
 
 

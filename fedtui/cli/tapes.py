@@ -35,6 +35,7 @@ def replay(
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Only ASCII characters.")] = False,
 ) -> None:
     """Plays a recording in the interface. P pauses, + and - change the speed, < and > skip."""
+    import os
     from dataclasses import replace
 
     from fedtui import paths, terminal
@@ -44,12 +45,14 @@ def replay(
     terminal.require_terminal()
     terminal.prepare()
     from fedtui.tui.app import FedtuiApp, finish
+    from fedtui.tui.graphics import chosen
     from fedtui.tui.look import read
 
     look = read(paths.default_profile().interface)
     app = FedtuiApp(
         Player(tape, speed),
         look=replace(look, characters="ascii") if ascii_only else look,
+        graphics="" if ascii_only else chosen("", look.pictures, os.environ),
         wall=wall,
         observe=True,
     )

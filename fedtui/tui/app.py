@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -21,9 +22,11 @@ from textual.widget import Widget
 
 from fedtui.tui.characters import AsciiFilter
 from fedtui.tui.feed import Feed, Playable, TapePlace, ViewSource
+from fedtui.tui.graphics import Graphics, chosen
 from fedtui.tui.keymap import GLOBAL_KEYS, TAPE_KEYS, key_name
 from fedtui.tui.limits import (
     ANSWER_S,
+    ERROR_SHOWN_S,
     MIN_COLUMNS,
     MIN_LINES,
     POLL_LOST_S,
@@ -55,7 +58,8 @@ class FedtuiApp(App[None]):
 
     ``owns_room``: quitting ends the node behind ``source``, and asks first while a round runs.
     ``quit_hint``: one sentence on what quitting does here. ``kept`` is the file in which the look
-    is kept; changes of ``look`` are lost without one. ``wall`` shows the wall and nothing else,
+    is kept; changes of ``look`` are lost without one. ``graphics`` draws true pixels, or is the
+    reason why nothing can where somebody asked for them. ``wall`` shows the wall and nothing else,
     ``observe`` refuses whatever would change something. ``examine`` looks at this machine.
     """
 
@@ -80,10 +84,13 @@ class FedtuiApp(App[None]):
         owns_room: bool = False,
         look: Look | None = None,
         kept: Path | None = None,
+        graphics: Graphics | str = "",
         wall: bool = False,
         observe: bool = False,
         examine: Callable[[], AsyncIterator[Check]] | None = None,
     ) -> None:
+        self.graphics = graphics if isinstance(graphics, Graphics) else None
+        self._no_graphics = "" if isinstance(graphics, Graphics) else graphics
         self.examine = examine
         self.wall = wall
         self.observe = observe
@@ -156,6 +163,13 @@ class FedtuiApp(App[None]):
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().add_signal_handler(number, self._signalled, code)
         self.run_worker(self._follow(), group="follow", exclusive=True)
+        if self._no_graphics:
+            self.notify(
+                f"Pictures are drawn in cells: {self._no_graphics}.",
+                severity="warning",
+                timeout=ERROR_SHOWN_S,
+                markup=False,
+            )
         if self.wall:
             self.call_later(self.action_place, WALL_PLACE.id)
 
@@ -327,6 +341,7 @@ def run(
     quit_hint: str = "",
     owns_room: bool = False,
     kept: Path | None = None,
+    pictures: str = "",
     ascii_only: bool = False,
     wall: bool = False,
     observe: bool = False,
@@ -334,7 +349,7 @@ def run(
 ) -> int:
     """Shows the node behind the control socket ``control`` until the person leaves.
 
-    ``kept`` is where the look is kept; ``ascii_only`` overrules its characters.
+    ``kept`` is where the look is kept; ``pictures`` (kitty, sixel) and ``ascii_only`` overrule it.
 
     Returns the exit code: 0, or 129 or 143 when a signal ended it.
     """
@@ -347,6 +362,7 @@ def run(
         owns_room=owns_room,
         look=replace(look, characters="ascii") if ascii_only else look,
         kept=kept,
+        graphics="" if ascii_only else chosen(pictures, look.pictures, os.environ),
         wall=wall,
         observe=observe,
         examine=examine,

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 from p2p.durable import publish
 
-Pictures = Literal["auto", "quadrant", "half", "dithered", "shades", "off"]
+Pictures = Literal["auto", "quadrant", "half", "dithered", "shades", "kitty", "sixel", "off"]
+"""``kitty`` and ``sixel`` are for pictures shown large; the others are drawn as with ``auto``."""
 Density = Literal["comfortable", "compact"]
 Characters = Literal["unicode", "blocks", "ascii"]
 """``blocks`` draws curves without braille, for fonts that lack it; ``ascii`` everything."""

@@ -19,6 +19,7 @@ from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.widgets.picture import Picture
+from fedtui.tui.widgets.pixelpicture import large_picture
 from fedtui.view import PreviewView
 
 Start = Literal["", "play", "compare"]
@@ -94,6 +95,7 @@ class LargeScreen(Screen[int]):
 
     def compose(self) -> ComposeResult:
         """Heading, picture, rounds, keys."""
+        self._picture = large_picture(self.app)
         yield self._heading
         yield self._picture
         yield self._rounds

@@ -36,7 +36,9 @@ MEANINGS: Mapping[str, str] = {
     "windows.",
     "pictures": "auto takes what the terminal's colours allow: quadrants (four pixels a cell) "
     "with full colour, dithered half blocks with 256. half is for fonts with ugly quadrants, "
-    "shades for terminals that know ASCII only, off for slow lines.",
+    "shades for terminals that know ASCII only, off for slow lines. kitty and sixel show the large "
+    "view in true pixels, from the next start on, where the terminal says that it can and "
+    "textual-image is installed; not inside tmux or over ssh, where fedtui --pictures insists.",
     "characters": "unicode draws curves in braille; blocks is for fonts that lack braille; ascii "
     "for terminals that know nothing else.",
 }

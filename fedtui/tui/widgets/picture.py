@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 from rich.color import Color as RichColor
 from rich.color import ColorType
@@ -105,8 +105,8 @@ class Picture(Widget):
         look: Look = getattr(self.app, "look", Look())
         if look.pictures == "off":
             return None
-        if look.pictures != "auto":
-            return look.pictures
+        if look.pictures in get_args(Mode):
+            return cast("Mode", look.pictures)
         if look.characters == "ascii":
             return "shades"
         deep = self.app.console.color_system in ("truecolor", None)
