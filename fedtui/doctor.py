@@ -14,7 +14,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Literal
 
 import psutil
 
+from fedtui import terminal
 from fedtui.control.client import ControlClient
 from fedtui.errors import FedtuiError
 from fedtui.limits import DOCTOR_DISK_BYTES, DOCTOR_MEMORY_BYTES, DOCTOR_NODE_S
@@ -59,6 +60,7 @@ async def examine(
     checks: list[Callable[[], Awaitable[Check]]] = [
         _blocking(check_python),
         _blocking(check_packages),
+        _blocking(lambda: check_terminal(os.environ)),
         _blocking(check_clock),
         _blocking(lambda: check_profile(profile)),
         _blocking(lambda: check_disk(profile.root)),
@@ -104,6 +106,26 @@ def check_packages() -> Check:
             "Reinstall aiohttp from a wheel; the parser in Python has known holes.",
         )
     return Check("packages", "ok", f"aiohttp {metadata.version('aiohttp')} with its C parser")
+
+
+def check_terminal(environment: Mapping[str, str]) -> Check:
+    """What the interface can show where this was started."""
+    if not terminal.interactive() and not terminal.bare():
+        return Check("terminal", "ok", "none here: fedtui --daemon needs none")
+    size, term = terminal.size(), environment.get("TERM", "")
+    deep = environment.get("COLORTERM", "").lower() in ("truecolor", "24bit")
+    found = environment.get(terminal.COLOR_VARIABLE) or terminal.color_depth(environment)
+    depth = found or ("truecolor" if deep else "256 or fewer")
+    said = f"{term or 'of no known kind'}, {size.columns}x{size.lines}, colours: {depth}"
+    if terminal.bare():
+        remedy = "Set TERM to what the terminal is, or use fedtui watch --plain."
+    elif size.columns < terminal.MIN_COLUMNS or size.lines < terminal.MIN_LINES:
+        remedy = f"Make the window at least {terminal.MIN_COLUMNS}x{terminal.MIN_LINES}."
+    elif depth != "truecolor":
+        remedy = "Pictures are coarse. If the terminal has 24-bit colour, set COLORTERM=truecolor."
+    else:
+        return Check("terminal", "ok", said)
+    return Check("terminal", "warning", said, remedy)
 
 
 def check_clock() -> Check:

@@ -31,6 +31,7 @@ TRUECOLOR_TERMS = frozenset(
         "rio",
     }
 )
+BARE_TERMS = frozenset({"dumb", "unknown"})
 COLOR_VARIABLE = "TEXTUAL_COLOR_SYSTEM"
 
 Depth = Literal["truecolor", "256", "standard", "none"]
@@ -46,12 +47,25 @@ class Size:
 
 
 def interactive() -> bool:
-    """Whether a person sits at both ends. The interface draws on standard error."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    """Whether a person sits at both ends of a terminal that can be drawn on. The interface draws on
+    standard error."""
+    return not bare() and sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def bare() -> bool:
+    """Whether the terminal says that it can only print."""
+    return os.environ.get("TERM", "") in BARE_TERMS
 
 
 def require_terminal() -> None:
-    """Raises :class:`UsageError` without a terminal: Textual would spray escapes into a file."""
+    """Raises :class:`UsageError` without a terminal that can be drawn on: Textual would spray
+    escapes into a file, or between the lines of an editor's shell."""
+    if bare():
+        raise UsageError(
+            f"this terminal cannot show the interface (TERM={os.environ['TERM']})",
+            "it cannot put text where it is told to",
+            "run `fedtui watch --plain`, or set TERM to what the terminal really is",
+        )
     if not interactive():
         raise UsageError(
             "the interface needs a terminal",

@@ -120,8 +120,12 @@ class FedtuiApp(App[None]):
 
         Textual (8.2) may compute its map of widgets anew between the end of a toast and the next
         layout; it then sees no difference and leaves the words of the toast on the screen. So
-        everything is painted once more a moment after.
+        everything is painted once more a moment after. What is on the screen already begins anew
+        instead of standing there twice: somebody tries again, or something fails every second.
         """
+        said = (message, told.get("title", ""))
+        for shown in [each for each in self._notifications if (each.message, each.title) == said]:
+            self._unnotify(shown, refresh=False)
         shown_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
         super().notify(message, timeout=timeout, **told)
         self.set_timer(shown_s + TOAST_GONE_S, self._repaint)

@@ -78,7 +78,10 @@ BACK_KEYS: list[BindingType] = [
     key("escape", "back", "Back", "Back to the dashboard", "screen.back", show=True, display="esc"),
 ]
 
+START = "Start the round that waits for it"
+
 DASHBOARD_KEYS: list[BindingType] = [
+    key("s", "start", "Start", START, "dash.start"),
     key("space", "enlarge", "Large", "Show the newest picture large", "dash.picture", show=True),
     key(
         "left_square_bracket",
@@ -244,15 +247,23 @@ LIBRARY_KEYS: list[BindingType] = [
     key("u", "studio", "Use", "Draw with it in the studio", "library.use", show=True),
 ]
 
+ROUND_KEYS: list[BindingType] = [
+    key("s", "start", "Start round", START, "rounds.start", show=True),
+]
+
 ROOM_KEYS: list[BindingType] = [
     key("i", "invite(False)", "Invite", "A link that lets others in", "room.invite", show=True),
     key(
         "I", "invite(True)", "Code", "A code to say aloud, for one machine", "room.code", show=True
     ),
-    key("a", "approve", "Let in", "Let the newcomer in", "room.approve", show=True),
+    key("a", "approve", "Let in", "Let the newcomer in, or sign", "room.approve", show=True),
     key("x", "decline", "Send away", "Send the newcomer away", "room.decline"),
     key("v", "verify", "Verify", "The words are the same", "room.verify", show=True),
+    key("m", "rights", "Rights", "What the member may do", "room.rights", show=True),
+    key("M", "admin", "Admin", "Make the member an admin, or take that back", "room.admin"),
+    key("A", "threshold", "Agree", "How many admins must sign a change", "room.threshold"),
     key("X", "remove", "Remove", "Remove the member from the room", "room.remove"),
+    key("s", "start", "Start", START, "room.start"),
     key("t", "history", "Trust", "What happened that concerns trust", "room.trust", show=True),
 ]
 

@@ -59,5 +59,9 @@ STUDIO_PICTURES: Final = 16
 """Pictures of one drawing on the screen."""
 PROMPT_CHARS: Final = 2_000
 """Of a prompt; a pasted book is cut."""
+FIELD_CHARS: Final = 4_096
+"""Of a line that somebody types: a path, an invite."""
+PASTE_CHARS: Final = 65_536
+"""Of what is pasted; the rest is not looked at."""
 CAPTIONS_UNDONE: Final = 100
 """Captions that can be taken back, the newest first."""

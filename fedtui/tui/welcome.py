@@ -22,6 +22,7 @@ from fedtui.tui.keymap import WELCOME_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import CheckDone
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, THEMES
+from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.wording import clock
 
@@ -92,13 +93,19 @@ class WelcomeApp(App[Choice]):
             yield Static(Content(PROMISE), id="promise")
             yield Static(Content(plain(self._trouble)), id="trouble")
             yield Static(Content("Your name in the room"))
-            yield Input(self._proposal, "a name", compact=True, max_length=NAME_CHARS, id="name")
+            yield Field(
+                self._proposal,
+                placeholder="a name",
+                compact=True,
+                max_length=NAME_CHARS,
+                id="name",
+            )
             yield Static(Content("◌ looking at this machine…"), id="device")
             yield Button("Join a room I was invited to", id="join", compact=True)
             yield Button("Make a room and invite others", id="create", compact=True)
             yield Button("Look around: a whole room on this machine", id="demo", compact=True)
             yield Static(Content(""), id="hint")
-            yield Input(compact=True, id="text")
+            yield Field(compact=True, id="text")
         yield KeyBar()
 
     def on_mount(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Ink, plain
 from fedtui.view import Level, NodeView, PeerState, PeerView, Phase
 
@@ -74,6 +75,13 @@ def peer_sign(peer: PeerView) -> Sign:
 def phase_sign(phase: str) -> Sign:
     """A phase this version does not know shows as the word it came with."""
     return PHASE_SIGNS.get(phase, Sign("?", plain(phase), "muted"))  # type: ignore[call-overload, no-any-return]
+
+
+def absent(feed: Feed) -> str:
+    """What stands where a node's answer would; empty once there is one."""
+    if feed.view is not None:
+        return ""
+    return "No node answers. q, then fedtui, starts it." if feed.lost else "Connecting to the node…"
 
 
 def clock(seconds: float) -> str:

@@ -25,7 +25,7 @@ def taken() -> Iterator[int]:
 async def test_a_healthy_machine_passes_without_a_profile(tmp_path: Path) -> None:
     profile = Profile(tmp_path / "none")
     checks = [check async for check in doctor.examine(profile, Settings(), trainer=False)]
-    assert [check.name for check in checks][:3] == ["python", "packages", "clock"]
+    assert [check.name for check in checks][:4] == ["python", "packages", "terminal", "clock"]
     assert not [check for check in checks if check.grade == "failed"]
     assert not profile.root.exists()
 

@@ -7,7 +7,7 @@ import pytest
 from fedtui.errors import UsageError
 from fedtui.rule_choice import OPTIONS, RuleChoice, chosen_rule, with_options, written_options
 from fedtui.task import PreviewTask, RuleTask, Task
-from fedtui.tui.screens.room import policy_lines
+from fedtui.tui.people import policy_lines
 from fedtui.view import NodeView
 
 KNOWN = {

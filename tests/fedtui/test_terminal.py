@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fedtui.terminal import chosen_color, color_depth, prepare
+from fedtui.errors import UsageError
+from fedtui.terminal import chosen_color, color_depth, prepare, require_terminal
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,16 @@ def test_what_the_user_says_wins() -> None:
     assert environment["TEXTUAL_COLOR_SYSTEM"] == "256"
     prepare("none", environment)
     assert environment["NO_COLOR"] == "1"
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_can_only_print_is_refused_with_another_way(
+    term: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    with pytest.raises(UsageError) as refused:
+        require_terminal()
+    assert "fedtui watch --plain" in refused.value.remedy
 
 
 def test_the_colour_setting_is_found_without_reading_all_settings(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def test_when_the_node_dies_the_interface_says_so_and_comes_back(folder: P
     async with shown(view) as (pilot, app, source):
         source.now = ConnectionRefusedError("nobody listens")
         await until(pilot, lambda: "✗ NODE GONE" in text(app))
-        assert "The node does not answer: nobody listens" in text(app)
+        assert "The node is gone: nobody listens" in text(app)
         assert "lena (you)" in text(app)
         source.now = view
         await until(pilot, lambda: "The node does not" not in text(app))
@@ -112,7 +112,7 @@ async def test_a_node_that_was_never_there_is_told_too() -> None:
     async with shown(FileNotFoundError("no socket")) as (_, app, _source):
         assert "NO NODE" in text(app)
         assert "no socket" in text(app)
-        assert "Connecting to the node…" in text(app)
+        assert "No node answers." in text(app)
 
 
 async def test_two_hundred_members_fit_and_scroll(folder: Path) -> None:

@@ -16,7 +16,7 @@ from tui_scenarios import ScriptedSource, examined, several_rounds
 
 from fedtui.tui.app import FedtuiApp
 from fedtui.tui.places import PLACES, WALL, Place
-from fedtui.view import NodeView, RequestView
+from fedtui.view import ChangeView, NodeView, RequestView
 
 LEAVES = frozenset({"app.quit"})
 """Pressed in ``test_tui_keys``, which sees the end."""
@@ -29,7 +29,7 @@ STAYS = frozenset(
         "gallery.later", "gallery.pin", "settings.previous", "place.back", "screen.back",
         "logs.tail", "pictures.previous", "pictures.next",
         # It is here already, there is nothing to stop or to open yet, all is as at first.
-        "app.place.dash", "studio.stop", "studio.open", "studio.earlier", "studio.later",
+        "app.place.dash", "studio.stop", "studio.earlier", "studio.later",
         "settings.reset",
     }
 )  # fmt: skip
@@ -37,9 +37,12 @@ STAYS = frozenset(
 
 
 def crowded(folder: Path) -> NodeView:
-    """Several rounds, and somebody at the door."""
+    """Several rounds, one that waits to be started, somebody at the door, and a change to sign."""
     asks = RequestView("r1", "p9", "kim", "participant", ("one", "two"), "aa bb", "", "", 3.0)
-    return replace(several_rounds(folder), requests=(asks,))
+    wants = ChangeView("c1" * 32, "make tomoko an admin", "amir-mbp", ("amir-mbp",), 1, 9)
+    view = several_rounds(folder)
+    held = replace(view.round, held=True, phase="WAITING")
+    return replace(view, requests=(asks,), changes=(wants,), round=held)
 
 
 def seen(app: FedtuiApp, source: ScriptedSource) -> tuple[object, ...]:

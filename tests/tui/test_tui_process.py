@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ SHOWN = b"NO NODE"
 
 
 class Terminal:
-    """The other side of a pseudo-terminal of 80x24."""
+    """The other side of a pseudo-terminal."""
 
     def __init__(self, fd: int, process: subprocess.Popen[bytes]) -> None:
         self.fd = fd
@@ -59,12 +59,18 @@ class Terminal:
 
 
 @contextmanager
-def terminal(control: Path, **environment: str) -> Iterator[Terminal]:
-    """The interface on a control socket where nobody listens."""
+def terminal(
+    control: Path,
+    columns: int = 80,
+    lines: int = 24,
+    program: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Terminal]:
+    """The interface on a control socket where nobody listens, or another program."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(control)],
+        [sys.executable, *(program or ("-c", PROGRAM, str(control)))],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -100,10 +106,46 @@ def test_a_signal_restores_the_terminal(tmp_path: Path, number: signal.Signals, 
         assert b"\x1b[?25h" in screen.seen
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TEXTUAL_COLOR_SYSTEM": "256"}])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NO_COLOR": "1"},
+        {"TEXTUAL_COLOR_SYSTEM": "256"},
+        {"TEXTUAL_COLOR_SYSTEM": "standard"},
+        {"TERM": "linux", "COLORTERM": ""},
+    ],
+)
 def test_it_runs_with_few_colours_or_none(tmp_path: Path, environment: dict[str, str]) -> None:
     with terminal(tmp_path / "control.sock", **environment) as screen:
         screen.read_until(SHOWN)
         assert b"\x1b[38;2;138;176;245" not in screen.seen
         os.write(screen.fd, b"q")
         assert screen.end() == 0
+
+
+def test_a_terminal_of_twenty_by_five_says_what_it_needs(tmp_path: Path) -> None:
+    with terminal(tmp_path / "control.sock", 20, 5) as screen:
+        screen.read_until(b"60x16 needed")
+        os.write(screen.fd, b"q")
+        assert screen.end() == 0
+
+
+def test_a_terminal_that_can_only_print_gets_one_message(tmp_path: Path) -> None:
+    environment = {"TERM": "dumb", "FEDTUI_HOME": str(tmp_path)}
+    with terminal(tmp_path / "control.sock", program=["-m", "fedtui"], **environment) as screen:
+        assert screen.end() == 2
+        assert b"fedtui watch --plain" in screen.seen
+        assert b"\x1b" not in screen.seen
+
+
+def test_without_a_terminal_it_names_the_other_ways(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "fedtui"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "TERM": "xterm", "FEDTUI_HOME": str(tmp_path)},
+        timeout=WAIT_S,
+    )
+    assert ended.returncode == 2
+    assert b"fedtui --daemon" in ended.stderr
+    assert b"\x1b" not in ended.stdout + ended.stderr

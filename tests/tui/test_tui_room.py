@@ -6,13 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from textual.widgets._toast import Toast
 from tui_driver import shown, text, until
 from tui_scenarios import NAMES, ScriptedSource, examined, identity, training
 
+from fedtui.errors import FedtuiError
 from fedtui.tui.screens.confirm import ConfirmScreen
-from fedtui.tui.screens.room import InviteScreen
+from fedtui.tui.screens.invite import InviteScreen
+from fedtui.tui.screens.rights import RightsScreen, ThresholdScreen
 from fedtui.tui.widgets.qr import QR
-from fedtui.view import EvidenceView, NodeView, RequestView
+from fedtui.tui.widgets.table import Table
+from fedtui.view import ChangeView, EvidenceView, NodeView, RequestView
 
 WORDS = ("river", "candy", "bronze", "apple", "moon", "chair")
 LINK = {
@@ -40,6 +45,7 @@ def with_members(source: ScriptedSource, count: int = 4) -> None:
             "role": "admin" if i == 0 else "participant",
             "me": i == 0,
             "verified": i == 2,
+            "may": ["contribute", "see previews"],
             "fingerprint": "3f9a c21e 77c0 0e5d",
             "words": list(WORDS),
         }
@@ -51,6 +57,11 @@ def with_members(source: ScriptedSource, count: int = 4) -> None:
         "answer": {"peer": "p", "name": "mallory", "approved": True},
         "verify": {"peer": "p", "name": "amir-mbp", "verified": True},
         "remove": {"peer": "p", "name": "amir-mbp", "state": "removed"},
+        "permit": {"name": "amir-mbp", "role": "participant", "may": [], "needs_others": False},
+        "promote": {"admins": ["a", "b"], "needs_others": False},
+        "threshold": {"threshold": 1, "needs_others": False},
+        "endorse": {"text": "make tomoko an admin", "missing": 0},
+        "start_rounds": {"through": 3, "round": 3},
         "trust_history": {
             "events": [{"ts": 1.0, "event": "impostor", "name": "tomoko", "peer": "p"}]
         },
@@ -133,7 +144,121 @@ async def test_removing_a_member_asks_first(folder: Path) -> None:
         await pilot.press("j", "X")
         await until(pilot, lambda: "Remove amir-mbp from the room?" in text(app))
         await pilot.press("right", "enter")
-        await until(pilot, lambda: "amir-mbp: removed" in text(app))
+        await until(pilot, lambda: "amir-mbp is no member any more" in text(app))
+
+
+async def test_rights_are_changed_by_boxes_and_only_what_differs_is_asked_for(
+    folder: Path,
+) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        with_members(source)
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("j")
+        await until(pilot, lambda: "contribute, see previews" in text(app))
+        await pilot.press("m")
+        await until(pilot, lambda: "What may amir-mbp do?" in text(app))
+        await pilot.press("escape", "m")
+        await until(pilot, lambda: "What may amir-mbp do?" in text(app))
+        await pilot.press("space", "j", "space", "j", "j", "j", "enter")
+        await until(pilot, lambda: "may only watch" in text(app))
+        asked = [arguments for name, arguments in source.done if name == "permit"]
+        assert asked == [{"peer": identity(1), "contribute": False, "start_rounds": True}]
+
+
+async def test_an_observer_who_may_contribute_becomes_a_participant(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        with_members(source)
+        watching = source.answers["members"]["members"][1]
+        watching |= {"role": "observer", "may": []}
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("j", "m")
+        await until(pilot, lambda: isinstance(app.screen, RightsScreen))
+        await pilot.press("space", *["j"] * 4, "enter")
+        await until(pilot, lambda: "permit" in dict(source.done))
+        assert last(source, "permit") == {
+            "peer": identity(1),
+            "contribute": True,
+            "role": "participant",
+        }
+
+
+async def test_admins_are_made_after_a_question_and_agree_by_number(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        with_members(source)
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("j", "M")
+        await until(pilot, lambda: "Make an admin of amir-mbp?" in text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, ConfirmScreen))
+        assert "promote" not in dict(source.done)
+        await pilot.press("M")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: "The room has 2 admins now." in text(app))
+        assert last(source, "promote") == {"peer": identity(1), "admin": True}
+        await pilot.press("A")
+        await until(pilot, lambda: isinstance(app.screen, ThresholdScreen))
+        await pilot.press("2", "enter")
+        await until(pilot, lambda: "Between 1 and 1" in text(app))
+        await pilot.press("backspace", "1", "enter")
+        await until(pilot, lambda: "1 admin must sign a change from now on." in text(app))
+        assert last(source, "threshold") == {"admins": 1}
+
+
+async def test_a_waiting_change_is_read_before_it_is_signed(folder: Path) -> None:
+    wants = ChangeView("c1" * 32, "make tomoko an admin", "amir-mbp", ("amir-mbp",), 1, 9)
+    view = replace(training(folder), role="admin", changes=(wants,))
+    async with shown(view) as (pilot, app, source):
+        with_members(source)
+        await until(pilot, lambda: "amir-mbp asks the admins to make tomoko" in text(app))
+        await pilot.press("8")
+        await until(pilot, lambda: "1 to be signed" in text(app))
+        app.screen.query_one(Table).choose(identity(0))
+        await pilot.press("a")
+        await until(pilot, lambda: "Read what it changes" in text(app))
+        await pilot.press("a")
+        await until(pilot, lambda: "Sign what amir-mbp asks for?" in text(app))
+        assert "endorse" not in dict(source.done)
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: last(source, "endorse") == {"id": wants.id})
+        await until(pilot, lambda: "it is in effect" in text(app))
+        source.now = replace(view, changes=(replace(wants, mine=True),))
+        await until(pilot, lambda: "You have signed it." in text(app))
+
+
+@pytest.mark.parametrize("place", ["1", "3", "8"])
+async def test_a_round_that_waits_is_started_after_a_question(folder: Path, place: str) -> None:
+    view = training(folder)
+    held = replace(view, round=replace(view.round, phase="WAITING", held=True))
+    async with shown(view) as (pilot, app, source):
+        with_members(source)
+        await pilot.press(place, "s")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmScreen), "it goes on by itself"
+        source.now = held
+        await until(pilot, lambda: "s starts it" in text(app))
+        await pilot.press("s")
+        await until(pilot, lambda: "Start round 3?" in text(app))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: "Rounds may begin up to round 3." in text(app))
+        assert last(source, "start_rounds") == {"rounds": 1}
+
+
+async def test_what_is_refused_again_and_again_is_told_once(folder: Path) -> None:
+    async with shown(training(folder)) as (pilot, app, source):
+        with_members(source)
+        source.answers["verify"] = FedtuiError("only an admin can do that", "no", "ask one")
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("j")
+        for n in range(1, 6):
+            await pilot.press("v")
+            await until(pilot, lambda n=n: [d[0] for d in source.done].count("verify") == n)  # type: ignore[misc]
+        await until(pilot, lambda: "only an admin can do that" in text(app))
+        assert len(app.screen.query(Toast)) == 1
 
 
 async def test_an_invite_is_shown_as_text_and_as_a_picture_where_it_fits(folder: Path) -> None:

@@ -160,6 +160,7 @@ ANSWERS: dict[str, Any] = {
                 "role": "admin" if i == 0 else "participant",
                 "me": i == 0,
                 "verified": i == 1,
+                "may": ["contribute", "see previews"],
                 "fingerprint": "ee4d 4826 2b03 c323",
                 "words": ["unusual", "heart", "another", "figure", "destroy", "music"],
             }

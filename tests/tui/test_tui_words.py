@@ -92,7 +92,7 @@ def test_a_committed_round_is_counted_from_the_ledger(tmp_path: Path) -> None:
 
 def test_the_most_urgent_thing_is_said_first(tmp_path: Path) -> None:
     view = replace(paused(tmp_path), notice="disk is low")
-    assert "does not answer" in words(banner(Feed(view, "refused", 3), 120))
+    assert "The node is gone: refused" in words(banner(Feed(view, "refused", 3), 120))
     assert "Paused" in words(banner(Feed(view), 120))
     calm = replace(view, round=replace(view.round, phase="TRAIN"))
     assert "disk is low" in words(banner(Feed(calm), 120))

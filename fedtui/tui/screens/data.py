@@ -21,6 +21,7 @@ from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
 from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
@@ -93,9 +94,9 @@ class DataScreen(ListScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.path = Input(placeholder="a folder of pictures with captions", compact=True)
+        self.path = Field(placeholder="a folder of pictures with captions", compact=True)
         self.table: Table[Entry] = Table(COLUMNS, lambda e: e.file, empty=EMPTY, id="files")
-        self.caption = Input(
+        self.caption = Field(
             placeholder="what is to be seen",
             compact=True,
             max_length=MAX_CAPTION_LENGTH,
@@ -152,12 +153,11 @@ class DataScreen(ListScreen):
             self.notify(f"Training on {folder} from now on.", markup=False)
 
     def on_refused(self, message: Refused) -> None:
-        """A folder that cannot be read leaves the list empty."""
+        """A folder that cannot be read leaves the list empty; the base class says why."""
         if message.operation == "write_caption":
             self._writing = None
         if self._report is None:
             self.table.fill((), EMPTY)
-        super().on_refused(message)
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         """Looks at another folder, or keeps a caption."""

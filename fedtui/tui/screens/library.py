@@ -16,7 +16,7 @@ from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.screens.live import Value, copy
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.table import Column, Table, number, one
-from fedtui.tui.wording import names_by_id, short_id
+from fedtui.tui.wording import absent, names_by_id, short_id
 from fedtui.view import NodeView
 
 EMPTY = "Adapters land here after each round. Files from elsewhere: put them into the shelf folder."
@@ -68,13 +68,16 @@ class LibraryScreen(ListScreen):
         self._committed = -1
         self._shelf = ""
 
-    def on_screen_resume(self) -> None:
+    def look_again(self) -> None:
         """Files may have come meanwhile."""
         self.ask("list_adapters")
 
     def watch_feed(self) -> None:
         """A round's adapter appears by itself."""
-        commits = len(self.view.commits) if self.view else 0
+        if self.view is None:
+            self.table.fill((), absent(self.feed))
+            return
+        commits = len(self.view.commits)
         if commits != self._committed:
             self._committed = commits
             self.ask("list_adapters")

@@ -46,9 +46,13 @@ LOOKING = frozenset(
         "check_folder",
         "generations",
         "gallery_state",
+        "members",
+        "trust_history",
     }
 )
 """Operations that change nothing."""
+UNASKED = frozenset({"read_log", "list_adapters", "generations", "members"})
+"""Operations that screens ask for by themselves."""
 
 
 class LiveScreen(Screen[None]):
@@ -76,6 +80,18 @@ class LiveScreen(Screen[None]):
     def body(self) -> ComposeResult:
         """The screen's own widgets."""
         return iter(())
+
+    def look_again(self) -> None:
+        """Asks anew for what is not in the feed: the screen was opened, or the node is back."""
+
+    def on_screen_resume(self) -> None:
+        """Something may have happened while another screen was on show."""
+        self.look_again()
+
+    def _watch_feed(self, old: Feed, new: Feed) -> None:
+        # Before a subclass's own watch_feed; Textual calls both.
+        if old.lost and not new.lost and self.is_current:
+            self.look_again()
 
     @property
     def view(self) -> NodeView | None:
@@ -109,7 +125,9 @@ class LiveScreen(Screen[None]):
         return True
 
     def on_refused(self, message: Refused) -> None:
-        """Says what came to nothing, why, and what to do."""
+        """Says what came to nothing, why, and what to do; of a node that is gone, the banner does."""
+        if self.feed.lost and message.operation in UNASKED:
+            return
         parts = [plain(part) for part in (message.cause, message.remedy) if part]
         self.notify(
             "\n".join(parts) or "No reason was given.",
@@ -118,6 +136,32 @@ class LiveScreen(Screen[None]):
             timeout=ERROR_SHOWN_S,
             markup=False,
         )
+
+    def on_answered(self, message: Answered) -> None:
+        """Says what came of an operation that several screens offer."""
+        if message.operation == "start_rounds":
+            told = f"Rounds may begin up to round {int(message.result['through'])}."
+            self.notify(told, markup=False)
+
+    def action_start(self) -> None:
+        """Starts the round that waits for it, after a question."""
+        from fedtui.tui.screens.confirm import ConfirmScreen
+
+        view = self.view
+        if view is None or not view.round.held:
+            return
+
+        def start(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("start_rounds", rounds=1)
+
+        question = ConfirmScreen(
+            f"Start round {view.round.number}?",
+            f"Everybody in {plain(view.room_name) or 'the room'} begins to train. What has begun "
+            "cannot be called off.",
+            "Start",
+        )
+        self.app.push_screen(question, start)
 
     async def action_back(self) -> None:
         """Returns to where this screen was opened: the dashboard, if it is one of the places."""
@@ -148,7 +192,9 @@ class LiveScreen(Screen[None]):
             panel.styles.width = panel.styles.height = "1fr"
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Greys the key that makes a panel large where there is none."""
+        """Greys keys without an object: a panel to make large, a round to start."""
+        if action == "start":
+            return True if self.view and self.view.round.held else None
         if action == "full":
             return True if self.maximized or self.focused or self.default_panel() else None
         return super().check_action(action, parameters)

@@ -13,6 +13,7 @@ from fedtui.tui.limits import LOG_POLL_S
 from fedtui.tui.lines import Span, plain
 from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.screens.live import LiveScreen, copy
+from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.logview import LEVELS, LogLine, LogView
 
 SOURCES = ("events", "node", "trainer", "arithmetic")
@@ -28,7 +29,7 @@ class LogsScreen(LiveScreen):
     def __init__(self) -> None:
         super().__init__()
         self.log_view = LogView(id="log")
-        self._filter = Input(placeholder="only lines with …   !word: without it", id="filter")
+        self._filter = Field(placeholder="only lines with …   !word: without it", id="filter")
         self._source = 0
         self._level = 1
         self._after = -1
@@ -48,7 +49,7 @@ class LogsScreen(LiveScreen):
         self._sift()
         self._read()
 
-    def on_screen_resume(self) -> None:
+    def look_again(self) -> None:
         """What came meanwhile is read at once."""
         self._read()
 
@@ -73,6 +74,7 @@ class LogsScreen(LiveScreen):
 
     def on_refused(self, message: Refused) -> None:
         """A log that cannot be read is told in the title, not twice a second in a toast."""
+        message.prevent_default()
         self._asked = False
         self._trouble = message.title
         self._entitle()

@@ -2,76 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
-from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
-from fedtui.tui.facts import fact, heading, said
-from fedtui.tui.keymap import ROOM_KEYS, key
-from fedtui.tui.lines import Ink, Line, plain, wrapped
-from fedtui.tui.look import Look
+from fedtui.tui.keymap import ROOM_KEYS
+from fedtui.tui.lines import Ink, plain
 from fedtui.tui.messages import Answered
+from fedtui.tui.people import COLUMNS, Person, history_lines, member_of, person_lines, waiting_of
 from fedtui.tui.screens.confirm import ConfirmScreen
+from fedtui.tui.screens.invite import InviteScreen
 from fedtui.tui.screens.listing import ListScreen
-from fedtui.tui.screens.live import Value, copy
-from fedtui.tui.widgets.qr import QR
+from fedtui.tui.screens.live import Value
+from fedtui.tui.screens.rights import RightsScreen, ThresholdScreen
 from fedtui.tui.widgets.sheet import Sheet
-from fedtui.tui.widgets.table import Column, Table, one
-from fedtui.tui.wording import NOTHING, clock, count, short_id
-from fedtui.view import NodeView, RequestView
+from fedtui.tui.widgets.table import Table
+from fedtui.tui.wording import absent, count, short_id
+from fedtui.view import ChangeView, NodeView
 
 EMPTY = "The members appear here."
-ALONE = "You are alone in this room. i makes a link that lets others in, I a code to say aloud."
-COMPARE = (
-    "Compare these six words with those on the other person's screen, by voice or side by side. "
-    "v marks that they are the same. It means: this key is that person's."
-)
-
-
-@dataclass(frozen=True)
-class Person:
-    """A row: a member, or with ``request`` somebody who waits to be let in."""
-
-    peer: str
-    name: str
-    role: str
-    fingerprint: str
-    words: tuple[str, ...]
-    me: bool = False
-    verified: bool = False
-    request: RequestView | None = None
-
-
-def name_cell(person: Person, width: int) -> Line:
-    """The name, and which one is me."""
-    mine = " (you)" if person.me else ""
-    ink: Ink = "warning" if person.request else "strong" if person.me else "text"
-    return one(f"{plain(person.name)}{mine}", width, ink)
-
-
-def trust_cell(person: Person, width: int) -> Line:
-    """Whether anybody has compared the key."""
-    if person.request:
-        return one("! WAITS", width, "warning")
-    if person.me:
-        return one("this machine", width, "muted")
-    return one("✓ verified", width, "ok") if person.verified else one("○ new", width, "muted")
-
-
-COLUMNS: tuple[Column[Person], ...] = (
-    Column("name", 0, 14, 28, name_cell),
-    Column("trust", 1, 12, 12, trust_cell),
-    Column("role", 2, 11, 11, lambda p, w: one(p.role, w, "muted")),
-    Column("words", 3, 20, 60, lambda p, w: one(" ".join(p.words), w, "faint")),
-)
+INVITE_USES = 32
+"""A link of a workshop admits so many machines."""
 
 
 class RoomScreen(ListScreen):
@@ -89,7 +41,7 @@ class RoomScreen(ListScreen):
         self._history: list[dict[str, Any]] | None = None
         self._seen: object = None
 
-    def on_screen_resume(self) -> None:
+    def look_again(self) -> None:
         """The members may have changed."""
         self.ask("members")
 
@@ -97,6 +49,7 @@ class RoomScreen(ListScreen):
         """Newcomers appear at the top; a changed membership is read anew."""
         view = self.view
         if view is None:
+            self.table.fill((), absent(self.feed))
             return
         seen = tuple((peer.id, peer.role) for peer in view.peers)
         if seen != self._seen and self.is_current:
@@ -105,17 +58,16 @@ class RoomScreen(ListScreen):
         self._fill(view)
 
     def _fill(self, view: NodeView) -> None:
-        waiting = tuple(
-            Person(r.peer, r.name, r.role, r.fingerprint, r.words, request=r) for r in view.requests
-        )
-        self.table.fill((*waiting, *self._members), EMPTY)
+        self.table.fill((*waiting_of(view), *self._members), EMPTY)
         title: list[tuple[str, Ink]] = [
             ("Room ", "muted"),
             (plain(view.room_name), "strong"),
             (f"  {count(len(self._members or view.peers), 'member')}", "text"),
         ]
-        if waiting:
-            title.append((f" · {len(waiting)} at the door", "warning"))
+        if view.requests:
+            title.append((f" · {len(view.requests)} at the door", "warning"))
+        if view.changes:
+            title.append((f" · {len(view.changes)} to be signed", "warning"))
         self.table.entitle(tuple(title))
         self.show_chosen()
 
@@ -124,18 +76,7 @@ class RoomScreen(ListScreen):
         result = message.result
         match message.operation:
             case "members":
-                self._members = tuple(
-                    Person(
-                        m["peer"],
-                        m["name"],
-                        m["role"],
-                        m["fingerprint"],
-                        tuple(m["words"]),
-                        m["me"],
-                        m["verified"],
-                    )
-                    for m in result["members"]
-                )
+                self._members = tuple(map(member_of, result["members"]))
             case "invite":
                 self.app.push_screen(InviteScreen(result))
             case "answer":
@@ -146,9 +87,8 @@ class RoomScreen(ListScreen):
                 done = "is marked as verified" if result["verified"] else "is not verified any more"
                 self.notify(f"{plain(str(result['name']))} {done}.", markup=False)
                 self.ask("members")
-            case "remove":
-                name, state = plain(str(result["name"])), plain(str(result["state"]))
-                self.notify(f"{name}: {state}.", markup=False)
+            case "remove" | "permit" | "promote" | "threshold" | "endorse":
+                self.notify(done_words(message.operation, result), markup=False)
                 self.ask("members")
             case "trust_history":
                 self._history = list(result["events"])
@@ -174,7 +114,7 @@ class RoomScreen(ListScreen):
         alone = len(self._members) == 1 and not view.requests
         self.sheet.show(
             lambda width: person_lines(view, person, alone, width),
-            ("the fingerprint", person.fingerprint),
+            ("the fingerprint", person.fingerprint) if person.fingerprint else None,
         )
 
     # --- keys ------------------------------------------------------------------------------------
@@ -182,9 +122,12 @@ class RoomScreen(ListScreen):
         """Keys without an object are greyed."""
         person = self.table.selected
         if action in ("approve", "decline"):
-            return True if self.view and self.view.requests else None
-        if action in ("verify", "remove"):
-            return True if person and not person.request and not person.me else None
+            asked = bool(self.view and self.view.requests)
+            return True if asked or (action == "approve" and self._unsigned()) else None
+        if action in ("verify", "remove", "admin"):
+            return True if person and person.member and not person.me else None
+        if action == "rights":
+            return True if person and person.member else None
         return super().check_action(action, parameters)
 
     def action_invite(self, code: bool) -> None:
@@ -193,6 +136,9 @@ class RoomScreen(ListScreen):
             self.ask("invite", code=True)
         else:
             self.ask("invite", uses=INVITE_USES)
+
+    def _unsigned(self) -> bool:
+        return any(not change.mine for change in self.view.changes) if self.view else False
 
     def _at_the_door(self) -> bool:
         """Whether the cursor is on a newcomer; if not, it goes there, so that one sees who it is
@@ -204,6 +150,9 @@ class RoomScreen(ListScreen):
         if waiting is not None:
             self.table.choose(waiting.peer)
             self.notify("Compare the six words, then press it again.", markup=False)
+        elif self.view and self.view.changes:
+            self.table.choose(self.view.changes[0].id)
+            self.notify("Read what it changes, then press it again.", markup=False)
         return False
 
     def _answer(self, approve: bool) -> None:
@@ -212,7 +161,11 @@ class RoomScreen(ListScreen):
             self.ask("answer", id=person.request.request, approve=approve)
 
     def action_approve(self) -> None:
-        """Lets the newcomer in; asks twice when the name belongs to another key."""
+        """Lets the newcomer in; asks twice when the name belongs to another key. Signs a change."""
+        person = self.table.selected
+        if person and person.change:
+            self._endorse(person.change)
+            return
         if not self._at_the_door():
             return
         person = self.table.selected
@@ -236,16 +189,75 @@ class RoomScreen(ListScreen):
         if self._at_the_door():
             self._answer(False)
 
+    def _endorse(self, change: ChangeView) -> None:
+        if change.mine:
+            told = f"You have signed this; {count(change.missing, 'admin')} more must."
+            self.notify(told, markup=False)
+            return
+        question = ConfirmScreen(
+            f"Sign what {change.author} asks for?",
+            f"It would {plain(change.text)}.\n\nYour signature cannot be taken back.",
+            "Sign",
+        )
+
+        def sign(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("endorse", id=change.id)
+
+        self.app.push_screen(question, sign)
+
+    def action_rights(self) -> None:
+        """What the member may do from now on."""
+        person = self.table.selected
+        if not person or not person.member:
+            return
+
+        def permit(changes: dict[str, Any] | None) -> None:
+            if changes:
+                self.ask("permit", peer=person.peer, **changes)
+
+        self.app.push_screen(RightsScreen(person), permit)
+
+    def action_admin(self) -> None:
+        """Makes the member an admin, or takes that back."""
+        person = self.table.selected
+        if not person or not person.member or person.me:
+            return
+        is_one = person.role == "admin"
+        question = ConfirmScreen(
+            f"{'Take the admin role from' if is_one else 'Make an admin of'} {person.name}?",
+            "It stays a member and keeps its other rights."
+            if is_one
+            else "Admins let machines in, remove them and give rights, in the name of the room.",
+            "Take it" if is_one else "Make admin",
+        )
+
+        def promote(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("promote", peer=person.peer, admin=not is_one)
+
+        self.app.push_screen(question, promote)
+
+    def action_threshold(self) -> None:
+        """How many admins must sign a change from now on."""
+        admins = sum(member.role == "admin" for member in self._members)
+
+        def ask(wanted: int | None) -> None:
+            if wanted:
+                self.ask("threshold", admins=wanted)
+
+        self.app.push_screen(ThresholdScreen(max(1, admins)), ask)
+
     def action_verify(self) -> None:
         """Marks the key as compared, or takes the mark back."""
         person = self.table.selected
-        if person and not person.request:
+        if person and person.member:
             self.ask("verify", peer=person.peer, verified=not person.verified)
 
     def action_remove(self) -> None:
         """Removes a member for good."""
         person = self.table.selected
-        if not person or person.request or person.me:
+        if not person or not person.member or person.me:
             return
         question = ConfirmScreen(
             f"Remove {person.name} from the room?",
@@ -271,114 +283,29 @@ class RoomScreen(ListScreen):
     def copy_values(self) -> Iterator[Value | None]:
         """The fingerprint of the person under the cursor."""
         person = self.table.selected
-        yield ("the fingerprint", person.fingerprint) if person else None
+        yield ("the fingerprint", person.fingerprint) if person and person.fingerprint else None
 
 
-AROUND = 13
-"""Lines of the invite's dialog beside its picture."""
-INVITE_USES = 32
-"""A link of a workshop admits so many machines."""
+def done_words(operation: str, result: dict[str, Any]) -> str:
+    """What has become of a change of the room."""
+    if operation == "endorse":
+        missing = int(result["missing"])
+        left = f"{count(missing, 'admin')} more must sign" if missing else "it is in effect"
+        return f"Signed; {left}: {plain(str(result['text']))}."
+    if result.get("needs_others") or result.get("state") == "needs others":
+        return "Asked for: it takes effect when enough other admins have signed it."
+    name = plain(str(result.get("name", "")))
+    match operation:
+        case "remove":
+            return f"{name} is no member any more."
+        case "permit":
+            return f"{name} is {plain(str(result['role']))} and may {rights_words(result['may'])}."
+        case "promote":
+            return f"The room has {count(len(result['admins']), 'admin')} now."
+        case _:
+            return f"{count(int(result['threshold']), 'admin')} must sign a change from now on."
 
 
-def person_lines(view: NodeView, person: Person, alone: bool, width: int) -> list[Line]:
-    """Who somebody says to be, and what can be compared."""
-    lines: list[Line] = [*wrapped(ALONE, width - 1, "accent"), ()] if alone else []
-    if person.request:
-        asked = person.request
-        lines += wrapped(f"{plain(person.name)} asks to be let in as {plain(person.role)}.", width)
-        lines += [
-            (("a", "accent"), (" lets in   ", "muted"), ("x", "accent"), (" sends away", "muted"))
-        ]
-        if asked.namesake:
-            told = (
-                f"Careful: {plain(person.name)} is the name of another key "
-                f"({short_id(asked.namesake)})."
-            )
-            lines += [(), *wrapped(told, width - 1, "error")]
-        lines += [(), *said("from", plain(asked.address), width)]
-        lines += said("waits", clock(asked.waiting_s), width)
-    else:
-        lines.append(fact("role", ((plain(person.role), "text"),)))
-        lines.append(fact("trust", trust_cell(person, 12)))
-    lines += [(), heading("Fingerprint"), *wrapped(plain(person.fingerprint), width - 1)]
-    lines += [(), heading("The same in six words")]
-    lines += wrapped(" ".join(map(plain, person.words)) or NOTHING, width - 1, "strong")
-    if person.me:
-        lines += [
-            (),
-            *wrapped("Read these words aloud when somebody verifies you.", width, "muted"),
-        ]
-    else:
-        lines += [(), *wrapped(COMPARE, width - 1, "muted")]
-    return [*lines, (), *policy_lines(view, width)]
-
-
-def policy_lines(view: NodeView, width: int) -> list[Line]:
-    """What the room has agreed on."""
-    now = view.round
-    lines: list[Line] = [heading("The room's plan")]
-    lines += said("model", plain(view.model), width)
-    lines += said("combines by", plain(view.combines_by), width)
-    if view.shared:
-        lines += said("shares", plain(view.shared), width)
-    if now.rounds:
-        lines += said("rounds", str(now.rounds), width)
-    if now.voters:
-        lines += said("quorum", f"{now.quorum} of {len(now.voters)} voters", width)
-    return lines + said("room id", view.room_id, width, "muted")
-
-
-def history_lines(events: list[dict[str, Any]], width: int) -> list[Line]:
-    """Trust events, newest first."""
-    if not events:
-        return [*wrapped("Nothing has happened yet.", width, "muted")]
-    lines: list[Line] = []
-    for event in reversed(events):
-        stamp = time.strftime("%m-%d %H:%M", time.localtime(float(event["ts"])))
-        bad = event["event"] in ("impostor", "removed", "declined")
-        ink: Ink = "warning" if bad else "text"
-        words = f"{plain(str(event['event']))} {plain(str(event['name']))}"
-        lines.append(((f"{stamp}  ", "faint"), (words, ink)))
-    return lines
-
-
-class InviteScreen(ModalScreen[None]):
-    """An invite as text and as a picture for phones and cameras."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        key("escape,q,enter", "close", "Close", "Close the invite", "invite.close"),
-        key("y", "copy", "Copy", "Copy the invite", "invite.copy"),
-    ]
-
-    def __init__(self, invite: dict[str, Any]) -> None:
-        super().__init__()
-        self._invite = invite
-
-    def compose(self) -> ComposeResult:
-        """The command, the code, and until when."""
-        invite = self._invite
-        text = plain(str(invite["text"]))
-        look: Look = getattr(self.app, "look", Look())
-        until = time.strftime("%H:%M on %d %B", time.localtime(float(invite["expires"])))
-        uses = count(int(invite["uses"]), "machine")
-        with Vertical(id="dialog", classes="invite"):
-            yield Static(Content("Others join with"), id="question")
-            yield Static(Content(f"fedtui room join {text}"), id="consequences")
-            if invite["kind"] == "link" and look.characters != "ascii":
-                code = QR(text)
-                if self.app.size.height >= code.lines + AROUND:
-                    yield code
-                else:
-                    told = f"A window of {code.lines + AROUND} lines shows it as a QR code, too."
-                    yield Static(Content(told), id="too-low")
-            asked = "without asking you" if invite["auto_approve"] else "after you say yes"
-            told = f"For {uses}, {asked}, until {until}.  y copies, esc closes."
-            yield Static(Content(told), id="until")
-
-    def action_close(self) -> None:
-        """Back to the room."""
-        self.dismiss()
-
-    def action_copy(self) -> None:
-        """Copies the whole command."""
-        copy(self, "the command", f"fedtui room join {self._invite['text']}")
+def rights_words(may: list[str]) -> str:
+    """What somebody is allowed beside watching."""
+    return plain(", ".join(may)) or "only watch"

@@ -6,12 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual.binding import BindingType
+
 from fedtui.tui.facts import bar, fact, flowing, heading, said
+from fedtui.tui.keymap import ROUND_KEYS
 from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right, wrapped
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.table import Column, Table, number, one
-from fedtui.tui.wording import CROWN, NOTHING, clock, loss, names_by_id, phase_sign, short_id
+from fedtui.tui.wording import (
+    CROWN,
+    NOTHING,
+    absent,
+    clock,
+    loss,
+    names_by_id,
+    phase_sign,
+    short_id,
+)
 from fedtui.view import CommitView, NodeView, StatisticsView
 
 EMPTY = "No round yet. The first one starts when enough members have met."
@@ -104,6 +116,7 @@ class RoundsScreen(ListScreen):
     """A table of rounds and one of them in detail."""
 
     PLACE = "rounds"
+    BINDINGS: ClassVar[list[BindingType]] = ROUND_KEYS
     AUTO_FOCUS: ClassVar[str] = "Table"
 
     def __init__(self) -> None:
@@ -114,7 +127,7 @@ class RoundsScreen(ListScreen):
     def watch_feed(self) -> None:
         """Rounds come and go on."""
         view = self.view
-        self.table.fill(rounds(view) if view else (), EMPTY)
+        self.table.fill(rounds(view) if view else (), absent(self.feed) or EMPTY)
         title: list[Span] = [("Rounds", "muted")]
         if view and view.commits:
             of = f" of {view.round.rounds}" if view.round.rounds else ""

@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import STUDIO_KEYS
-from fedtui.tui.limits import STUDIO_POLL_S, STUDIO_REDRAW_S
+from fedtui.tui.limits import PROMPT_CHARS, STUDIO_POLL_S, STUDIO_REDRAW_S
 from fedtui.tui.lines import Line, cut_words, plain
 from fedtui.tui.messages import Answered, PictureOpened
 from fedtui.tui.outside import show_outside
@@ -34,6 +34,7 @@ from fedtui.tui.studio_plan import (
     planned,
 )
 from fedtui.tui.widgets.drawn import Drawn, notice
+from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.picturegrid import Grid
 from fedtui.tui.widgets.table import Column, Table, number
 from fedtui.tui.wording import clock
@@ -112,7 +113,7 @@ class StudioScreen(LiveScreen):
     def __init__(self) -> None:
         super().__init__()
         self.fields = {
-            name: Input(placeholder=hint, compact=True, id=f"field-{name}")
+            name: Field(max_length=PROMPT_CHARS, placeholder=hint, compact=True, id=f"field-{name}")
             for name, _, hint in FIELDS
         }
         self.rack: Table[Slot] = Table(COLUMNS, lambda s: s.identity, empty=RACK_EMPTY, id="rack")
@@ -153,7 +154,7 @@ class StudioScreen(LiveScreen):
         self.grid.display = False
         self.set_interval(STUDIO_POLL_S, self._poll)
 
-    def on_screen_resume(self) -> None:
+    def look_again(self) -> None:
         """Other jobs may have come."""
         self.ask("generations")
 
@@ -319,7 +320,9 @@ class StudioScreen(LiveScreen):
     async def action_outside(self) -> None:
         """Opens the marked picture in a viewer."""
         path = self._marked_path()
-        if path and not await show_outside(path):
+        if not path:
+            self.notify("There is no picture to open yet.", severity="warning", markup=False)
+        elif not await show_outside(path):
             self.notify(plain(path), title="No viewer here; it is at", markup=False)
 
     def copy_values(self) -> Iterator[Value | None]:

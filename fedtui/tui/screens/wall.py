@@ -13,7 +13,7 @@ from fedtui.recipes import Recipe, recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import WALL_KEYS
 from fedtui.tui.limits import WALL_SLIDE_S
-from fedtui.tui.lines import Line, centred, cut, cut_words, joined, left, listed, spread
+from fedtui.tui.lines import Line, centred, cut, cut_words, joined, left, listed, spread, width_of
 from fedtui.tui.screens.live import LiveScreen
 from fedtui.tui.themes import WALL
 from fedtui.tui.widgets.drawn import Drawn
@@ -136,6 +136,7 @@ class WallScreen(LiveScreen):
     def _show_pictures(self) -> None:
         every = recipes(self.view) if self.view else ()
         if not every:
+            self._prompt_line.show((("Pictures appear here when the first are drawn.", "muted"),))
             return
         recipe: Recipe = every[self._prompt % len(every)]
         first, last = recipe.pictures[0], recipe.pictures[-1]
@@ -216,13 +217,12 @@ def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
         return [((f"{count(len(view.peers), 'member')} joined", "strong"),)]
     sign = phase_sign(now.phase)
     of = f" of {now.rounds}" if now.rounds else ""
-    lines: list[Line] = [
-        (
-            (f"round {now.number}{of}  ", "strong"),
-            (f"{sign.glyph} {sign.word}", sign.ink),
-            (f"  {clock(now.elapsed_s)}" if now.phase not in ("DONE", "IDLE") else "", "text"),
-        )
-    ]
+    number: Line = ((f"round {now.number}{of}", "strong"),)
+    took = f"  {clock(now.elapsed_s)}" if now.phase not in ("DONE", "IDLE") else ""
+    phase: Line = ((f"{sign.glyph} {sign.word}", sign.ink), (took, "text"))
+    lines = [(*number, ("  ", "text"), *phase)]
+    if width_of(lines[0]) > width:
+        lines = [number, phase]
     if now.phase == "DONE":
         return [*lines, ((f"{count(now.rounds, 'round')} trained together", "text"),)]
     if now.expected:

@@ -30,9 +30,10 @@ def banner(feed: Feed, width: int) -> Line:
     """The most urgent thing to say, or nothing."""
     view = feed.view
     if feed.lost:
-        again = f"Trying again, {clock(feed.lost_s)} so far."
-        asides = (f"Shown is the last it said. {again}", again) if view else (again,)
-        return told("error", "✗", f"The node does not answer: {plain(feed.lost)}", width, *asides)
+        again, age = "q, then fedtui, starts it again", clock(feed.lost_s)
+        since = f"What is shown is {age} old" if view else f"Tried for {age}"
+        asides = (f"{since}. {again}.", f"{again}.", "fedtui starts it")
+        return told("error", "✗", f"The node is gone: {plain(feed.lost)}", width, *asides)
     if view is None:
         return ()
     if view.trainer.state == "failed":
@@ -42,6 +43,9 @@ def banner(feed: Feed, width: int) -> Line:
     if view.round.phase == "PAUSED":
         told_so = "Paused: the round goes on by itself when a quorum is back."
         return told("warning", "!", told_so, width, "Nothing is lost.")
+    if view.round.held:
+        waits = f"Round {view.round.number} begins when somebody with that right starts it."
+        return told("warning", "!", waits, width, "s starts it")
     if view.notice:
         return told("warning", "!", plain(view.notice), width)
     if view.round.phase == "DONE":
@@ -53,6 +57,10 @@ def banner(feed: Feed, width: int) -> Line:
         who = plain(view.requests[0].name)
         more = f" and {len(view.requests) - 1} more" if len(view.requests) > 1 else ""
         return told("warning", "!", f"{who}{more} asks to be let in.", width, "8 answers")
+    unsigned = [change for change in view.changes if not change.mine]
+    if unsigned and view.role == "admin":
+        asked = f"{plain(unsigned[0].author)} asks the admins to {plain(unsigned[0].text)}."
+        return told("warning", "!", asked, width, "8 answers")
     if view.room_id and not view.dataset and view.role in ("participant", "admin"):
         return told(
             "warning", "!", "This machine trains on no pictures yet.", width, "5 chooses a folder"

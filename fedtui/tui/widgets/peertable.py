@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
+from fedtui.tui.feed import Feed
 from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left
 from fedtui.tui.widgets.table import Column, Table, number, one
-from fedtui.tui.wording import CROWN, NOTHING, ago, loss, name_of, peer_sign, rtt
+from fedtui.tui.wording import CROWN, NOTHING, absent, ago, loss, name_of, peer_sign, rtt
 from fedtui.view import PeerView
 
 EMPTY = "Nobody here yet. Members appear when their machines and this one have found each other."
-CONNECTING = "Connecting to the node…"
 
 
 def name_cell(peer: PeerView, width: int) -> Line:
@@ -82,7 +82,7 @@ class PeerTable(Table[PeerView]):
     """The members, me first."""
 
     def __init__(self, columns: Sequence[Column[PeerView]] = (), *, id: str | None = None) -> None:
-        super().__init__(columns or COLUMNS, lambda peer: peer.id, empty=CONNECTING, id=id)
+        super().__init__(columns or COLUMNS, lambda peer: peer.id, empty=absent(Feed()), id=id)
 
     @property
     def peers(self) -> tuple[PeerView, ...]:
@@ -94,7 +94,7 @@ class PeerTable(Table[PeerView]):
         view = self.feed.view
         self.fill(
             tuple(sorted(view.peers, key=lambda p: not p.me)) if view else (),
-            EMPTY if view else CONNECTING,
+            absent(self.feed) or EMPTY,
         )
         self.entitle(title(self.rows))
 

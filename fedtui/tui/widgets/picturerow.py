@@ -14,7 +14,7 @@ from fedtui.tui.lines import Line, centred, cut_words, plain
 from fedtui.tui.messages import PictureOpened
 from fedtui.tui.widgets.drawn import Drawn, Titled, notice
 from fedtui.tui.widgets.picture import Picture
-from fedtui.tui.wording import clock
+from fedtui.tui.wording import absent, clock
 from fedtui.view import NodeView, PreviewView
 
 GAP = 2
@@ -72,6 +72,11 @@ def waiting_words(view: NodeView) -> str:
         return "Drawing the base model's pictures."
     if not view.room_id:
         return "Pictures appear here, before and after every round, once there is a room."
+    if view.commits:
+        return (
+            "There is a result after the first round, but no picture yet: drawing is off "
+            "(previews in config.toml), or this machine has had no time for it. 9 shows its logs."
+        )
     return "Base model pictures appear here after the model has loaded, then one more every round."
 
 
@@ -134,7 +139,8 @@ class Hint(Drawn):
 
     def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
         """What will appear here."""
-        return notice(waiting_words(feed.view), width, height) if feed.view else []
+        told = waiting_words(feed.view) if feed.view else absent(feed)
+        return notice(told, width, height)
 
 
 class PictureRow(Horizontal, Titled, can_focus=True):
