@@ -112,7 +112,7 @@ def test_a_signal_restores_the_terminal(tmp_path: Path, number: signal.Signals, 
         {"NO_COLOR": "1"},
         {"TEXTUAL_COLOR_SYSTEM": "256"},
         {"TEXTUAL_COLOR_SYSTEM": "standard"},
-        {"TERM": "linux", "COLORTERM": ""},
+        {"TERM": "linux", "COLORTERM": "", "TEXTUAL_COLOR_SYSTEM": "auto"},
     ],
 )
 def test_it_runs_with_few_colours_or_none(tmp_path: Path, environment: dict[str, str]) -> None:

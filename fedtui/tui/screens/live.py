@@ -125,7 +125,7 @@ class LiveScreen(Screen[None]):
         return True
 
     def on_refused(self, message: Refused) -> None:
-        """Says what came to nothing, why, and what to do; of a node that is gone, the banner does."""
+        """Says what came to nothing, why, and what to do; the banner tells of a node that went."""
         if self.feed.lost and message.operation in UNASKED:
             return
         parts = [plain(part) for part in (message.cause, message.remedy) if part]

@@ -74,8 +74,8 @@ def waiting_words(view: NodeView) -> str:
         return "Pictures appear here, before and after every round, once there is a room."
     if view.commits:
         return (
-            "There is a result after the first round, but no picture yet: drawing is off "
-            "(previews in config.toml), or this machine has had no time for it. 9 shows its logs."
+            "No picture yet: drawing is off (previews in config.toml), or this machine has had no "
+            "time for it."
         )
     return "Base model pictures appear here after the model has loaded, then one more every round."
 
