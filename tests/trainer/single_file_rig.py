@@ -1,7 +1,7 @@
 """A diffusers folder written as the single file that other programs give away.
 
-The names are those of the first publications (CompVis, OpenCLIP, Stability's SD3), written down
-here once more: the converters of diffusers are what is tested with them.
+The names are those of the first publications (CompVis, OpenCLIP, Stability's SD3, the Flux of Black
+Forest Labs), written down here once more: what reads them is tested with them.
 """
 
 from __future__ import annotations
@@ -57,6 +57,39 @@ SD3_ENDS = {
 }  # fmt: skip
 
 
+FLUX_ENDS = {
+    "x_embedder": "img_in", "context_embedder": "txt_in", "proj_out": "final_layer.linear",
+    "norm_out.linear": "final_layer.adaLN_modulation.1",
+    "time_text_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_text_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_text_embed.text_embedder.linear_1": "vector_in.in_layer",
+    "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
+    "time_text_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_text_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+}  # fmt: skip
+FLUX_DOUBLE = {
+    "norm1.linear": "img_mod.lin", "norm1_context.linear": "txt_mod.lin",
+    "attn.to_out.0": "img_attn.proj", "attn.to_add_out": "txt_attn.proj",
+    "ff.net.0.proj": "img_mlp.0", "ff.net.2": "img_mlp.2",
+    "ff_context.net.0.proj": "txt_mlp.0", "ff_context.net.2": "txt_mlp.2",
+    "attn.norm_q": "img_attn.norm.query_norm", "attn.norm_k": "img_attn.norm.key_norm",
+    "attn.norm_added_q": "txt_attn.norm.query_norm", "attn.norm_added_k": "txt_attn.norm.key_norm",
+}  # fmt: skip
+FLUX_SINGLE = {
+    "norm.linear": "modulation.lin", "proj_out": "linear2",
+    "attn.norm_q": "norm.query_norm", "attn.norm_k": "norm.key_norm",
+}  # fmt: skip
+FLUX_FUSED = {
+    "transformer_blocks": {
+        "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+        "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    },
+    "single_transformer_blocks": {
+        "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    },
+}
+
+
 def write_single_file(folder: Path, target: Path) -> Path:
     """Stable Diffusion 1.x as one checkpoint."""
     text = _clip_tensors(folder / "text_encoder", "cond_stage_model.transformer.")
@@ -87,6 +120,46 @@ def write_sd3_file(folder: Path, target: Path) -> Path:
     tensors = _loaded(folder / "transformer" / "diffusion_pytorch_model.safetensors")
     denoiser = {f"model.diffusion_model.{name}": value for name, value in _sd3(tensors)}
     return _save(target, denoiser, _vae(folder), *texts)
+
+
+def write_flux_file(folder: Path, target: Path, whole: bool = True) -> Path:
+    """Flux as one checkpoint: all of it, or the transformer alone as it was first published."""
+    tensors = _loaded(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    denoiser = dict(flux_tensors(tensors))
+    if not whole:
+        return _save(target, denoiser)
+    texts = _clip_tensors(folder / "text_encoder", "text_encoders.clip_l.transformer.")
+    t5 = _loaded(folder / "text_encoder_2" / "model.safetensors")
+    place = "text_encoders.t5xxl.transformer."
+    return _save(
+        target,
+        {f"model.diffusion_model.{name}": value for name, value in denoiser.items()},
+        _vae(folder),
+        texts,
+        {place + name: value for name, value in t5.items()},
+    )
+
+
+def flux_tensors(tensors: Tensors) -> Iterator[tuple[str, Any]]:
+    """The transformer's tensors as Black Forest Labs call them."""
+    import torch
+
+    for name, value in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if layer in FLUX_ENDS:
+            swapped = torch.cat(value.chunk(2)[::-1]) if layer == "norm_out.linear" else value
+            yield f"{FLUX_ENDS[layer]}.{kind}", swapped
+            continue
+        blocks, number, inner = layer.split(".", 2)
+        double = blocks == "transformer_blocks"
+        place = f"{'double' if double else 'single'}_blocks.{number}"
+        names = FLUX_DOUBLE if double else FLUX_SINGLE
+        if inner in names:
+            yield f"{place}.{names[inner]}.{'scale' if '_norm' in names[inner] else kind}", value
+        for fused, parts in FLUX_FUSED[blocks].items():
+            if inner == parts[0]:
+                together = [tensors[f"{blocks}.{number}.{part}.{kind}"] for part in parts]
+                yield f"{place}.{fused}.{kind}", torch.cat(together)
 
 
 def _save(target: Path, *parts: Tensors) -> Path:

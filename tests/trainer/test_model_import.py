@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,13 @@ from typing import Any
 
 import family_rig
 import pytest
-from single_file_rig import write_sd3_file, write_sdxl_file, write_single_file
+from single_file_rig import (
+    flux_tensors,
+    write_flux_file,
+    write_sd3_file,
+    write_sdxl_file,
+    write_single_file,
+)
 
 from trainer import models
 from trainer.errors import Cancelled, TrainerError
@@ -38,6 +45,7 @@ WRITERS: dict[str, Callable[[Path, Path], Path]] = {
     "stable-diffusion-1": write_single_file,
     "stable-diffusion-xl": write_sdxl_file,
     "stable-diffusion-3": write_sd3_file,
+    "flux-1": write_flux_file,
 }
 
 
@@ -69,6 +77,107 @@ def test_a_single_file_is_the_model_it_was_made_of(tmp_path: Path, family: str) 
     assert kept.sha256 == Digests.of(models.resolve(str(file))).model
     again = importing.obtain(str(file), Job(report=lambda data: pytest.fail("unpacked twice")))
     assert again.folder == base.folder
+
+
+@pytest.fixture
+def flux_part(tmp_path: Path) -> Path:
+    """A file with the transformer of a Flux alone, and the folder it is of at ``whole``."""
+    whole = family_rig.flux(tmp_path / "whole")
+    return write_flux_file(whole, tmp_path / "checkpoint.safetensors", whole=False)
+
+
+def test_a_flux_alone_takes_the_rest_from_the_folder_beside_it(
+    flux_part: Path, tmp_path: Path
+) -> None:
+    """As they are published: no text encoder and no autoencoder in the file."""
+    shutil.copytree(tmp_path / "whole", tmp_path / "checkpoint")
+    shutil.rmtree(tmp_path / "checkpoint" / "transformer")
+    (tmp_path / "checkpoint" / "transformer").mkdir()
+    shutil.copy(tmp_path / "whole/transformer/config.json", tmp_path / "checkpoint/transformer")
+    base = importing.obtain(str(flux_part), Job())
+    whole = models.resolve(str(tmp_path / "whole"))
+    from safetensors.numpy import load_file
+
+    for component in whole.family.networks:
+        one, other = (
+            load_file(models.base.weight_files(each.folder / component)[0])
+            for each in (base, whole)
+        )
+        assert one.keys() == other.keys()
+        assert all((one[name] == other[name]).all() for name in one), component
+
+
+def test_a_flux_alone_says_what_it_lacks(flux_part: Path, tmp_path: Path) -> None:
+    settings_of(tmp_path / "whole", tmp_path / "checkpoint")
+    with pytest.raises(TrainerError, match="only a part") as caught:
+        importing.obtain(str(flux_part), Job())
+    assert "text_encoder, text_encoder_2, vae" in caught.value.cause
+    assert "black-forest-labs/FLUX.1-dev" in caught.value.remedy
+    assert str(tmp_path / "checkpoint") in caught.value.remedy
+    assert caught.value.code == 5
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ({"double_blocks.0.img_mlp.0.scale_weight": (1,)}, "no plain Flux"),
+        ({"single_blocks.0.linear1.weight": (8, 32)}, "8 rows"),
+        ({"single_blocks.0.linear2.weight": (32, 8)}, "should be"),
+        ({"img_in.weight": None}, "lacks x_embedder.weight"),
+    ],
+)
+def test_a_flux_of_another_size_or_kind_is_refused(
+    flux_part: Path, tmp_path: Path, damage: dict[str, tuple[int, ...] | None], says: str
+) -> None:
+    """8-bit weights with scales of their own, too, which would be read at the wrong strength."""
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(tmp_path / "whole", tmp_path / "checkpoint")
+    tensors = load_file(flux_part)
+    for name, shape in damage.items():
+        tensors.pop(name, None)
+        if shape is not None:
+            tensors[name] = np.ones(shape, np.float32)
+    save_file(tensors, flux_part)
+    with pytest.raises(TrainerError, match="cannot be used") as caught:
+        importing.obtain(str(flux_part), Job())
+    assert re.search(says, caught.value.cause)
+    assert not list(store.root().rglob(store.RECORD))
+
+
+def test_a_flux_is_read_at_its_published_size_as_diffusers_reads_it() -> None:
+    """All 12 billion weights by name and shape, and one block of either kind by value.
+
+    Diffusers' converter has the published width built in, so columns are left out to keep it small.
+    """
+    import torch
+    from diffusers import FluxTransformer2DModel
+    from diffusers.loaders.single_file_utils import (
+        convert_flux_transformer_checkpoint_to_diffusers,
+    )
+
+    from trainer.models import flux_file
+
+    with torch.device("meta"):
+        network = FluxTransformer2DModel(guidance_embeds=True)
+    state = network.state_dict()
+    assert sum(value.numel() for value in state.values()) == 11_901_408_320
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    stored = dict(flux_tensors(state))
+    found = dict(flux_file.converted(iter(stored.items()), shapes))
+    assert {name: tuple(value.shape) for name, value in found.items()} == shapes
+
+    draw = torch.Generator().manual_seed(0)
+    narrow = {
+        name: torch.randn((value.shape[0], 1) if value.dim() > 1 else value.shape, generator=draw)
+        for name, value in stored.items()
+        if not re.search(r"_blocks\.[1-9]", name)
+    }
+    ours = dict(flux_file.converted(iter(narrow.items()), shapes))
+    theirs = convert_flux_transformer_checkpoint_to_diffusers(dict(narrow))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_checkpoint_of_another_family_is_refused(tiny_model: Path, tmp_path: Path) -> None:

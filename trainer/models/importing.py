@@ -22,11 +22,19 @@ from trainer import embedded, models, tensor_file
 from trainer.config import MAX_MODEL_HEADER
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.job import Job
-from trainer.models import hub, store
+from trainer.models import flux_file, hub, store
 from trainer.models.base import BaseModel, Digests, read_config
 from trainer.tensor_file import FormatError, Header
 
 log = logging.getLogger("trainer")
+
+DTYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.bfloat16,
+    "F8_E5M2": torch.bfloat16,
+}
+"""What networks are kept in, by what most of a file is stored in; bfloat16 holds 8 bits exactly."""
 
 
 def obtain(model: str, job: Job) -> BaseModel:
@@ -67,7 +75,7 @@ def _unpack(path: Path, folder: Path, job: Job) -> str:
     kind = str(read_config(settings / "model_index.json").get("_class_name"))
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        pipe = _read(kind, path, settings, _dtype(header))
+        pipe = _read(kind, path, settings, header)
         job.check()
         pipe.save_pretrained(draft, safe_serialization=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,20 +85,25 @@ def _unpack(path: Path, folder: Path, job: Job) -> str:
     return revision
 
 
-def _read(kind: str, path: Path, settings: Path, dtype: torch.dtype) -> Any:
+def _read(kind: str, path: Path, settings: Path, header: Header) -> Any:
     reader = getattr(getattr(diffusers, kind, None), "from_single_file", None)
     if reader is None:
         raise _unusable(path, f"a {kind[:80]} is never stored in one file")
     index = read_config(settings / "model_index.json")
     unused = ("safety_checker", "feature_extractor", "image_encoder")
+    given: dict[str, Any] = {name: None for name in unused if name in index}
     try:
+        if kind == flux_file.PIPELINE:
+            given |= flux_file.networks(path, header.tensors, settings, _dtype(header))
         pipe = reader(
             path,
             config=str(settings),
-            torch_dtype=dtype,
+            torch_dtype=_dtype(header),
             local_files_only=True,
-            **{name: None for name in unused if name in index},
+            **given,
         )
+    except TrainerError:
+        raise
     except Exception as error:  # whatever a reader of foreign weights stumbles over
         first = str(error).strip().split("\n")[0]
         raise _unusable(path, f"it does not fit the settings in {settings}: {first}") from error
@@ -159,7 +172,7 @@ def _dtype(header: Header) -> torch.dtype:
     for tensor in header.tensors.values():
         sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.end - tensor.start
     most = max(sizes, key=lambda name: sizes[name])
-    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(most, torch.float32)
+    return DTYPES.get(most, torch.float32)
 
 
 def _unusable(path: Path, cause: str) -> TrainerError:
