@@ -15,7 +15,7 @@ from fedtui.errors import FedtuiError, UsageError
 from fedtui.keys import keep
 from fedtui.paths import Profile
 from fedtui.rule_choice import RuleChoice, chosen_rule
-from fedtui.task import MICRO, AdapterTask, DataTask, PreviewTask, RuleTask, SharedTask, Task
+from fedtui.task import MICRO, MILLI, AdapterTask, DataTask, PreviewTask, RuleTask, SharedTask, Task
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -57,7 +57,9 @@ class RoomChoices:
     admins as ``threshold`` must sign a change of the members; with ``start_on_request`` each round
     waits until somebody who may starts it. ``late`` is what becomes of contributions that come
     after their round was decided. ``convolutions`` and ``text_encoder`` are adapted beside
-    attention; ``data`` is what all make of their pictures.
+    attention. ``alpha`` 0 takes the rank, for a scale of 1; ``rank_stabilised`` divides it by the
+    rank's root, and ``dropout`` leaves out so many of the adapter's inputs at each step. ``data``
+    is what all make of their pictures.
     """
 
     name: str
@@ -79,6 +81,9 @@ class RoomChoices:
     steps: int = 40
     batch: int = 8
     rank: int = 8
+    alpha: int = 0
+    dropout: float = 0.0
+    rank_stabilised: bool = False
     learning_rate: float | None = None
     prompts: tuple[str, ...] = ()
     quorum: Literal["majority", "two_thirds"] = "majority"
@@ -128,6 +133,12 @@ async def _found(
             f"a room of {WHOLE} weights has no adapter of a text encoder",
             remedy="leave --text-encoder out, or choose another --algorithm",
         )
+    if choices.algorithm == WHOLE and (choices.alpha or choices.dropout or choices.rank_stabilised):
+        raise UsageError(
+            f"a room of {WHOLE} weights has no adapter",
+            "alpha, dropout and rank stabilisation are of adapters",
+            "leave --alpha, --dropout and --rslora out, or choose another --algorithm",
+        )
     if choices.personal and choices.algorithm == WHOLE:
         raise UsageError(
             f"the algorithm {WHOLE} has no personal layers",
@@ -154,21 +165,14 @@ async def _found(
             f"{choices.model} brings none of its own",
             "say --prompt TEXT, several times if you like",
         )
-    adapter = AdapterTask(
-        rank=choices.rank,
-        alpha=choices.rank,
-        targets=_targets(choices),
-        personal=list(choices.personal),
-        text_targets=list(TEXT_ATTENTION) if choices.text_encoder else [],
-    )
     agreed = None
     if choices.shared is not None:
         agreed = await shared.described(arithmetic, choices.shared, choices.shared_note)
-    task = _checked_task(choices, adapter, rule, prompts, model["sha256"], agreed)
+    task = _checked_task(choices, rule, prompts, model["sha256"], agreed)
     draft = profile.root / f"initial-{secrets.token_hex(4)}.safetensors"
     try:
         await arithmetic.request(
-            InitAdapter(task.model, adapter.spec, task.seed, str(draft), choices.algorithm)
+            InitAdapter(task.model, task.adapter.spec, task.seed, str(draft), choices.algorithm)
         )
         initial = await asyncio.to_thread(describe, draft)
         genesis = Genesis(
@@ -252,7 +256,6 @@ def _role_after(member: Member, admin: str) -> Role:
 
 def _checked_task(
     choices: RoomChoices,
-    adapter: AdapterTask,
     rule: RuleTask,
     prompts: list[str],
     model_sha256: str,
@@ -262,7 +265,15 @@ def _checked_task(
         return Task(
             model=choices.model,
             model_sha256=model_sha256,
-            adapter=adapter,
+            adapter=AdapterTask(
+                rank=choices.rank,
+                alpha=choices.alpha or choices.rank,
+                targets=_targets(choices),
+                personal=list(choices.personal),
+                text_targets=list(TEXT_ATTENTION) if choices.text_encoder else [],
+                dropout_milli=round(choices.dropout * MILLI),
+                rank_stabilised=choices.rank_stabilised,
+            ),
             data=choices.data,
             shared=agreed,
             rule=rule,

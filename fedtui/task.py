@@ -7,7 +7,7 @@ in thousandths.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -26,9 +26,6 @@ from trainer.protocol import AdapterSpec, DataOptions, RuleSpec
 MICRO = 1_000_000
 MILLI = 1_000
 
-LATER = frozenset({"weiszfeld_steps", "clipping_steps", "text_targets", "data", "shared"})
-"""Settings that the first plans did not have."""
-
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
@@ -43,6 +40,9 @@ def _shown(text: str) -> str:
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that the first plans did not have."""
+
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without later settings at their defaults, so that a plan that needs none of them keeps
@@ -52,12 +52,15 @@ class _Part(BaseModel):
         return {
             name: value
             for name, value in fields.items()
-            if name not in LATER or getattr(self, name) != kinds[name].default
+            if name not in self.later or getattr(self, name) != kinds[name].default
         }
 
 
 class AdapterTask(_Part):
-    """Size and place of the LoRA adapter."""
+    """Size and place of the LoRA adapter, and how it trains, as
+    :class:`trainer.protocol.AdapterSpec` says; the share of inputs left out is in thousandths."""
+
+    later = frozenset({"text_targets", "dropout_milli", "rank_stabilised"})
 
     rank: Annotated[int, Field(ge=1, le=256)] = 8
     alpha: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -69,6 +72,8 @@ class AdapterTask(_Part):
     ]
     personal: Annotated[list[Text], Field(max_length=32)] = []
     text_targets: Annotated[list[Text], Field(max_length=32)] = []
+    dropout_milli: Annotated[int, Field(ge=0, lt=MILLI)] = 0
+    rank_stabilised: bool = False
 
     @property
     def spec(self) -> AdapterSpec:
@@ -78,6 +83,8 @@ class AdapterTask(_Part):
             tuple(self.targets),
             tuple(self.personal),
             tuple(self.text_targets),
+            self.dropout_milli / MILLI,
+            self.rank_stabilised,
         )
 
 
@@ -123,6 +130,8 @@ class RuleTask(_Part):
     """How much each contribution counts; the numbers are those of
     :class:`trainer.protocol.RuleSpec`. The mode is the plan's ``algorithm``."""
 
+    later = frozenset({"weiszfeld_steps", "clipping_steps"})
+
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,32}$")] = "n_k"
     cap_milli: Annotated[int, Field(ge=0, le=1_000_000)] = 2_000
     clip_milli: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
@@ -164,6 +173,8 @@ class Task(_Part):
     ``resolution`` is in pixels of the shorter side; 0 takes the model's own. ``proximal_micro`` is
     FedProx's μ in millionths.
     """
+
+    later = frozenset({"data", "shared"})
 
     model: Text
     model_sha256: Digest

@@ -40,7 +40,8 @@ from trainer.supply import Supply
 class Recipe:
     """How to train. ``run`` names everything that decides the course, for checkpoints.
 
-    ``min_snr`` is γ of the loss weighting, ``proximal`` FedProx's μ; 0 for none.
+    ``min_snr`` is γ of the loss weighting, ``proximal`` FedProx's μ, ``dropout`` the share of an
+    adapter's inputs left out; 0 for none.
     """
 
     steps: int
@@ -54,6 +55,7 @@ class Recipe:
     proximal: float = 0.0
     tuning: Tuning = field(default_factory=Tuning)
     sample_every: int = 0
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _advance(
     total = torch.zeros((), device=model.device)
     for place in range(step * tuning.accumulate, (step + 1) * tuning.accumulate):
         number = place * crew.size + crew.rank
-        if tuning.dropout:
+        if recipe.dropout:
             torch.manual_seed(derived("dropout", recipe.seed, recipe.round, recipe.node, number))
         value = step_loss(model, material, recipe, number) / tuning.accumulate
         value.backward()  # type: ignore[no-untyped-call]

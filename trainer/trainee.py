@@ -84,31 +84,24 @@ class Adapter(Trainee):
     def speaks(self) -> bool:
         return bool(self.request.spec.text_targets)
 
-    @property
-    def scale(self) -> float:
-        """alpha / r, or alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732)."""
-        spec = self.request.spec
-        root = spec.rank**0.5 if self.request.tuning.rank_stabilised else spec.rank
-        return float(spec.alpha / root)
-
     @contextmanager
     def parameters(self, model: LoadedModel) -> Iterator[dict[str, nn.Parameter]]:
         factors = self.architecture.by_component(self.start.layers)
         branches = self.architecture.by_component(self.start.branches)
-        tuning = self.request.tuning
+        spec, dora = self.request.spec, self.request.tuning.dora
         frozen = [
             network
             for component, network in model.components.items()
             if self.speaks and component not in factors
         ]
         with (
-            injection.attached(model, factors, self.scale, branches, tuning.dora),
+            injection.attached(model, factors, spec.scale, branches, dora),
             frozen_text.remembered(frozen),
         ):
             named: dict[str, nn.Parameter] = {}
             for component in factors:
                 network = model.components[component]
-                injection.drop_out(network, tuning.dropout)
+                injection.drop_out(network, spec.dropout)
                 for name, parameter in injection.parameters(network).items():
                     named[self.architecture.flat_name(component, name)] = parameter
             trained = {name for name in named if self._trains(name)}
@@ -122,11 +115,11 @@ class Adapter(Trainee):
     def write(self, model: LoadedModel) -> Result:
         """What was trained together to ``out``, and what is personal to ``personal``."""
         request, begun = self.request, self.start
-        components = self.architecture.by_component(begun.layers)
+        components, scale = self.architecture.by_component(begun.layers), request.spec.scale
         trained = {
             self.architecture.flat_name(component, name): array
             for component in components
-            for name, array in injection.extracted(model.components[component], self.scale).items()
+            for name, array in injection.extracted(model.components[component], scale).items()
         }
         if request.personal and begun.own:
             own = {name: trained[name] for name in begun.own}
@@ -153,7 +146,7 @@ class Whole(Trainee):
         cause = ""
         if request.export == "kohya":
             cause = "A whole model is no LoRA file."
-        elif request.tuning.dropout or request.tuning.rank_stabilised or request.tuning.dora:
+        elif request.spec.dropout or request.spec.rank_stabilised or request.tuning.dora:
             cause = "Dropout, rank stabilisation and DoRA belong to adapters."
         elif request.spec.text_targets:
             cause = "Text encoders are adapted, never trained as a whole."

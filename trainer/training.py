@@ -61,6 +61,8 @@ def check(request: Train, base: BaseModel) -> None:
         cause = "Numbers of steps cannot be negative."
     elif not 0.0 <= request.proximal <= MAX_PROXIMAL:
         cause = f"A proximal weight of {request.proximal}; 0 to {MAX_PROXIMAL:g} is possible."
+    elif not 0.0 <= request.spec.dropout < 1.0:
+        cause = f"A dropout of {request.spec.dropout}; 0 to below 1 is possible."
     elif request.min_snr < 0.0:
         cause = f"A min-SNR gamma of {request.min_snr} is negative."
     elif request.resolution % side or not 0 <= request.resolution <= MAX_RESOLUTION:
@@ -76,8 +78,8 @@ def _impossible(tuning: Tuning) -> str:
         return f"{tuning.accumulate} batches in a step; 1 to {MAX_BATCH} are possible."
     if not 0 <= tuning.warmup <= MAX_STEPS or tuning.validate_every < 0:
         return "Numbers of steps cannot be negative."
-    if not (0.0 <= tuning.dropout < 1.0 and 0.0 <= tuning.ema < 1.0):
-        return "Dropout and the decay of a moving average lie from 0 to below 1."
+    if not 0.0 <= tuning.ema < 1.0:
+        return "The decay of a moving average lies from 0 to below 1."
     bounded = (tuning.weight_decay, tuning.clip, tuning.noise_offset, tuning.prior_weight)
     if not all(0.0 <= value <= 1e3 for value in bounded):
         return "Weight decay, clipping, noise offset and the prior's weight lie from 0 to 1000."
@@ -262,6 +264,7 @@ def _recipe(request: Train, plan: Plan, run_name: str) -> Recipe:
         request.proximal,
         request.tuning,
         request.samples.every,
+        request.spec.dropout,
     )
 
 

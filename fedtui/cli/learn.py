@@ -35,9 +35,7 @@ def train(
         str, typer.Option(help="lora for an adapter, full for every weight of the denoiser.")
     ] = "lora",
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
-    alpha: Annotated[
-        int, typer.Option(min=0, help="Its strength is alpha / rank; 0 for the rank.")
-    ] = 0,
+    alpha: tuning_options.Alpha = 0,
     convolutions: Annotated[
         bool, typer.Option("--convolutions", help="Adapt convolutions beside attention.")
     ] = False,
@@ -120,7 +118,7 @@ def train(
     tuning = tuning_options.chosen(
         method=method, ema=ema, prior=prior, held_out=held_out, optimizer=optimizer,
         schedule=schedule, warmup=warmup, accumulate=accumulate, weight_decay=weight_decay,
-        clip=clip, noise_offset=noise_offset, dropout=dropout, rank_stabilised=rslora, dora=dora,
+        clip=clip, noise_offset=noise_offset, dora=dora,
         prior_weight=prior_weight, validate_every=validate_every, checkpointing=checkpointing,
         compile=compile,
     )  # fmt: skip
@@ -139,7 +137,12 @@ def train(
         folder=str(folder.absolute()),
         out=str(writable(out)),
         spec=AdapterSpec(
-            rank, alpha or rank, targets, text_targets=TEXT_ATTENTION if text_encoder else ()
+            rank,
+            alpha or rank,
+            targets,
+            text_targets=TEXT_ATTENTION if text_encoder else (),
+            dropout=dropout,
+            rank_stabilised=rslora,
         ),
         steps=steps,
         batch=batch,

@@ -32,6 +32,9 @@ WeightDecay = Annotated[float, _option("--weight-decay", min=0.0, help="0 for no
 Clip = Annotated[float, _option("--clip", min=0.0, help="Largest norm of a gradient; 0: any.")]
 MinSnr = Annotated[float, _option("--min-snr", min=0.0, help="Gamma, 5 is usual; 0 for none.")]
 NoiseOffset = Annotated[float, _option("--noise-offset", min=0.0, help="0.05 is usual.")]
+Alpha = Annotated[
+    int, _option("--alpha", min=0, help="Its strength is alpha / rank; 0 for the rank.")
+]
 Dropout = Annotated[float, _option("--dropout", min=0.0, help="Of an adapter's inputs.")]
 RsLora = Annotated[bool, _option("--rslora", help="Scale by alpha / sqrt(rank).")]
 Dora = Annotated[bool, _option("--dora", help="Train the lengths of rows; --format diffusers.")]

@@ -136,7 +136,7 @@ def test_a_room_keeps_what_its_founder_chose(tmp_path: Path) -> None:
     made = fedtui(
         tmp_path, "room", "create", "club", "--algorithm", "ffa", "--rule", "clip",
         "--personal", "conv1", "--proximal", "0.01", "--rule-option", "clip=1.5",
-        "--text-encoder", "--convolutions",
+        "--text-encoder", "--convolutions", "--alpha", "16", "--rslora", "--dropout", "0.05",
         "--trigger", "sks", "--caption-dropout", "0.1", "--buckets", "--flip",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -148,6 +148,8 @@ def test_a_room_keeps_what_its_founder_chose(tmp_path: Path) -> None:
     assert room.task.proximal == 0.01
     assert room.task.adapter.text_targets == list(TEXT_ATTENTION)
     assert set(CONVOLUTIONS) <= set(room.task.adapter.targets)
+    spec = room.task.adapter.spec
+    assert (spec.alpha, spec.rank_stabilised, spec.dropout) == (16, True, 0.05)
     assert room.task.data.options == DataOptions(
         trigger="sks", dropout=0.1, buckets=True, flip=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from fedtui.paths import Profile
 from fedtui.task import Task, check_model, read_task
 from fedtui.training import TrainerProcess
 from p2p.identity import Identity, check_certificate
-from trainer.protocol import SampleData
+from trainer.protocol import AdapterSpec, SampleData
 
 
 async def founded(root: Path, options: DemoOptions) -> Founded:
@@ -111,6 +112,24 @@ async def test_whole_weights_have_no_personal_layers(tmp_path: Path) -> None:
         await found_room(Profile(tmp_path), Identity.from_seed(b"x" * 32), "me", choices)
 
 
+@pytest.mark.parametrize("choice", [{"alpha": 4}, {"dropout": 0.1}, {"rank_stabilised": True}])
+async def test_whole_weights_have_no_adapter_to_scale(
+    tmp_path: Path, choice: dict[str, Any]
+) -> None:
+    choices = RoomChoices("club", algorithm="dense", **choice)
+    with pytest.raises(UsageError, match="no adapter"):
+        await found_room(Profile(tmp_path), Identity.from_seed(b"x" * 32), "me", choices)
+
+
+def test_a_plan_with_a_plain_adapter_keeps_its_bytes() -> None:
+    """So that members of an older version still follow it."""
+    plain = read_task(task()).to_plan()["adapter"]
+    assert set(plain) == {"rank", "alpha", "targets", "personal"}
+    scaled = read_task(task(adapter={**plain, "dropout_milli": 50, "rank_stabilised": True}))
+    assert Task.model_validate(scaled.to_plan()) == scaled
+    assert scaled.adapter.spec == AdapterSpec(dropout=0.05, rank_stabilised=True)
+
+
 def test_a_task_survives_its_plan() -> None:
     read = read_task(task())
     assert Task.model_validate(read.to_plan()) == read
@@ -127,6 +146,7 @@ def test_a_task_survives_its_plan() -> None:
         {"learning_rate_micro": 10_000_000},
         {"preview": {"prompts": []}},
         {"surprise": 1},
+        {"adapter": {"dropout_milli": 1000}},
     ],
 )
 def test_a_task_nobody_can_follow_is_refused(changes: dict[str, object]) -> None:

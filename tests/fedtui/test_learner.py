@@ -17,10 +17,10 @@ from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError
 from fedtui.learner import Goal, History, Learner, Trained
 from fedtui.rooms import Room
-from fedtui.task import DataTask, SharedTask
+from fedtui.task import AdapterTask, DataTask, SharedTask
 from fedtui.training import TrainerProcess
 from fedtui.view import PreviewView
-from trainer.protocol import DataOptions, Request, Train, Tuning
+from trainer.protocol import AdapterSpec, DataOptions, Request, Train, Tuning
 
 WORKER = """
 import json, os, sys, time
@@ -153,9 +153,10 @@ class Remembering(TrainerProcess):
         return {"sha256": self.sha256, "usable": 2, "digest": self.digest}
 
 
-async def test_what_the_plan_makes_of_pictures_reaches_the_trainer(place: Place) -> None:
+async def test_what_the_plan_says_of_pictures_and_adapter_reaches_the_trainer(place: Place) -> None:
     data = DataTask(trigger="sks", dropout_milli=100, flip=True)
-    task = place.room.task.model_copy(update={"data": data})
+    adapter = AdapterTask(alpha=16, dropout_milli=50, rank_stabilised=True)
+    task = place.room.task.model_copy(update={"data": data, "adapter": adapter})
     trainer = Remembering(task.model_sha256)
     learner = replace(place, room=replace(place.room, task=task)).learner(trainer, Ear())
     learner.aim(place.goal())
@@ -163,6 +164,7 @@ async def test_what_the_plan_makes_of_pictures_reaches_the_trainer(place: Place)
     await until(lambda: bool(trainer.asked))
     running.cancel()
     assert trainer.asked[0].data == DataOptions(trigger="sks", dropout=0.1, flip=True)
+    assert trainer.asked[0].spec == AdapterSpec(alpha=16, dropout=0.05, rank_stabilised=True)
 
 
 @pytest.mark.parametrize("agreed", [True, False])

@@ -73,8 +73,6 @@ def test_every_option_arrives(asked: list[Train], tmp_path: Path) -> None:
         0.0,
         0.5,
         0.05,
-        0.1,
-        True,
         True,
         0.0,
         here,
@@ -85,6 +83,7 @@ def test_every_option_arrives(asked: list[Train], tmp_path: Path) -> None:
         True,
     )
     assert (request.min_snr, request.spec.alpha, request.batch) == (5.0, 4, 0)
+    assert (request.spec.dropout, request.spec.rank_stabilised) == (0.1, True)
     assert "conv1" in request.spec.targets
     assert request.spec.text_targets == TEXT_ATTENTION
 

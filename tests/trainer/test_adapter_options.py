@@ -173,7 +173,8 @@ def test_a_text_adapter_resumes_to_the_same_bytes(
         nonlocal step
         step = data["step"] if data["stage"] == "train" else step
 
-    tuned = replace(wanted, steps=4, tuning=Tuning(dropout=0.3, held_out=wanted.folder))
+    spec = replace(wanted.spec, dropout=0.3)
+    tuned = replace(wanted, spec=spec, steps=4, tuning=Tuning(held_out=wanted.folder))
     saved = replace(tuned, checkpoint=str(tmp_path / "ck"))
     with pytest.raises(Cancelled):
         studio.train(saved, Job(lambda: step >= 2, report))
@@ -195,10 +196,15 @@ def test_held_out_pictures_are_measured_with_the_trained_text_encoder(
     assert losses[wanted.out] != losses[""]
 
 
+@pytest.mark.parametrize(
+    "strength", [{}, {"alpha": 6, "rank_stabilised": True, "dropout": 0.2}], ids=["plain", "scaled"]
+)
 def test_a_room_combines_text_encoders_exactly_and_its_adapter_goes_out_and_comes_back(
-    studio: Studio, wanted: Train, tmp_path: Path
+    studio: Studio, wanted: Train, tmp_path: Path, strength: dict[str, Any]
 ) -> None:
-    spec, model = wanted.spec, wanted.model
+    """At every scale that the room may have agreed on: files hold what was computed."""
+    spec, model = replace(wanted.spec, **strength), wanted.model
+    wanted = replace(wanted, spec=spec)
     initial, result = str(tmp_path / "initial"), tmp_path / "result"
     arithmetic.init_adapter(InitAdapter(model, spec, 7, initial), Job())
     sent = []

@@ -12,7 +12,7 @@ from trainer_rig import MakePictures
 from worker_process import WorkerProcess
 
 from trainer.job import Job
-from trainer.protocol import AdapterSpec, Done, Progress, Samples, Steer, Train, Tuning
+from trainer.protocol import AdapterSpec, Done, Progress, Samples, Steer, Train
 from trainer.studio import Studio
 
 
@@ -23,9 +23,10 @@ def studio() -> Studio:
 
 @pytest.fixture
 def request_to_train(tiny_model: Path, make_pictures: MakePictures, tmp_path: Path) -> Train:
+    spec = AdapterSpec(2, 2, dropout=0.3)
     return Train(
-        str(tiny_model), str(make_pictures()), str(tmp_path / "out"), AdapterSpec(2, 2), 4, batch=2,
-        learning_rate=0.02, checkpoint=str(tmp_path / "ck"), tuning=Tuning(dropout=0.3),
+        str(tiny_model), str(make_pictures()), str(tmp_path / "out"), spec, 4, batch=2,
+        learning_rate=0.02, checkpoint=str(tmp_path / "ck"),
         samples=Samples(("a house",), (1, 2), str(tmp_path / "samples"), steps=2),
     )  # fmt: skip
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from trainer_rig import MakePictures
 
-from trainer import checkpoint, loop, models, selection
+from trainer import checkpoint, loop, models, selection, tensor_file
 from trainer.checkpoint import Place
 from trainer.config import CHECKPOINT_STEPS
 from trainer.errors import Cancelled, TrainerError
@@ -209,20 +210,37 @@ def test_the_first_loss_is_that_of_the_given_adapter(
     assert studio.train(frozen, Job())["loss"] == first
 
 
-def test_alpha_is_folded_into_what_leaves_the_trainer(
-    studio: Studio, request_to_train: Train, tmp_path: Path
+@pytest.mark.parametrize(
+    ("spec", "scale"),
+    [(AdapterSpec(2, 8), 4.0), (AdapterSpec(2, 8, rank_stabilised=True), 32**0.5)],
+    ids=["alpha", "rslora"],
+)
+def test_a_scale_is_in_the_course_of_training_and_in_no_file(
+    studio: Studio, request_to_train: Train, tmp_path: Path, spec: AdapterSpec, scale: float
 ) -> None:
-    strong = replace(request_to_train, spec=AdapterSpec(rank=2, alpha=8), learning_rate=1e-12)
-    train(studio, replace(request_to_train, learning_rate=0.05, out=str(tmp_path / "start")))
-    start = (tmp_path / "start").read_bytes()
-    train(studio, replace(strong, steps=1, initial=str(tmp_path / "start")))
-    result = Path(strong.out).read_bytes()
-    assert len(result) == len(start)
-    import numpy as np
+    """An adapter does the same at every scale and comes out as it went in; only its B moves
+    as many times further in a step."""
+    assert spec.scale == pytest.approx(scale)
+    begun = replace(request_to_train, learning_rate=0.05, out=str(tmp_path / "start"))
+    train(studio, begun)
+    again = replace(begun, initial=begun.out, steps=1, learning_rate=1e-12, spec=spec)
+    still = studio.train(replace(again, out=str(tmp_path / "still")), Job())
+    plain = studio.train(replace(again, out=str(tmp_path / "plain"), spec=SPEC), Job())
+    assert still["loss"] == pytest.approx(plain["loss"], rel=1e-3)
+    start, _ = tensor_file.read_all(tmp_path / "start")
+    same, _ = tensor_file.read_all(tmp_path / "still")
+    assert start.keys() == same.keys()
+    assert all(np.allclose(start[name], same[name], atol=1e-6) for name in start)
 
-    offset = 8 + int.from_bytes(start[:8], "little")
-    one, two = (np.frombuffer(b[offset:], "<f4") for b in (start, result))
-    assert np.allclose(one, two, atol=1e-6)
+    fresh = replace(request_to_train, steps=1, learning_rate=1e-3)
+    moved = {}
+    for name, own in (("one", SPEC), ("other", spec)):
+        train(studio, replace(fresh, spec=own, out=str(tmp_path / name)))
+        moved[name] = tensor_file.read_all(tmp_path / name)[0]
+    for name, one in moved["one"].items():
+        if name.endswith("lora_B.weight"):
+            np.testing.assert_allclose(np.abs(moved["other"][name]).max(), scale * abs(one).max(),
+                                       rtol=1e-3)  # fmt: skip
 
 
 def test_convolutions_train_and_load_elsewhere(

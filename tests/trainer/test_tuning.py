@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,12 @@ def request_to_train(tiny_model: Path, make_pictures: MakePictures, tmp_path: Pa
     )  # fmt: skip
 
 
-def train(studio: Studio, request: Train, job: Job | None = None, **tuning: Any) -> dict[str, Any]:
-    """The result of a training with these changes to its tuning."""
-    return studio.train(replace(request, tuning=replace(request.tuning, **tuning)), job or Job())
+def train(studio: Studio, request: Train, job: Job | None = None, **changes: Any) -> dict[str, Any]:
+    """The result of a training with these changes to its tuning, or to its adapter."""
+    adapter = {field.name for field in fields(AdapterSpec)} & set(changes)
+    spec = replace(request.spec, **{name: changes.pop(name) for name in adapter})
+    tuning = replace(request.tuning, **changes)
+    return studio.train(replace(request, spec=spec, tuning=tuning), job or Job())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def _training_steps(seen: dict[str, int]) -> Any:
     [
         {"schedule": "linear"}, {"warmup": 3}, {"accumulate": 2}, {"weight_decay": 0.5},
         {"clip": 0.001}, {"noise_offset": 0.2}, {"dropout": 0.5}, {"rank_stabilised": True},
-        {"ema": 0.9}, {"optimizer": "lion"}, {"optimizer": "prodigy"},
+        {"alpha": 8}, {"ema": 0.9}, {"optimizer": "lion"}, {"optimizer": "prodigy"},
     ],
     ids=lambda tuning: next(iter(tuning)),
 )  # fmt: skip

@@ -109,7 +109,7 @@ def test_the_moving_average_is_what_is_written(
     ("change", "cause"),
     [
         ({"export": "kohya"}, "no LoRA"),
-        ({"tuning": Tuning(dropout=0.1)}, "adapters"),
+        ({"spec": AdapterSpec(dropout=0.1)}, "adapters"),
         ({"export": "diffusers", "out": "/tmp"}, "no model folder"),
     ],
 )

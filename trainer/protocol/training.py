@@ -21,11 +21,12 @@ TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """Which layers get a LoRA adapter and of what size. ``alpha`` = ``rank`` means scale 1.
+    """Which layers get a LoRA adapter, of what size, and how strongly it acts while it trains.
 
-    ``targets`` are of the denoiser, ``text_targets`` of the text encoders. A layer whose name
-    contains one of ``personal`` is trained but belongs to its member alone: it is in no
-    contribution and no room's adapter.
+    Files always hold factors of scale 1, so members of different ``scale`` could still be averaged.
+    ``dropout`` leaves out so many of the adapter's inputs at each step. ``targets`` are of the
+    denoiser, ``text_targets`` of the text encoders. A layer whose name contains one of ``personal``
+    is trained but belongs to its member alone: it is in no contribution and no room's adapter.
     """
 
     rank: int = 8
@@ -33,6 +34,13 @@ class AdapterSpec:
     targets: tuple[str, ...] = ATTENTION
     personal: tuple[str, ...] = ()
     text_targets: tuple[str, ...] = ()
+    dropout: float = 0.0
+    rank_stabilised: bool = False
+
+    @property
+    def scale(self) -> float:
+        """alpha / r, or alpha / sqrt(r) when stabilised (Kalajdzievski, arXiv 2312.03732)."""
+        return float(self.alpha / (self.rank**0.5 if self.rank_stabilised else self.rank))
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,11 @@ class Tuning:
 
     The rate grows over ``warmup`` steps, then follows ``schedule``. A step adds up the gradients of
     ``accumulate`` batches; ``clip`` bounds their norm (0: not). ``noise_offset`` adds one number
-    per channel to the noise; ``dropout`` leaves out so many of an adapter's inputs;
-    ``rank_stabilised`` scales by alpha / sqrt(rank); ``dora`` also trains the length of every row
-    of an adapted weight. ``ema`` is the decay of a moving average that is written instead of the
-    last weights (0: none). Pictures in the folder ``prior`` are trained on as well,
-    ``prior_weight`` times; those in ``held_out`` only measured, every
-    ``validate_every`` steps and at the end. ``checkpointing`` computes activations twice instead of
-    keeping them, "auto" where they would not fit.
+    per channel to the noise; ``dora`` also trains the length of every row of an adapted weight.
+    ``ema`` is the decay of a moving average that is written instead of the last weights (0: none).
+    Pictures in the folder ``prior`` are trained on as well, ``prior_weight`` times; those in
+    ``held_out`` only measured, every ``validate_every`` steps and at the end. ``checkpointing``
+    computes activations twice instead of keeping them, "auto" where they would not fit.
     """
 
     optimizer: Literal["adamw", "adamw8bit", "prodigy", "lion"] = "adamw"
@@ -57,8 +63,6 @@ class Tuning:
     weight_decay: float = 0.01
     clip: float = 1.0
     noise_offset: float = 0.0
-    dropout: float = 0.0
-    rank_stabilised: bool = False
     dora: bool = False
     ema: float = 0.0
     prior: str = ""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fedtui.cli import data_options, output
+from fedtui.cli import data_options, output, tuning_options
 from fedtui.cli.room.place import (
     ask,
     ask_node,
@@ -41,6 +41,9 @@ def create(
     text_encoder: Annotated[
         bool, typer.Option("--text-encoder", help="Adapt the CLIP text encoders as well.")
     ] = False,
+    alpha: tuning_options.Alpha = 0,
+    dropout: tuning_options.Dropout = 0.0,
+    rslora: tuning_options.RsLora = False,
     trigger: data_options.Trigger = "",
     caption_dropout: data_options.CaptionDropout = 0.0,
     shuffle_tags: data_options.ShuffleTags = False,
@@ -129,6 +132,9 @@ def create(
         deadline_s=deadline,
         steps=steps,
         rank=rank,
+        alpha=alpha,
+        dropout=dropout,
+        rank_stabilised=rslora,
         learning_rate=learning_rate,
         prompts=tuple(prompt or ()),
         quorum=quorum,
