@@ -84,7 +84,7 @@ def stable_diffusion_2(folder: Path) -> Path:
     StableDiffusionPipeline(
         vae=_vae(4), text_encoder=CLIPTextModel(text), tokenizer=tokenizer,
         unet=_conditional_unet(cross_attention_dim=WIDTH_OF_2, use_linear_projection=True),
-        scheduler=DDIMScheduler(clip_sample=False, prediction_type="v_prediction"),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1, prediction_type="v_prediction"),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
     return folder

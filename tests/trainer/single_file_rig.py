@@ -96,6 +96,16 @@ def write_single_file(folder: Path, target: Path) -> Path:
     return _save(target, _unet(folder), _vae(folder), text)
 
 
+def write_sd2_file(folder: Path, target: Path) -> Path:
+    """Stable Diffusion 2.x as one checkpoint: an OpenCLIP with its fused attention."""
+    tensors = {
+        name if name.startswith("text_") else f"text_model.{name}": value
+        for name, value in _loaded(folder / "text_encoder" / "model.safetensors").items()
+    }
+    text = {f"cond_stage_model.model.{name}": value for name, value in _open_clip(tensors)}
+    return _save(target, _unet(folder), _vae(folder), text)
+
+
 def write_sdxl_file(folder: Path, target: Path) -> Path:
     """Stable Diffusion XL as one checkpoint: a CLIP, and an OpenCLIP with its fused attention."""
     first = _clip_tensors(folder / "text_encoder", "conditioner.embedders.0.transformer.")

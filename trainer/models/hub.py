@@ -13,6 +13,7 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import http_get
 from tqdm.auto import tqdm
 
 from trainer.config import HUB_TIMEOUT
@@ -27,6 +28,7 @@ WEIGHTS = re.compile(
     r"(?P<index>\.index(\.fp16)?\.json)?"
 )
 """Names of a network's weights and of the list of their parts."""
+AGAIN = "Run the command again to go on where it stopped, or give a folder on this machine."
 RESERVE = 1 << 30
 """Bytes that a download leaves free on the disk."""
 
@@ -97,7 +99,8 @@ def _listing(model: str) -> tuple[str, str, list[Remote]]:
     assert match is not None, model
     name, revision = match["name"], match["revision"]
     if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise _refused(model, "HF_HUB_OFFLINE is set")
+        remedy = "Unset it, or give a folder on this machine."
+        raise _refused(model, "HF_HUB_OFFLINE is set", remedy)
     try:
         info = huggingface_hub.HfApi(endpoint=_endpoint()).model_info(
             name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT
@@ -116,25 +119,35 @@ def _listing(model: str) -> tuple[str, str, list[Remote]]:
 
 
 def _fetch(name: str, commit: str, file: Remote, folder: Path, meter: Any) -> None:
+    """Goes on after the bytes that an earlier attempt left, also of another process.
+
+    The hub's own ``hf_hub_download`` throws them away when it ends, up to 50 GB at a time.
+    """
     path = folder / file.name
     if path.is_file() and path.stat().st_size == file.bytes and _matches(path, file):
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{(file.sha256 or commit)[:16]}.part")
+    url = huggingface_hub.hf_hub_url(name, file.name, revision=commit, endpoint=_endpoint())
     try:
-        huggingface_hub.hf_hub_download(
-            name,
-            file.name,
-            revision=commit,
-            local_dir=folder,
-            endpoint=_endpoint(),
-            tqdm_class=meter,
-        )
+        with draft.open("ab") as content:
+            http_get(
+                url,
+                content,
+                resume_size=content.tell(),
+                headers=_headers(),
+                expected_size=file.bytes,
+                displayed_filename=file.name,
+                tqdm_class=meter,
+            )
     except Cancelled:
         raise
     except Exception as error:
         raise _refused(name, f"{file.name} could not be fetched: {error}") from error
-    if not _matches(path, file):
-        path.unlink()
+    if not _matches(draft, file):
+        draft.unlink()
         raise _refused(name, f"{file.name} arrived with other bytes than the hub announced")
+    draft.replace(path)
 
 
 def _matches(path: Path, file: Remote) -> bool:
@@ -159,14 +172,17 @@ def _meter(job: Job, before: int, total: int) -> Any:
     return Meter
 
 
+def _headers() -> dict[str, str]:
+    """Without compression, in which there are no places to go on at; as the hub's user if one is
+    logged in."""
+    token = huggingface_hub.get_token()
+    own = {"Authorization": f"Bearer {token}"} if token else {}
+    return {"Accept-Encoding": "identity", **own}
+
+
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-def _refused(model: str, cause: str) -> TrainerError:
-    return TrainerError(
-        "The model cannot be downloaded",
-        f"{model}: {cause}.",
-        "Run the command again to go on where it stopped, or give a folder on this machine.",
-        NO_USABLE,
-    )
+def _refused(model: str, cause: str, remedy: str = AGAIN) -> TrainerError:
+    return TrainerError("The model cannot be downloaded", f"{model}: {cause}.", remedy, NO_USABLE)
