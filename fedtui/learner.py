@@ -124,6 +124,7 @@ class Learner:
         self._moved = asyncio.Event()
         self._model_checked = False
         self._progress_told = float("-inf")
+        self._fallbacks_told: set[str] = set()
         self._pace = Pace()
         self._history = History(room.paths)
         self.state = LearnerState(drawn=self._history.last_drawn())
@@ -329,6 +330,7 @@ class Learner:
             checkpoint=str(self._room.paths.checkpoint / f"round-{goal.round:04d}"),
         )
         result = await self._trainer.request(request, lambda data: self._progress(goal, data))
+        self._tell_fallbacks(result.get("fallbacks") or ())
         trained = Trained(
             round=goal.round,
             base=goal.adapter_sha256,
@@ -343,6 +345,13 @@ class Learner:
         self._history.save()
         self._listener.emit("train.finished", **asdict(trained))
         return trained
+
+    def _tell_fallbacks(self, sentences: Sequence[str]) -> None:
+        """What this machine trains without, once and not in every round."""
+        for sentence in sentences:
+            if sentence not in self._fallbacks_told:
+                self._fallbacks_told.add(sentence)
+                self._notice(sentence, "info")
 
     async def _tuning(self) -> Tuning:
         """With the room's shared pictures, where this member has them and they are the agreed."""

@@ -1,16 +1,19 @@
-"""Lower precision while adapters train, where the device gains from it."""
+"""How a network runs while it trains: in lower precision, compiled, with less kept in memory.
+
+What a device cannot do, or gains nothing from, is left out and named.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import nn
 
-from trainer.device import training_dtype
+from trainer.device import described, training_dtype
 from trainer.models.base import LoadedModel
 
 log = logging.getLogger("trainer")
@@ -70,16 +73,45 @@ def _plain_attention(network: nn.Module) -> list[Attention]:
     return layers
 
 
+def no_compiler(device: torch.device) -> str:
+    """Why nothing can be compiled for this device, found by compiling something small; else ''."""
+
+    def one_more(x: torch.Tensor) -> torch.Tensor:
+        return x + 1.0
+
+    try:
+        torch.compile(one_more)(torch.zeros(1, device=device))
+    except Exception as error:  # of dynamo, inductor, triton and the compilers that they call
+        log.debug("nothing can be compiled", exc_info=error)
+        return next(filter(None, str(error).splitlines()), type(error).__name__)[:200]
+    return ""
+
+
+def fallbacks(device: torch.device, compiler: str) -> list[str]:
+    """What a training does without on this device, in sentences for a person.
+
+    ``compiler`` is what :func:`no_compiler` said where compiling was asked for.
+    """
+    found = []
+    if training_dtype(device) is torch.float32:
+        found.append(f"{described(device)} gains nothing from bfloat16: trained in float32")
+    if compiler:
+        found.append(f"nothing can be compiled here ({compiler}): trained without --compile")
+    return found
+
+
 @contextmanager
 def prepared(network: nn.Module, checkpointing: bool, compiled: bool) -> Iterator[None]:
-    """The network as it is to run: activations computed twice, or its forward pass compiled."""
-    if checkpointing:
-        network.enable_gradient_checkpointing()  # type: ignore[operator]
-    if compiled:
-        network.compile()
-    try:
-        yield
-    finally:
+    """The network as it is to run: activations computed twice, or its forward pass compiled.
+
+    Parts that turn out not to compile run as they are.
+    """
+    with ExitStack() as stack:
         if checkpointing:
-            network.disable_gradient_checkpointing()  # type: ignore[operator]
-        network._compiled_call_impl = None
+            network.enable_gradient_checkpointing()  # type: ignore[operator]
+            stack.callback(network.disable_gradient_checkpointing)  # type: ignore[arg-type]
+        if compiled:
+            stack.enter_context(torch._dynamo.config.patch(suppress_errors=True))
+            network.compile()
+            stack.callback(setattr, network, "_compiled_call_impl", None)
+        yield

@@ -146,10 +146,12 @@ def run(
         if request.samples.prompts:
             _draw(request, base, model, digests, step, job)
 
+    compiler = precision.no_compiler(model.device) if request.tuning.compile else ""
     with what.parameters(model) as parameters, precision.lowered(model, network, side, what.whole):
         plan = _planned(request, model, material, sum(p.numel() for p in parameters.values()))
         recipe = _recipe(request, plan, _run_name(request, plan, digests, material, what))
-        with precision.prepared(network, plan.checkpointing, request.tuning.compile):
+        compiled = request.tuning.compile and not compiler
+        with precision.prepared(network, plan.checkpointing, compiled):
             try:
                 outcome = loop.train(
                     model, network, parameters, material, recipe, job, saved,
@@ -173,6 +175,7 @@ def run(
         "batch": plan.batch,
         "precision": computed,
         "checkpointing": plan.checkpointing,
+        "fallbacks": precision.fallbacks(model.device, compiler),
         "held_out": [list(each) for each in outcome.held_out],
     }
 

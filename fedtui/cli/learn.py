@@ -178,6 +178,8 @@ def train(
     for problem in result.get("problems") or ():
         if problem["fatal"]:
             output.say(f"left out {problem['file']}: {problem['problem']}")
+    for sentence in result.get("fallbacks") or ():
+        output.say(sentence)
     for step, loss in result.get("held_out") or ():
         output.say(f"loss on held-out pictures after step {step}: {loss:.4f}")
     output.data(

@@ -45,6 +45,7 @@ for line in sys.stdin:
             time.sleep(0.01)
         say(kind="done", request=number, result={
             "sha256": "f" * 64, "bytes": 1, "samples": 2, "steps": 3, "loss": 1.0, "seconds": 1.0,
+            "fallbacks": ["no bfloat16 here"],
         })
 """
 
@@ -269,6 +270,20 @@ async def test_a_late_training_is_finished_where_it_still_counts(
     assert "cancel" not in asked
 
 
+async def test_what_a_machine_trains_without_is_said_once(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "end").touch()
+    trainer, _ = scripted(place, str(tmp_path / "end"))
+    ear = Ear()
+    learner = place.learner(trainer, ear)
+    running = asyncio.create_task(learner.run())
+    for number in (1, 2):
+        learner.aim(place.goal(number))
+        await until(lambda count=number: len(ear.contributions) == count)  # type: ignore[misc]
+    running.cancel()
+    await trainer.stop()
+    assert ear.notices() == ["no bfloat16 here"]
+
+
 def test_previews_of_others_do_not_stand_for_own(place: Place) -> None:
     learner = place.learner(TrainerProcess("full"), Ear(), previews=True)
     own = PreviewView(0, "night", 1, __file__)
@@ -293,7 +308,7 @@ async def test_nothing_is_trained_or_drawn_twice_across_a_restart(place: Place) 
         assert [point.step for point in learner.losses][-1] == 3
     await trainer.stop()
     assert first.contributions == second.contributions
-    kinds = {type_ for type_, _ in first.events}
+    kinds = {type_ for type_, _ in first.events} - {"notice"}
     assert kinds == {"preview.ready", "train.progress", "train.finished"}
     assert second.events == []
 

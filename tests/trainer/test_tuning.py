@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -197,6 +198,41 @@ def test_a_cpu_without_bfloat16_trains_in_float32(
     studio: Studio, request_to_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert train(studio, request_to_train)["precision"] == "float32"
+    result = train(studio, request_to_train)
+    assert result["precision"] == "float32"
+    assert result["fallbacks"] == ["cpu gains nothing from bfloat16: trained in float32"]
+
+
+def test_without_a_compiler_a_training_runs_as_it_is(
+    studio: Studio, request_to_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found\nand more")
+
+    short = replace(request_to_train, steps=2)
+    plain = train(studio, short)
+    monkeypatch.setattr(torch, "compile", none)
+    result = train(studio, short, compile=True)
+    assert result["sha256"] == plain["sha256"]
+    said = "nothing can be compiled here (No working C++ compiler found)"
+    assert any(sentence.startswith(said) for sentence in result["fallbacks"])
+
+
+def test_eight_bit_moments_come_from_their_library(
+    studio: Studio, request_to_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which needs a GPU: here a stand-in shows what it would be given."""
+    given: dict[str, Any] = {}
+
+    def stand_in(values: Any, **settings: Any) -> torch.optim.Optimizer:
+        given.update(settings)
+        return torch.optim.AdamW(values, **settings)
+
+    library = SimpleNamespace(AdamW8bit=stand_in)
+    monkeypatch.setattr(
+        optimisers.importlib, "import_module", {"bitsandbytes.optim": library}.__getitem__
+    )
+    train(studio, replace(request_to_train, steps=1), optimizer="adamw8bit", weight_decay=0.2)
+    assert given == {"lr": request_to_train.learning_rate, "weight_decay": 0.2}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert train(studio, request_to_train)["precision"] == "bfloat16"

@@ -116,7 +116,8 @@ class Train(Request):
     Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``, and
     ``{"stage": "validate", "step", "loss"}`` for pictures held out.
     Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems",
-    "batch", "precision", "checkpointing", "held_out": [[step, loss]...]}``.
+    "batch", "precision", "checkpointing", "fallbacks": [sentence...],
+    "held_out": [[step, loss]...]}``.
     A ``batch`` of 0 takes what fits into memory.
     Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
     the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. ``data`` says what
