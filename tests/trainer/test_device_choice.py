@@ -1,0 +1,88 @@
+"""The best device is taken unless somebody says otherwise, and what it cannot do is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainer import device
+from trainer.errors import TrainerError
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *kinds: str) -> None:
+    """A machine with these accelerators."""
+    monkeypatch.delenv(device.DEVICE_VARIABLE, raising=False)
+    for kind, place in (
+        ("cuda", torch.cuda),
+        ("xpu", torch.xpu),
+        ("mps", torch.backends.mps),
+    ):
+        monkeypatch.setattr(place, "is_available", lambda kind=kind: kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "chosen"),
+    [((), "cpu"), (("mps",), "mps"), (("xpu", "mps"), "xpu"), (("cuda", "xpu", "mps"), "cuda")],
+)
+def test_the_best_device_there_is_is_taken(
+    monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], chosen: str
+) -> None:
+    only(monkeypatch, *kinds)
+    assert device.choose() == torch.device(chosen)
+
+
+def test_each_process_of_a_crew_takes_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "cuda")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device.choose() == torch.device("cuda", 3)
+
+
+def test_a_device_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "cuda")
+    monkeypatch.setenv(device.DEVICE_VARIABLE, "cpu")
+    assert device.choose() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:7", "toaster"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(device.DEVICE_VARIABLE, name)
+    with pytest.raises(TrainerError) as caught:
+        device.choose()
+    assert name in caught.value.cause
+    assert "Unset" in caught.value.remedy
+    assert caught.value.code == 5
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "4096"])
+def test_an_impossible_number_of_threads_is_refused(
+    monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setenv(device.THREADS_VARIABLE, number)
+    with pytest.raises(TrainerError):
+        device.threads()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"avx512_f": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_where_it_has_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert device.training_dtype(torch.device("cpu")) is dtype
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_card_computes_in_bfloat16_only_where_that_is_native(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    wanted = torch.bfloat16 if native else torch.float32
+    assert device.frozen_dtype(torch.device("cuda")) is wanted
+    assert device.frozen_dtype(torch.device("mps")) is torch.float32
