@@ -469,6 +469,11 @@ class PeerClient:
                 if "Content-Encoding" in response.headers:
                     raise NetworkError(f"{peer_id} compressed its answer")
                 yield response
+        except asyncio.CancelledError as error:
+            # Closing the pool cancels the futures of whoever waits for a place in it.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise NetworkError("every connection is being closed") from error
         except (aiohttp.ClientError, OSError) as error:
             if relayed:
                 self._relays.pop(peer_id, None)

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from member_rig import LOOPBACK, Room
+from member_rig import LOOPBACK, Room, eventually
 
 from p2p.addresses import Address
+from p2p.client import ClientLimits
 from p2p.dialing import MemberConnector, first_success, remote_address
 from p2p.errors import NetworkError
+from p2p.limits import MAX_CLIENT_CONNECTIONS_PER_PEER
 
 
 async def test_an_address_that_another_member_has_now_does_not_hide_the_right_one(
@@ -148,3 +150,36 @@ async def test_closing_ends_a_dial_and_tells_whoever_waits_for_it(room: Room) ->
     with pytest.raises(NetworkError):
         await waiting
     assert await ada.client.hello(bob.id, b"y", 60.0) == b"answer to y"
+
+
+async def test_whoever_waits_for_a_place_in_the_pool_goes_on_after_a_reset(room: Room) -> None:
+    ada, bob = await room.add(), await room.add(client=ClientLimits(connect=60.0, request=60.0))
+    dialled = 0
+
+    async def never(*context: object, **where: Any) -> Any:
+        nonlocal dialled
+        dialled += 1
+        await asyncio.Event().wait()
+
+    connector = bob.client._session.connector
+    connector._connect = never
+    places = MAX_CLIENT_CONNECTIONS_PER_PEER
+    hellos = [asyncio.create_task(bob.client.hello(ada.id, b"x", 60.0)) for _ in range(places)]
+    await eventually(lambda: dialled == places)
+    hellos.append(asyncio.create_task(bob.client.hello(ada.id, b"x", 60.0)))
+    bob.client.send(ada.id, b"a message")
+    await eventually(lambda: sum(map(len, connector._waiters.values())) == 2)
+    await bob.client.reset()
+    outcomes = await asyncio.gather(*hellos, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {NetworkError}
+    await eventually(lambda: ada.handler.messages == [(bob.id, b"a message")])
+
+
+async def test_whoever_is_cancelled_while_waiting_for_a_place_is_cancelled(room: Room) -> None:
+    ada, bob = await room.add(), await room.add(client=ClientLimits(connect=60.0))
+    bob.client._session.connector._available_connections = lambda _: 0
+    waiting = asyncio.create_task(bob.client.hello(ada.id, b"x", 60.0))
+    await eventually(lambda: bool(bob.client._session.connector._waiters))
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
