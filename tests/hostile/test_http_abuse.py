@@ -105,6 +105,72 @@ async def test_a_hostile_request_is_refused(attack: Attack, data: bytes, status:
     assert await attack.ask(data) == status
 
 
+ROUTES = {
+    "/v1/messages": request("POST", "/v1/messages"),
+    "/v1/hello": request("POST", "/v1/hello"),
+    "/v1/probe/{peer}": request("POST", f"/v1/probe/{'a' * 52}"),
+    "/v1/via/{peer}": request("POST", f"/v1/via/{'a' * 52}"),
+    "/v1/blobs/{sha256}": request("GET", f"/v1/blobs/{'b' * 64}"),
+    "/v1/blobs/{sha256}/chunks": request("GET", f"/v1/blobs/{'b' * 64}/chunks"),
+    "/v1/exhibits/{round}": request("GET", "/v1/exhibits/1"),
+    "/v1/ledger": request("GET", "/v1/ledger?from=0"),
+}
+"""A plain request to each, for others to be made of."""
+EVERY_ROUTE = pytest.mark.parametrize("plain", ROUTES.values(), ids=ROUTES)
+
+
+def with_headers(plain: bytes, *headers: bytes, body: bytes = b"") -> bytes:
+    return plain[:-2] + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body
+
+
+async def test_no_route_is_spared(attack: Attack) -> None:
+    resources = attack.victim.server._application().router.resources()
+    assert {resource.canonical for resource in resources} == ROUTES.keys()
+
+
+@EVERY_ROUTE
+async def test_no_route_takes_other_methods(attack: Attack, plain: bytes) -> None:
+    method, _, rest = plain.partition(b" ")
+    for other in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"SPAM"):
+        if other != method:
+            assert await attack.ask(other + b" " + rest) in (400, 405), other
+
+
+@EVERY_ROUTE
+async def test_no_route_inflates_a_body(attack: Attack, plain: bytes) -> None:
+    length = b"Content-Length: %d" % len(BOMB)
+    packed = with_headers(plain, b"Content-Encoding: gzip", length, body=BOMB)
+    assert await attack.ask(packed) == 415
+
+
+@EVERY_ROUTE
+async def test_no_route_takes_two_lengths_or_a_request_within(attack: Attack, plain: bytes) -> None:
+    inner = request("POST", "/v1/messages", b"smuggled")
+    length = b"Content-Length: %d" % (5 + len(inner))
+    both = with_headers(plain, length, b"Transfer-Encoding: chunked", body=b"0\r\n\r\n" + inner)
+    twice = with_headers(plain, length, b"Content-Length: 5", body=b"0\r\n\r\n" + inner)
+    odd = with_headers(plain, b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n" + inner)
+    for smuggled in (both, twice, odd):
+        assert await attack.ask(smuggled) == 400
+
+
+@EVERY_ROUTE
+async def test_no_route_waits_for_a_body_without_end(attack: Attack, plain: bytes) -> None:
+    status = await attack.ask(with_headers(plain, b"Content-Length: %d" % (1 << 40)))
+    # 200: nobody reads the body; 504: whoever was to be probed does not answer.
+    assert status in (200, 403, 404, 413, 504)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["bytes=-1", "bytes=5-2", "bytes=0-1,3-4", "bytes=99999999999999999999-", "bytes=--1",
+     "bytes=0x0-0x1", "bytes= 0-1", "lines=0-1", "bytes=\xb2-\xb3", "", "="],
+)  # fmt: skip
+async def test_what_is_no_range_gets_no_bytes(attack: Attack, wanted: str) -> None:
+    ref = await attack.victim.store.put(b"ten bytes.")
+    assert await attack.ask(request("GET", f"/v1/blobs/{ref.sha256}", Range=wanted)) == 416
+
+
 async def test_a_multipart_body_is_just_bytes(attack: Attack) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="refuse"\r\n\r\nx\r\n--b--\r\n'
     data = request("POST", "/v1/hello", body, Content_Type="multipart/form-data; boundary=b")

@@ -84,6 +84,7 @@ def issue(
     subject: str,
     issuer: str,
     ca: bool,
+    until: int = 9999,
 ) -> bytes:
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
@@ -96,7 +97,7 @@ def issue(
         .public_key(subject_key.public_key())
         .serial_number(1)
         .not_valid_before(datetime.datetime(1970, 1, 1))
-        .not_valid_after(datetime.datetime(9999, 12, 31))
+        .not_valid_after(datetime.datetime(until, 12, 31))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .sign(issuer_key, algorithm)
         .public_bytes(Encoding.DER)
@@ -148,7 +149,9 @@ async def test_a_client_without_certificate_reaches_no_parser(
     assert parsed == []
 
 
-@pytest.mark.parametrize("credential", ["stranger", "rsa", "ca", "lookalike", "issued by member"])
+@pytest.mark.parametrize(
+    "credential", ["stranger", "expired", "rsa", "ca", "lookalike", "issued by member"]
+)
 async def test_a_wrong_certificate_reaches_no_parser(
     room: Room, parsed: list[bytes], tmp_path: Path, credential: str
 ) -> None:
@@ -159,6 +162,9 @@ async def test_a_wrong_certificate_reaches_no_parser(
     match credential:
         case "stranger":
             chain = [STRANGER.certificate_der()]
+        case "expired":
+            me = STRANGER.peer_id
+            chain = [issue(stranger, stranger, subject=me, issuer=me, ca=False, until=1999)]
         case "rsa":
             key = rsa.generate_private_key(65537, 2048)
             chain = [issue(key, key, subject=bob.id, issuer=bob.id, ca=False)]
