@@ -1,8 +1,9 @@
 """What one contribution did to a round: the round combined again without it, and both drawn.
 
-The arithmetic is the room's own, so the result is exactly what the room would have committed had
-that member stayed away: same rule, same order of sums, same prompts and seeds. The files it needs
-are kept for as many rounds as the setting ``keep_rounds`` says.
+The arithmetic is the room's own, so the result is exactly what the room would have made of the
+others' contributions: same rule, same order of sums, same prompts and seeds. (A room that wants
+more than remain would have skipped the round, which tells nothing about a contribution.) The files
+it needs are kept for as many rounds as the setting ``keep_rounds`` says.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class LeavingOut:
         return found
 
     async def _combined(self, chosen: ProvenRound, peer: str) -> Path:
-        """The adapter the room would have committed; kept, since it cannot change."""
+        """What the others gave; kept, since it cannot change. Nobody else: the adapter before."""
         result = chosen.result
         out = self._room.paths.left_out / f"round-{result.round:04d}-without-{peer}.safetensors"
         if out.is_file():
@@ -149,6 +150,8 @@ class LeavingOut:
             for item in rest
         ]
         previous = await self._file(chosen.previous.sha256, result.round)
+        if not rest:
+            return previous
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="combining-", dir=out.parent) as folder:
             workload = AdapterWorkload(

@@ -118,6 +118,8 @@ def read_header(file: BinaryIO, limit: int = MAX_HEADER) -> Header:
 
 def _strict_json(text: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for half in (text for pair in pairs for text in pair if isinstance(text, str)):
+            half.encode()  # Half of a surrogate pair is no text.
         found = dict(pairs)
         if len(found) != len(pairs):
             raise FormatError("its header names something twice")
@@ -127,7 +129,9 @@ def _strict_json(text: bytes) -> dict[str, Any]:
         raise FormatError(f"its header contains the number {token[:20]}")
 
     try:
-        data = json.loads(text, object_pairs_hook=unique, parse_float=refuse, parse_constant=refuse)
+        data = json.loads(
+            text.decode(), object_pairs_hook=unique, parse_float=refuse, parse_constant=refuse
+        )
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -143,6 +143,22 @@ async def test_it_is_what_the_others_alone_would_have_given(rig: Rig, tmp_path: 
         )
     )
     assert sha256_of(rig.adapter(2, rig.peers[0])) == sha256_of(out)
+
+
+async def test_without_the_only_contribution_nothing_changes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def proven_of_one(*given: Any) -> Any:
+        history = prove(*given)
+        last = history.rounds[1]
+        (own,) = [item for item in last.result.inputs if item.peer == rig.peers[0]]
+        alone = replace(last, result=last.result.model_copy(update={"inputs": [own]}))
+        return replace(history, rounds=(history.rounds[0], alone))
+
+    monkeypatch.setattr(leaving_out, "prove", proven_of_one)
+    told = await rig.leave_out()
+    assert told["inputs"] == 1
+    assert not rig.adapter(2, rig.peers[0]).exists(), "it is the adapter before, which is there"
 
 
 async def test_anybody_may_be_left_out_of_any_round(rig: Rig) -> None:

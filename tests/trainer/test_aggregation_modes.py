@@ -317,16 +317,23 @@ def test_dense_keeps_velocity_and_moving_average(tmp_path: Path) -> None:
 
 # --- what rooms meet -----------------------------------------------------------------------------
 def test_another_members_bytes_count_once(tmp_path: Path) -> None:
+    """Whoever comes first, and whatever a thief states of a copy to make the update small."""
     room = Room(tmp_path)
     inputs = room.inputs()
+    alone = room.combine(inputs, "alone")
     copied, disguised = tmp_path / "copied", tmp_path / "disguised"
     shutil.copyfile(inputs[1].path, copied)
-    write(disguised, read_all(Path(inputs[1].path))[0], {"fedtui.steps": "77"})
+    write(disguised, read_all(Path(inputs[1].path))[0], {"fedtui.steps": "0"})
     for thief in (copied, disguised):
-        done = room.combine([*inputs, WeightedFile("id9", str(thief), 500)], "1")
-        assert done.participants[-1].excluded == "the same numbers as those of id1: they count once"
-        assert done.participants[-1].weight == 0.0
-        assert done.written.sha256 == room.combine(inputs, "2").written.sha256
+        for name, first, second in (("id9", "id1", "id9"), ("id0+", "id0+", "id1")):
+            done = room.combine([*inputs, WeightedFile(name, str(thief), 1)])
+            found = {each.id: each for each in done.participants}
+            assert (
+                found[second].excluded == f"the same numbers as those of {first}: they count once"
+            )
+            assert found[second].weight == 0.0
+            assert found[first].samples == COUNTS[1]
+            assert done.written.sha256 == alone.written.sha256
 
 
 def test_a_contribution_of_another_round_is_left_out(tmp_path: Path) -> None:

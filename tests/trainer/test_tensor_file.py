@@ -108,6 +108,12 @@ LYING = {
     "deep nesting": raw(None, text=b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "metadata that is no object": raw({"__metadata__": 3}),
     "metadata that is no text": raw({"__metadata__": {"a": 3}}),
+    "half a character": raw(None, text=b'{"__metadata__":{"\\ud800":"x"}}'),
+    "half a character as a name": raw(
+        None, b"\0" * 4, text=b'{"\\udfff":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    ),
+    "UTF-16": raw(None, text='{"__metadata__":{}}'.encode("utf-16-le")),
+    "no UTF-8": raw(None, text=b'{"__metadata__":{"a":"\xff"}}'),
     "zip": b"PK\x03\x04" + b"\0" * 64,
     "pickle": b"\x80\x02}q\x00." + b"\0" * 64,
     "git lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\n",

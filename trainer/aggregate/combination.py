@@ -120,12 +120,13 @@ def _combined(
     oldest: int,
     job: Job,
 ) -> Combination:
-    refused, good = _screened(_round(mode, rule, base, (), seed), base, sources, oldest)
-    if not good:
+    refused, equals = _screened(_round(mode, rule, base, (), seed), sources, oldest)
+    if not equals:
         return _unchanged(base, sources, refused, out, "no contribution could be used")
+    good = [alike[0] for alike in equals]
     work = _round(mode, rule, base, good, seed)
     geometry = Geometry(work.products(job))
-    updates = [Update(s.id, s.weight, s.count(STEPS_KEY), _age(s, work.rounds)) for s in good]
+    updates = [_counted(alike, work.rounds) for alike in equals]
     try:
         weighting = rules.RULES[rule.name](updates, geometry, rule)
     except RuleRefused as error:
@@ -135,7 +136,7 @@ def _combined(
     if abs(before) <= SUM_TOLERANCE:
         before = 0.0
     outcome = work.write(weighting.weights, before, out, job)
-    found = _described(good, geometry, weighting)
+    found = _described(good, updates, geometry, weighting)
     return Combination(
         outcome.written,
         tuple(found.get(s.id, _left_out(s, refused)) for s in sources),
@@ -155,24 +156,37 @@ def _round(
 
 
 def _screened(
-    work: LowRankRound | DenseRound, base: Source, sources: Sequence[Source], oldest: int
-) -> tuple[dict[str, str], list[Source]]:
-    """Leaves out contributions that began more than ``oldest`` combinations ago and those with
-    another's numbers."""
+    work: LowRankRound | DenseRound, sources: Sequence[Source], oldest: int
+) -> tuple[dict[str, str], list[list[Source]]]:
+    """Leaves out contributions that began more than ``oldest`` combinations ago. Those with equal
+    numbers come together; the first stands for all."""
     refused: dict[str, str] = {}
-    good: list[Source] = []
+    good: list[list[Source]] = []
     for source in sources:
         began = source.count(ROUNDS_KEY)
-        twin = next((other for other in good if _same_numbers(source, other)), None)
+        alike = next((others for others in good if _same_numbers(source, others[0])), None)
         if reason := work.refusal(source):
             refused[source.id] = reason
         elif not 0 <= _age(source, work.rounds) <= oldest:
             refused[source.id] = f"it was trained after {began} combinations, not {work.rounds}"
-        elif twin is not None:
-            refused[source.id] = f"the same numbers as those of {twin.id}: they count once"
+        elif alike is not None:
+            alike.append(source)
+            refused[source.id] = f"the same numbers as those of {alike[0].id}: they count once"
         else:
-            good.append(source)
+            good.append([source])
     return refused, good
+
+
+def _counted(alike: Sequence[Source], rounds: int) -> Update:
+    """Equal contributions as one. Nobody can tell whose it was, so the statement counts that gives
+    it most weight: else a thief could make another's update small by stating little of a copy."""
+    steps = [each for source in alike if (each := source.count(STEPS_KEY))]
+    return Update(
+        alike[0].id,
+        max(source.weight for source in alike),
+        min(steps, default=None),
+        min(_age(source, rounds) for source in alike),
+    )
 
 
 def _age(source: Source, rounds: int) -> int:
@@ -191,7 +205,10 @@ def _same_numbers(one: Source, other: Source) -> bool:
 
 
 def _described(
-    sources: Sequence[Source], geometry: Geometry, weighting: Weighting
+    sources: Sequence[Source],
+    updates: Sequence[Update],
+    geometry: Geometry,
+    weighting: Weighting,
 ) -> dict[str, Participant]:
     cross, square = geometry.towards(weighting.weights)
     length = math.sqrt(square)
@@ -200,7 +217,7 @@ def _described(
         norm = geometry.norm(k)
         found[source.id] = Participant(
             source.id,
-            source.weight,
+            updates[k].samples,
             _size(source),
             norm,
             cross[k] / (norm * length) if norm * length > 0 else 0.0,
