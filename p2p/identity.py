@@ -15,6 +15,7 @@ import re
 import secrets
 import stat
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ def peer_id_of(public_key: bytes) -> str:
     return base64.b32encode(public_key).decode().rstrip("=").lower()
 
 
+@lru_cache(maxsize=1024)
 def public_key_of(peer_id: str) -> bytes:
     """The raw public key inside a peer id.
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from tests.netns.lab import Lab
 
 PATIENCE = 900.0
@@ -51,6 +53,11 @@ class BlobLab:
         """When a member had all of it."""
         path = self.folder / f"done{index}"
         return json.loads(path.read_text()) if path.exists() else None
+
+    def processor_seconds(self) -> float:
+        """What all members together have used so far."""
+        times = [psutil.Process(each.pid).cpu_times() for each in self._processes.values()]
+        return sum(each.user + each.system for each in times)
 
     def chunks(self, index: int) -> list[int]:
         """Which chunks came to a member, in order, those that came twice too."""

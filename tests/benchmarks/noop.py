@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from tests.benchmarks.measure import Line
 
 COUNT = 4
@@ -53,6 +55,15 @@ class Outcome:
     def seconds_per_round(self) -> float:
         begin = max(e["t"] for node in self.events for e in node if e["type"] == "ready")
         return (self.moment("adapter.applied", self.rounds) - begin) / self.rounds
+
+    @property
+    def processor_seconds_per_round(self) -> float:
+        """Of all members together."""
+        used = 0.0
+        for node in self.events:
+            begin = next(e["cpu"] for e in node if e["type"] == "ready")
+            used += next(e["cpu"] for e in node if e["type"] == "result") - begin
+        return used / self.rounds
 
     def moment(self, type: str, round_number: int) -> float:
         """When the last member saw something of a round."""
@@ -114,6 +125,9 @@ def run(runs: int = RUNS) -> Iterator[Line]:
         name = f"no-op round, {COUNT} processes, {size / 1e6:.4g} MB"
         name += "" if outcome.right else " (WRONG RESULT)"
         yield Line(name, outcome.seconds_per_round, TARGETS[size], "target")
+        cores = psutil.cpu_count() or 1
+        least = outcome.processor_seconds_per_round / cores
+        yield Line(f"its processor time over {cores} processors", least, TARGETS[size], "target")
     outcome = asyncio.run(play(SMALL, rounds=1, killed=1))
     begin = max(e["t"] for node in outcome.events for e in node if e["type"] == "ready")
     named = {len(names) for node in outcome.events for names in contributors(node)}

@@ -118,12 +118,13 @@ async def previous(peer: Peer) -> Path:
             await asyncio.sleep(0.05)
 
 
-async def take_part(peer: Peer, workload: NoOp, die_in: int) -> None:
-    """Contributes to every round; in round ``die_in`` it is gone before it does."""
+async def take_part(peer: Peer, workload: NoOp, die_in: int, look: float = 0.005) -> None:
+    """Contributes to every round; in round ``die_in`` it is gone before it does. ``look`` are the
+    seconds between two looks whether there is a new one."""
     while not peer.done:
         number = peer.round
         if peer.contributed(number):
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(look)
             continue
         if number == die_in:
             os.kill(os.getpid(), signal.SIGKILL)

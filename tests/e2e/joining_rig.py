@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from demo_rig import PATIENCE, clean_environment
 
 LOOPBACK = {"FEDTUI_HOST": "127.0.0.1", "FEDTUI_INTERFACES": "127.0.0.1"}
@@ -101,6 +102,32 @@ class Home:
         """Asks the daemon to end."""
         if self._daemon is not None and self._daemon.poll() is None:
             self._daemon.terminate()
+
+    def freeze(self) -> None:
+        """Closes the lid: the daemon and its trainers stand still."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        if self._daemon is None or self._daemon.poll() is not None:
+            return []
+        daemon = psutil.Process(self._daemon.pid)
+        return [daemon, *daemon.children(recursive=True)]
+
+    def events(self, type_: str) -> list[dict[str, Any]]:
+        """What the node has said so far, of one type."""
+        path = self.root / "events.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        told = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event for event in told if event["type"] == type_]
+
+    def has(self, type_: str, **fields: object) -> bool:
+        """Whether an event has come that says so."""
+        return any(fields.items() <= event.items() for event in self.events(type_))
 
     @property
     def log(self) -> str:
