@@ -21,6 +21,7 @@ from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
 from p2p.errors import ProtocolError
 from p2p.identity import Identity
+from p2p.limits import MIB
 from p2p.room import Continuation, Genesis, Member, Plan, Policy, Role
 from p2p.text import clean_text
 from trainer.protocol import (
@@ -59,7 +60,8 @@ class RoomChoices:
     after their round was decided. ``convolutions`` and ``text_encoder`` are adapted beside
     attention. ``alpha`` 0 takes the rank, for a scale of 1; ``rank_stabilised`` divides it by the
     rank's root, and ``dropout`` leaves out so many of the adapter's inputs at each step. ``data``
-    is what all make of their pictures.
+    is what all make of their pictures. Voters are not made fewer than ``min_voters``, whoever is
+    away; no contribution may have more than ``max_blob_mib`` MiB.
     """
 
     name: str
@@ -87,6 +89,8 @@ class RoomChoices:
     learning_rate: float | None = None
     prompts: tuple[str, ...] = ()
     quorum: Literal["majority", "two_thirds"] = "majority"
+    min_voters: int = 2
+    max_blob_mib: int = 256
     threshold: int = 1
     start_on_request: bool = False
     late: Literal["drop", "carry"] = "drop"
@@ -175,12 +179,22 @@ async def _found(
             InitAdapter(task.model, task.adapter.spec, task.seed, str(draft), choices.algorithm)
         )
         initial = await asyncio.to_thread(describe, draft)
+        if initial.size > choices.max_blob_mib * MIB:
+            raise UsageError(
+                f"contributions to this room have {initial.size / MIB:,.0f} MiB",
+                f"it would take none above {choices.max_blob_mib}",
+                "raise --max-blob, or train fewer weights (--rank, another --algorithm)",
+            )
         genesis = Genesis(
             room_name=_cleaned(choices.name, "room"),
             created_ms=max(0, int(time.time() * 1000)),
             admins=[identity.peer_id],
             admin_threshold=choices.threshold,
-            policy=Policy(quorum=choices.quorum),
+            policy=Policy(
+                quorum=choices.quorum,
+                min_voters=choices.min_voters,
+                max_blob=choices.max_blob_mib * MIB,
+            ),
             members=[Member.of(identity, _cleaned(member, "member"), "admin")],
             plan=Plan(
                 rounds=choices.rounds,

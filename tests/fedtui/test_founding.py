@@ -106,6 +106,19 @@ def task(**changes: object) -> dict[str, object]:
     return {**values, **changes}
 
 
+async def test_the_policy_is_what_the_founder_chose(tmp_path: Path) -> None:
+    profile = Profile(tmp_path)
+    profile.create()
+    me = Identity.load_or_create(profile.identity)
+    choices = RoomChoices("Attic", quorum="two_thirds", min_voters=5, max_blob_mib=16, threshold=2)
+    genesis = (await found_room(profile, me, "Ada", choices)).genesis
+    policy = (genesis.policy.quorum, genesis.policy.min_voters, genesis.policy.max_blob)
+    assert policy == ("two_thirds", 5, 16 << 20)
+    assert genesis.admin_threshold == 2
+    with pytest.raises(UsageError, match="contributions to this room have"):
+        await found_room(profile, me, "Ada", replace(choices, max_blob_mib=1, rank=64))
+
+
 async def test_whole_weights_have_no_personal_layers(tmp_path: Path) -> None:
     choices = RoomChoices("club", algorithm="dense", personal=("conv1",))
     with pytest.raises(UsageError, match="no personal layers"):

@@ -82,6 +82,12 @@ def create(
         Literal["majority", "two_thirds"],
         typer.Option(help="majority among friends, two_thirds among strangers."),
     ] = "majority",
+    min_voters: Annotated[
+        int, typer.Option(min=1, max=128, help="Voters are not made fewer, whoever is away.")
+    ] = 2,
+    max_blob: Annotated[
+        int, typer.Option(min=1, max=1024, help="Largest contribution that is taken, in MiB.")
+    ] = 256,
     threshold: Annotated[
         int, typer.Option(min=1, max=16, help="Admins that must sign changes, once there are some.")
     ] = 1,
@@ -138,6 +144,8 @@ def create(
         learning_rate=learning_rate,
         prompts=tuple(prompt or ()),
         quorum=quorum,
+        min_voters=min_voters,
+        max_blob_mib=max_blob,
         threshold=threshold,
         start_on_request=start_on_request,
         late=late,
