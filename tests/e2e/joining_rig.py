@@ -130,6 +130,12 @@ class Home:
         return any(fields.items() <= event.items() for event in self.events(type_))
 
     @property
+    def exit_code(self) -> int | None:
+        """Of the daemon; None while it runs."""
+        assert self._daemon is not None
+        return self._daemon.poll()
+
+    @property
     def log(self) -> str:
         path = self.root / "daemon.log"
         return path.read_text(errors="replace") if path.is_file() else ""
