@@ -12,7 +12,7 @@ from toy_room import ToyNode, identity, toy_genesis, until
 
 from p2p.addresses import Address
 from p2p.envelope import Envelope, seal_genesis
-from p2p.errors import ProtocolError, TrustError
+from p2p.errors import NetworkError, ProtocolError, TrustError
 from p2p.operations import MemberAdd, Operation
 from p2p.room import Continuation, Member
 from p2p.rounds.signing import EnvelopeSigner
@@ -209,6 +209,9 @@ async def test_a_member_changes_its_key_while_the_room_goes_on(
         new = identity(7)
         await bob.peer.change_key(new)
         await until(lambda: bob.peer.successor == new.peer_id)
+        assert bob.id not in founder.peer._server.connected_peers()
+        with pytest.raises(NetworkError):
+            await bob.peer._client.hello(founder.id, b"with the old key")
         await room.leave(bob)
         again = await room.enter(1, founder, (), key=7)
         assert again.id == new.peer_id
