@@ -81,7 +81,7 @@ def own_name(settings: Settings, chosen: str = "") -> str:
     try:
         return clean_text(chosen or settings.name or getpass.getuser())
     except (ProtocolError, OSError, KeyError) as error:
-        raise UsageError("a name needs a visible character", remedy="say --name NAME") from error
+        raise UsageError("a name needs a visible character", remedy="say --as NAME") from error
 
 
 async def enter(

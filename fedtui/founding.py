@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Literal
 
 from fedtui import rooms, shared
-from fedtui.errors import FedtuiError, UsageError
+from fedtui.errors import UsageError
 from fedtui.keys import keep
 from fedtui.paths import Profile
 from fedtui.rule_choice import RuleChoice, chosen_rule
-from fedtui.task import MICRO, MILLI, AdapterTask, DataTask, PreviewTask, RuleTask, SharedTask, Task
+from fedtui.task import (
+    MICRO,
+    MILLI,
+    AdapterTask,
+    DataTask,
+    PreviewTask,
+    RuleTask,
+    SharedTask,
+    Task,
+    refused,
+)
 from fedtui.training import TrainerProcess
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
@@ -216,7 +226,7 @@ async def _found(
         if choices.shared is not None:
             shared.choose(room.paths, choices.shared)
     except ValueError as error:
-        raise UsageError("the room cannot be made like that", str(error)) from error
+        raise refused(error) from error
     finally:
         draft.unlink(missing_ok=True)
     return room
@@ -299,7 +309,7 @@ def _checked_task(
             preview=PreviewTask(prompts=prompts),
         )
     except ValueError as error:
-        raise FedtuiError("the room's plan does not do", str(error)) from error
+        raise refused(error) from error
 
 
 def _targets(choices: RoomChoices) -> list[str]:

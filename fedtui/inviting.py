@@ -14,7 +14,7 @@ from fedtui.settings import Settings
 from p2p.addresses import Address
 from p2p.discovery import own_addresses
 from p2p.errors import LimitError, NetworkError, P2PError, TrustError
-from p2p.joining.invites import Invite, InviteBook
+from p2p.joining.invites import Invite, InviteBook, check_bounds
 from p2p.joining.link import InviteLink
 from p2p.limits import CODE_LIFETIME, LINK_LIFETIME
 
@@ -31,6 +31,13 @@ class InviteChoices:
     code: bool = False
     auto_approve: bool = False
     role: Literal["participant", "observer"] = "participant"
+
+    @property
+    def lifetime_s(self) -> float:
+        """How long it can be used, in seconds."""
+        if self.expires_s is not None:
+            return self.expires_s
+        return CODE_LIFETIME if self.code else LINK_LIFETIME
 
 
 @dataclass(frozen=True)
@@ -79,16 +86,25 @@ class Place:
     head: str
 
 
-def issue(book: InviteBook, choices: InviteChoices) -> Invite:
-    """A new invite. Raises :class:`UsageError` for choices that do not do."""
-    usual = CODE_LIFETIME if choices.code else LINK_LIFETIME
-    lifetime = usual if choices.expires_s is None else choices.expires_s
+def check(choices: InviteChoices) -> None:
+    """Raises :class:`UsageError` for choices that do not do."""
     if choices.code and choices.uses != 1:
         raise UsageError(
             "a spoken code admits one machine",
             f"{choices.uses} uses were asked for",
             "make a link for several, or one code each",
         )
+    try:
+        check_bounds(choices.uses, choices.lifetime_s)
+    except LimitError as error:
+        raise _impossible(error) from error
+
+
+def issue(book: InviteBook, choices: InviteChoices) -> Invite:
+    """A new invite. Raises :class:`UsageError` for choices that do not do, and when too many are
+    open."""
+    check(choices)
+    lifetime = choices.lifetime_s
     try:
         if choices.code:
             return book.create_code(
@@ -101,7 +117,11 @@ def issue(book: InviteBook, choices: InviteChoices) -> Invite:
             auto_approve=choices.auto_approve,
         )
     except LimitError as error:
-        raise UsageError("there can be no such invite", error.cause, error.remedy) from error
+        raise _impossible(error) from error
+
+
+def _impossible(error: LimitError) -> UsageError:
+    return UsageError("there can be no such invite", error.cause, error.remedy)
 
 
 def shown(invite: Invite, place: Place) -> InviteView:

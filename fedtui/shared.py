@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.paths import RoomPaths
-from fedtui.task import SharedTask, Task
+from fedtui.task import SharedTask, Task, refused
 from p2p.durable import publish
 from trainer.protocol import CheckData, Request
 
@@ -30,7 +30,7 @@ async def described(trainer: Trainer, folder: Path, note: str) -> SharedTask:
     try:
         return SharedTask(sha256=found["digest"], pictures=found["usable"], note=note)
     except ValueError as error:
-        raise UsageError("the shared pictures cannot be agreed on like that", str(error)) from error
+        raise refused(error) from error
 
 
 async def check(trainer: Trainer, folder: Path, agreed: SharedTask) -> None:

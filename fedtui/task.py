@@ -20,11 +20,30 @@ from pydantic import (
     model_serializer,
 )
 
-from fedtui.errors import FedtuiError, TrustError
+from fedtui.errors import FedtuiError, TrustError, UsageError
 from trainer.protocol import AdapterSpec, DataOptions, RuleSpec
 
 MICRO = 1_000_000
 MILLI = 1_000
+
+_OPTIONS = {
+    "alpha": "--alpha",
+    "bucket_step": "--bucket-step",
+    "keep": "--keep-tags",
+    "model": "--model",
+    "note": "--shared-note",
+    "personal": "--personal",
+    "prompts": "--prompt",
+    "steps": "--steps",
+    "trigger": "--trigger",
+}
+"""Where a person said what a field holds."""
+_REASONS = {
+    "string_too_long": "it may have {max_length} characters at most",
+    "string_too_short": "it is empty",
+    "too_long": "it may be given {max_length} times at most",
+    "less_than_equal": "{le} at most is possible",
+}
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -215,6 +234,20 @@ def read_task(task: dict[str, Any]) -> Task:
             f"{where}: {first['msg']}",
             "update fedtui, or ask the room's admin which version they use",
         ) from error
+
+
+def refused(error: ValueError) -> UsageError:
+    """What a founder wishes for that no plan can say, in words of the command line."""
+    if not isinstance(error, ValidationError):
+        return UsageError("the room cannot be made like that", str(error))
+    first = error.errors(include_url=False)[0]
+    fields = [part for part in first["loc"] if isinstance(part, str)]
+    option = _OPTIONS.get(fields[-1], ".".join(fields)) if fields else ""
+    reason = _REASONS.get(first["type"], "").format(**first.get("ctx", {}))
+    return UsageError(
+        f"the room cannot be made with this {option}" if option else "there can be no such room",
+        reason or first["msg"].removeprefix("Value error, "),
+    )
 
 
 def check_model(task: Task, sha256: str) -> None:

@@ -35,7 +35,9 @@ NoiseOffset = Annotated[float, _option("--noise-offset", min=0.0, help="0.05 is 
 Alpha = Annotated[
     int, _option("--alpha", min=0, help="Its strength is alpha / rank; 0 for the rank.")
 ]
-Dropout = Annotated[float, _option("--dropout", min=0.0, help="Of an adapter's inputs.")]
+Dropout = Annotated[
+    float, _option("--dropout", min=0.0, max=0.99, help="Share of an adapter's inputs left out.")
+]
 RsLora = Annotated[bool, _option("--rslora", help="Scale by alpha / sqrt(rank).")]
 Dora = Annotated[bool, _option("--dora", help="Train the lengths of rows; --format diffusers.")]
 Ema = Annotated[

@@ -106,6 +106,20 @@ class NotUsable(Exception):
         self.reason: Refusal = reason
 
 
+def check_bounds(uses: int, lifetime: float) -> None:
+    """Raises :class:`LimitError` for an invite that no book would make; ``lifetime`` in seconds."""
+    if not 1 <= uses <= MAX_INVITE_USES:
+        raise LimitError(
+            f"an invite admits 1 to {MAX_INVITE_USES} machines",
+            remedy="Make several invites for more machines.",
+        )
+    if not 0 < lifetime <= MAX_INVITE_LIFETIME:
+        raise LimitError(
+            "an invite lives for more than no time and at most a year",
+            remedy="Say for example 90s, 10m, 2h or 1d.",
+        )
+
+
 class InviteBook:
     """The invites in ``directory``; several processes and threads may use the same one.
 
@@ -265,10 +279,7 @@ class InviteBook:
         role: Role,
         auto_approve: bool,
     ) -> Invite:
-        if not 1 <= uses <= MAX_INVITE_USES:
-            raise LimitError(f"an invite admits 1 to {MAX_INVITE_USES} machines")
-        if not 0 < lifetime <= MAX_INVITE_LIFETIME:
-            raise LimitError("an invite lives for more than no time and at most a year")
+        check_bounds(uses, lifetime)
         now = self._clock()
         with self._changing():
             if len(self._open_invites()) >= MAX_OPEN_INVITES:

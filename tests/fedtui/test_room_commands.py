@@ -72,6 +72,23 @@ def test_a_room_is_made_listed_left_and_invited_to_without_a_node(
     assert [event["event"] for event in told(capsys, "history")] == ["created"]
 
 
+@pytest.mark.parametrize("expires", ["400d", "-5m", "nans"])
+def test_a_room_whose_invite_cannot_be_is_not_made(
+    home: Path, capsys: Capture, expires: str
+) -> None:
+    assert run(["room", "create", "Attic", f"--expires={expires}"]) == 2
+    assert "90s, 10m, 2h or 1d" in capsys.readouterr().err
+    assert told(capsys, "list") == []
+
+
+def test_an_invite_that_nobody_could_be_given_is_withdrawn(
+    home: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    said(capsys, "create", "Attic")
+    said(capsys, "invite", "--out", str(tmp_path), code=2)
+    assert [invite["state"] for invite in told(capsys, "invites")] == ["open", "revoked"]
+
+
 def test_an_invite_can_come_from_stdin(
     home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +111,9 @@ def test_an_invite_can_come_from_stdin(
         (["create", "\u202e"], 2),
         (["create", "x", "--expires", "soon"], 2),
         (["create", "x", "--quorum", "all"], 2),
+        (["create", "x", "--prompt", "x" * 301], 2),
+        (["create", "x", "--keep-tags", "65"], 2),
+        (["create", "x", "--trigger", "x" * 101], 2),
         (["create", "x", "--late", "carry"], 2),
     ],
 )
@@ -104,6 +124,7 @@ def test_what_cannot_be_done_has_its_exit_code_and_no_traceback(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "Traceback" not in shown.err
+    assert "pydantic" not in shown.err
     assert shown.err
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from fedtui.cli.room.words import (
     write_private,
 )
 from fedtui.errors import UsageError
+
+if TYPE_CHECKING:
+    from fedtui.rooms import Room
 
 
 def invite(
@@ -52,8 +55,13 @@ def invite(
     )
     view = issue(settings, identity, room, choices)
     if out is not None:
-        write_private(out, view.text + "\n")
-        output.say(f"written to {out}: whoever has it is let in")
+        try:
+            write_private(out, view.text + "\n")
+        except UsageError:
+            withdrawn(room, view.id)
+            raise
+        may = "is let in" if auto_approve else "may ask to be let in"
+        output.say(f"written to {out}: whoever has it {may}")
     if json:
         output.data_json(asdict(view))
     else:
@@ -100,21 +108,27 @@ def revoke(
 ) -> None:
     """Withdraw an invite."""
     _, room, _ = resident()
-    told = ask("revoke", id=id_)
-    if told is None:
-        from p2p.joining.invites import InviteBook
-
-        book = InviteBook(room.paths.root)
-        try:
-            told = {"revoked": [one.id for one in book.revoke(id_)]}
-        finally:
-            book.close()
+    told = withdrawn(room, id_)
     if not told["revoked"]:
         raise UsageError(f"no open invite is called {id_!r}", remedy="see `fedtui room invites`")
     if json:
         output.data_json(told)
     else:
         output.say(f"{len(told['revoked'])} withdrawn")
+
+
+def withdrawn(room: Room, id_: str) -> dict[str, Any]:
+    """What the node, or the room's book where none runs, says of withdrawing these invites."""
+    told = ask("revoke", id=id_)
+    if told is not None:
+        return told
+    from p2p.joining.invites import InviteBook
+
+    book = InviteBook(room.paths.root)
+    try:
+        return {"revoked": [one.id for one in book.revoke(id_)]}
+    finally:
+        book.close()
 
 
 def join(

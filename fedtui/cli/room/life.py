@@ -21,7 +21,6 @@ from fedtui.cli.room.place import (
 )
 from fedtui.cli.room.words import Json, seconds, show_invite
 from fedtui.cli.rule_options import Proximal, RuleOptions
-from fedtui.errors import UsageError
 
 
 def create(
@@ -73,7 +72,9 @@ def create(
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", "--lr", min=1e-6, help="What suits the model if left out."),
+        typer.Option(
+            "--learning-rate", "--lr", min=1e-6, max=1.0, help="What suits the model if left out."
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="Draw previews of this; several times for more.")
@@ -108,9 +109,11 @@ def create(
 ) -> None:
     """Make a new room on this machine; prints its id and an invite for others."""
     from fedtui.founding import RoomChoices, found_room
-    from fedtui.inviting import InviteChoices
-    from fedtui.task import MILLI, DataTask
+    from fedtui.inviting import InviteChoices, check
+    from fedtui.task import MILLI, DataTask, refused
 
+    invite_choices = InviteChoices(uses, seconds(expires), auto_approve=auto_approve)
+    check(invite_choices)
     profile, settings, identity = owner()
     try:
         data = DataTask(
@@ -118,7 +121,7 @@ def create(
             keep=keep_tags, buckets=buckets, bucket_step=bucket_step, crops=crops, flip=flip,
         )  # fmt: skip
     except ValueError as error:
-        raise UsageError("the room's pictures cannot be prepared like that", str(error)) from error
+        raise refused(error) from error
     choices = RoomChoices(
         name=name,
         model=model,
@@ -150,7 +153,6 @@ def create(
         start_on_request=start_on_request,
         late=late,
     )
-    invite_choices = InviteChoices(uses, seconds(expires), auto_approve=auto_approve)
     from fedtui.cli import running
     from fedtui.entering import own_name
     from fedtui.trust import TrustBook

@@ -133,4 +133,6 @@ def write_private(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise UsageError(f"cannot write {path}", error.strerror or str(error)) from error
+        raise UsageError(
+            f"cannot write {path}", error.strerror or str(error), "name a file that can be written"
+        ) from error
