@@ -1,16 +1,16 @@
 """The loop of a trainer process: requests in over one pipe, messages out over another.
 
-One thread reads; the main thread takes one request at a time in the order they came. A request
-that fails leaves the worker alive. The end of the input, :class:`Stop`, SIGTERM and the parent's
-death end it; a request that does not notice within ``STOP_GRACE`` seconds is left unfinished,
-which files survive because they appear only when complete.
+One thread reads; the main thread takes one request at a time in the order they came. One that is
+cancelled before its turn is answered at once, however long the other runs; one that fails leaves
+the worker alive. The end of the input, :class:`Stop`, SIGTERM and the parent's death end it; a
+request that does not notice within ``STOP_GRACE`` seconds is left unfinished, which files survive
+because they appear only when complete.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
 import time
 from collections import deque
@@ -58,9 +58,10 @@ class Worker:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[int, Request] | None] = queue.SimpleQueue()
+        self._waiting: dict[int, Request] = {}
+        self._served: int | None = None
+        self._turn = threading.Condition()  # guards the two above
         self._cancelled: set[int] = set()
-        self._pending: set[int] = set()
         self._wishes: dict[int, deque[str]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -72,7 +73,7 @@ class Worker:
         """Returns when the conversation is over."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         threading.Thread(target=self._watch_parent, name="parent", daemon=True).start()
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             self._serve(*item)
         self._deadline.cancel()  # the interpreter's own end may take long on a busy machine
 
@@ -95,7 +96,8 @@ class Worker:
             return
         self._stopping.set()
         self._deadline.start()
-        self._queue.put(None)
+        with self._turn:
+            self._turn.notify()
 
     def _read(self) -> None:
         try:
@@ -122,20 +124,42 @@ class Worker:
         if isinstance(request, Stop):
             self.stop()
         elif isinstance(request, Cancel):
-            if request.request in self._pending:
-                self._cancelled.add(request.request)
+            self._cancel(request.request)
         elif isinstance(request, Steer):
-            if request.request in self._pending:
-                self._wishes.setdefault(request.request, deque(maxlen=MAX_WISHES)).append(
-                    request.wish
-                )
-        elif number in self._pending:
+            with self._turn:
+                if self._owes(request.request):
+                    wishes = self._wishes.setdefault(request.request, deque(maxlen=MAX_WISHES))
+                    wishes.append(request.wish)
+        elif self._owes(number):
             self._fail(number, "The request's number is taken", f"{number} is still unfinished.")
-        elif len(self._pending) >= MAX_WAITING_REQUESTS:
-            self._fail(number, "The trainer is busy", f"{len(self._pending)} requests are waiting.")
+        elif len(self._waiting) >= MAX_WAITING_REQUESTS:
+            self._fail(number, "The trainer is busy", f"{len(self._waiting)} requests are waiting.")
         else:
-            self._pending.add(number)
-            self._queue.put((number, request))
+            with self._turn:
+                self._waiting[number] = request
+                self._turn.notify()
+
+    def _cancel(self, number: int) -> None:
+        with self._turn:
+            if number == self._served:
+                self._cancelled.add(number)  # Its handler looks at each step, and answers.
+                return
+            waited = self._waiting.pop(number, None)
+            self._wishes.pop(number, None)
+        if waited is not None:
+            self.say(_cancelled(number))
+
+    def _owes(self, number: int) -> bool:
+        return number == self._served or number in self._waiting
+
+    def _next(self) -> tuple[int, Request] | None:
+        """The oldest request that waits; None at the end of the conversation."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._waiting or self._stopping.is_set())
+            if not self._waiting:
+                return None
+            number = self._served = next(iter(self._waiting))
+            return number, self._waiting.pop(number)
 
     def _fail(self, number: int, title: str, cause: str) -> None:
         self.say(Failed(number, title, cause, "This is a fault in the program.", MISUSE))
@@ -149,9 +173,10 @@ class Worker:
 
     def _serve(self, number: int, request: Request) -> None:
         answer = self._answer(number, request)
-        self._pending.discard(number)
-        self._cancelled.discard(number)
-        self._wishes.pop(number, None)
+        with self._turn:
+            self._served = None
+            self._cancelled.discard(number)
+            self._wishes.pop(number, None)
         try:
             self.say(answer)
         except ValueError as error:  # the result does not fit a line, or holds NaN
@@ -172,7 +197,7 @@ class Worker:
             job.check()
             return Done(number, handler(request, job))
         except Cancelled:
-            return Failed(number, "Cancelled", code=130, cancelled=True)
+            return _cancelled(number)
         except TrainerError as error:
             log.warning("%s: %s", error.title, error.cause)
             return Failed(number, error.title, error.cause, error.remedy, error.code)
@@ -201,6 +226,10 @@ class Worker:
             return waiting.popleft() if waiting else None
 
         return Job(cancelled, report, announce, wish)
+
+
+def _cancelled(number: int) -> Failed:
+    return Failed(number, "Cancelled", code=130, cancelled=True)
 
 
 def _unexpected(number: int, error: Exception) -> Failed:

@@ -139,6 +139,52 @@ async def test_cancelling_the_call_cancels_the_request(script: Path) -> None:
     await trainer.stop()
 
 
+LONG = """
+import os, sys, time
+from pathlib import Path
+from trainer.protocol import CheckData, Ready, SampleData
+from trainer.worker import Worker
+
+def until_told(request, job):
+    job.announce({"runs": True})
+    while not Path(request.folder, "go").exists():  # and never looks whether it is cancelled
+        time.sleep(0.01)
+    return {}
+
+def leave_a_trace(request, job):
+    Path(request.folder).mkdir()
+    return {}
+
+sink = os.fdopen(os.dup(1), "wb")
+worker = Worker(os.fdopen(os.dup(0), "rb"), sink)
+worker.handlers = {CheckData: until_told, SampleData: leave_a_trace}
+worker.say(Ready("full", "cpu", os.getpid()))
+worker.run()
+"""
+
+
+async def test_cancelling_what_only_waits_leaves_the_running_request_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtui.training.TRAINER_CANCEL_S", 30.0)
+    trainer = TrainerProcess(command=(sys.executable, "-c", LONG))
+    runs = asyncio.Event()
+    running = asyncio.create_task(
+        trainer.request(CheckData(str(tmp_path)), lambda data: runs.set())
+    )
+    await asyncio.wait_for(runs.wait(), 90)
+    waiting = asyncio.create_task(trainer.request(SampleData(str(tmp_path / "trace"), 1)))
+    await asyncio.sleep(0)  # The request is on its way.
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not running.done()
+    (tmp_path / "go").touch()
+    assert await running == {}
+    await trainer.stop()
+    assert not (tmp_path / "trace").exists()
+
+
 async def test_stop_kills_a_worker_that_ignores_sigterm_and_its_children(
     script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
