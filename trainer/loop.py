@@ -15,7 +15,7 @@ from diffusers.training_utils import EMAModel
 from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
-from trainer import checkpoint, evaluate, injection, objective, optimisers, rates
+from trainer import checkpoint, evaluate, injection, memory, objective, optimisers, rates
 from trainer.cache import Examples
 from trainer.checkpoint import Place, Progress
 from trainer.config import (
@@ -205,7 +205,7 @@ def train(
             draw(losses.place().step)
 
     steering = Steering(job, save if saved is not None else None, sample)
-    with disable_input_dtype_casting(network):
+    with memory.held(), disable_input_dtype_casting(network):
         for step in range(place.step, recipe.steps):
             steering.attend(step, recipe.steps)
             crew.step()

@@ -39,7 +39,7 @@ from trainer.selection import Selection
 
 PICTURES = 16
 BATCH = 8
-STEPS = 4
+STEPS = 8
 RUNS = 3
 HANDLED = 5_000
 """Steps with nothing in them, to see what the loop does around them."""

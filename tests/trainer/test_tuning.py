@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,6 +179,33 @@ def test_checkpointing_changes_no_bit(studio: Studio, request_to_train: Train) -
     on, off = (train(studio, request_to_train, checkpointing=each) for each in ("on", "off"))
     assert on["checkpointing"] is True
     assert on["sha256"] == off["sha256"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep what is freed")
+def test_a_step_uses_the_memory_of_the_step_before() -> None:
+    """Eight blocks of 16 MB that the system would have to clear anew each time."""
+    resource = pytest.importorskip("resource")
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.zeros(4 << 20) for _ in range(8)]
+        assert len(blocks) == 8
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+    pages = (8 * 16 << 20) // resource.getpagesize()
+    with memory.held():
+        faults()
+        again = [faults() for _ in range(3)]
+    assert sum(again) < pages / 2
+    assert faults() > pages / 2, "what was held goes back at the end"
+
+
+def test_where_memory_comes_from_changes_no_bit(
+    studio: Studio, request_to_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = train(studio, request_to_train)
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
+    assert train(studio, request_to_train)["sha256"] == held["sha256"]
 
 
 def test_memory_that_runs_out_is_answered_with_what_to_change(
