@@ -81,4 +81,19 @@ class TrainerError(FedtuiError):
 
 
 class TrainerDied(TrainerError):
-    """The trainer process ended while it owed an answer."""
+    """The trainer process ended while it owed an answer.
+
+    ``served``: it was at work on this request, which did not just wait behind another.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        cause: str = "",
+        remedy: str = "",
+        *,
+        cancelled: bool = False,
+        served: bool = False,
+    ) -> None:
+        super().__init__(title, cause, remedy, cancelled=cancelled)
+        self.served = served

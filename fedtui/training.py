@@ -260,22 +260,25 @@ class TrainerProcess:
         if self._process is process:
             self._process = None
         cause = nonsense or _how(process.returncode)
-        if self._stopping:
-            self._set(ProcessState("off"))
-            error = TrainerDied("the trainer was stopped", cause, cancelled=True)
-        else:
-            self._set(ProcessState("failed", detail=cause))
-            words = "\n       ".join(self._log.last_words)
-            error = TrainerDied(
-                "the trainer ended unexpectedly",
-                f"{cause}\n       {words}" if words else cause,
-                f"it starts again on the next request; its log is {self._log.place}",
-            )
+        self._set(ProcessState("off") if self._stopping else ProcessState("failed", detail=cause))
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(error)
+            self._ready.set_exception(self._death(cause))
             self._ready.exception()
-        for pending in self._pending.values():
-            pending.failed(error)
+        owed = [each for each in self._pending.values() if not each.answer.done()]
+        for pending in owed:
+            # A worker takes its requests in their order, so the others only waited.
+            pending.failed(self._death(cause, served=pending is owed[0]))
+
+    def _death(self, cause: str, *, served: bool = False) -> TrainerDied:
+        if self._stopping:
+            return TrainerDied("the trainer was stopped", cause, cancelled=True)
+        words = "\n       ".join(self._log.last_words)
+        return TrainerDied(
+            "the trainer ended unexpectedly",
+            f"{cause}\n       {words}" if words else cause,
+            f"it starts again on the next request; its log is {self._log.place}",
+            served=served,
+        )
 
     async def _cancel(self, number: int, pending: _Pending) -> None:
         """Tells the worker to let go of a request; ends the worker when it does not."""

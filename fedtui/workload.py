@@ -6,6 +6,7 @@ starts when the first file arrives.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import shutil
@@ -58,11 +59,14 @@ class AdapterWorkload:
         self._on_applied = on_applied
         self._on_combined = on_combined
         self._numbers = itertools.count()
+        self._checking = asyncio.Lock()
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True, mode=0o700)
 
     async def check(self, path: Path, plan: Plan) -> Verdict:
         """Whether a file may enter a round. A file that ends the worker each time may not.
+
+        One is read at a time, so that none is tried beside another that ends the worker.
 
         Raises :class:`P2PError` when that cannot be told here, which is no word about the file.
         """
@@ -70,16 +74,21 @@ class AdapterWorkload:
         request = CheckBlob(
             str(path), task.model, task.adapter.spec, self._max_blob, plan.algorithm
         )
-        for _ in range(CHECK_TRIES):
-            try:
-                result = await self._arithmetic.request(request)
-                return Verdict(bool(result["ok"]), str(result["reason"]))
-            except TrainerDied as error:
-                if error.cancelled:
-                    raise P2PError("this node is stopping") from error
-                log.warning("%s", error.render())
-            except FedtuiError as error:
-                raise _translated(error) from error
+        convicting = 0  # tries that ended while this very file was read
+        async with self._checking:
+            for _ in range(CHECK_TRIES):
+                try:
+                    result = await self._arithmetic.request(request)
+                    return Verdict(bool(result["ok"]), str(result["reason"]))
+                except TrainerDied as error:
+                    if error.cancelled:
+                        raise P2PError("this node is stopping") from error
+                    log.warning("%s", error.render())
+                    convicting += error.served
+                except FedtuiError as error:
+                    raise _translated(error) from error
+        if convicting < CHECK_TRIES:
+            raise P2PError("the checking process ended while it did something else")
         return Verdict(False, "reading it ended the checking process")
 
     async def combine(self, inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:

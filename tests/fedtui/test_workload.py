@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 
 from fedtui.demo.founding import found
 from fedtui.demo.options import DemoOptions, open_directory
+from fedtui.errors import TrainerDied
 from fedtui.paths import sha256_of
 from fedtui.rooms import Room
 from fedtui.training import TrainerProcess
@@ -19,6 +22,7 @@ from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
 from p2p.messages import ResultInput
 from p2p.workload import Input
+from trainer.protocol import CheckData
 from trainer.tensor_file import read_all, write
 
 Factors = dict[str, np.ndarray]
@@ -215,3 +219,46 @@ async def test_duplicates_strange_weights_and_few_contributions(
     assert read_all(alone)[0].keys() == read_all(initial)[0].keys()
     for name, array in read_all(alone)[0].items():
         assert array.tobytes() == read_all(paths[1])[0][name].tobytes()
+
+
+MORTAL = """
+import json, os, sys
+print(json.dumps({"kind": "ready", "role": "arithmetic", "device": "", "pid": 1}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    name = os.path.basename(request.get("path") or request.get("folder") or "")
+    if name == "deadly":
+        os._exit(9)
+    if "id" in request and name:
+        done = {"kind": "done", "request": request["id"], "result": {"ok": True, "reason": ""}}
+        print(json.dumps(done), flush=True)
+    if request["kind"] == "stop":
+        break
+"""
+
+
+async def test_a_file_that_ends_the_checking_process_takes_no_other_with_it(
+    room: tuple[Room, Path], tmp_path: Path
+) -> None:
+    plan = room[0].genesis.plan
+    mortal = TrainerProcess(command=(sys.executable, "-c", MORTAL))
+    workload = AdapterWorkload(mortal, tmp_path / "work", max_blob=64 << 20)
+    names = ("one", "deadly", "two", "three")
+    verdicts = await asyncio.gather(*(workload.check(tmp_path / name, plan) for name in names))
+    assert [verdict.ok for verdict in verdicts] == [True, False, True, True]
+    assert "ended the checking process" in verdicts[1].reason
+
+    other = asyncio.create_task(mortal.request(CheckData("deadly")))
+    assert (await workload.check(tmp_path / "behind another", plan)).ok
+    with pytest.raises(TrainerDied):
+        await other
+    await mortal.stop()
+
+
+async def test_a_checking_process_that_never_starts_says_nothing_about_a_file(
+    room: tuple[Room, Path], tmp_path: Path
+) -> None:
+    dead = TrainerProcess(command=(sys.executable, "-c", "raise SystemExit(1)"))
+    workload = AdapterWorkload(dead, tmp_path / "work", max_blob=64 << 20)
+    with pytest.raises(P2PError, match="while it did something else"):
+        await workload.check(tmp_path / "one", room[0].genesis.plan)
