@@ -74,7 +74,7 @@ async def test_the_same_pictures_are_the_same_whatever_their_names(
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no usable picture"):
         await shared.described(arithmetic, tmp_path / "empty", "")
-    with pytest.raises(UsageError, match="cannot be agreed on"):
+    with pytest.raises(UsageError, match="--shared-note"):
         await shared.described(arithmetic, pictures, "x" * 201)
 
 
