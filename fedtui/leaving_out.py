@@ -18,6 +18,7 @@ from pathlib import Path
 from fedtui.control.operations import Operations, Result
 from fedtui.drawing import Adapter, Drawing, Generate
 from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.history import proven
 from fedtui.limits import LEFT_OUT_KEPT
 from fedtui.paths import sha256_of
 from fedtui.rooms import Room
@@ -25,7 +26,7 @@ from fedtui.training import TrainerProcess
 from fedtui.view import PreviewView
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
-from p2p.rounds.proof import ProvenRound, prove, read_ledger
+from p2p.rounds.proof import ProvenRound
 from p2p.workload import Input
 
 
@@ -74,7 +75,7 @@ class LeavingOut:
         Raises :class:`UsageError` where there is no such contribution, :class:`FedtuiError` when
         files it takes are gone, :class:`TrustError` when they are damaged.
         """
-        rounds = await asyncio.to_thread(self._history)
+        rounds = (await asyncio.to_thread(proven, self._room)).rounds
         peer = self._peer(asked.peer, rounds)
         chosen = self._chosen(peer, asked.round, rounds)
         number = chosen.result.round
@@ -98,14 +99,6 @@ class LeavingOut:
                 for (prompt, seed), path in zip(recipes, shown, strict=True)
             ],
         }
-
-    def _history(self) -> tuple[ProvenRound, ...]:
-        try:
-            return prove(
-                self._room.envelope, read_ledger(self._room.paths.root, self._room.id)
-            ).rounds
-        except P2PError as error:
-            raise TrustError("the ledger does not hold", error.cause) from error
 
     def _peer(self, wanted: str, rounds: Sequence[ProvenRound]) -> str:
         """The one contributor that is meant."""

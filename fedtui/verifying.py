@@ -11,13 +11,14 @@ from typing import Literal
 
 from fedtui import provenance
 from fedtui.errors import FedtuiError, TrustError
+from fedtui.history import proven
 from fedtui.paths import sha256_of
 from fedtui.rooms import Room
 from fedtui.task import read_task
 from fedtui.training import TrainerProcess
 from fedtui.workload import AdapterWorkload
 from p2p.errors import P2PError
-from p2p.rounds.proof import History, ProvenRound, prove, read_ledger
+from p2p.rounds.proof import History, ProvenRound
 from p2p.workload import Input
 from trainer.protocol import DENSE, RestoreAdapter
 
@@ -58,15 +59,12 @@ async def verify_room(
 ) -> list[RoundVerdict]:
     """Checks the ledger and recomputes its rounds from the files here, the oldest first.
 
-    Raises :class:`TrustError` at the first round whose certificate, hashes or result do not hold.
+    Raises :class:`TrustError` at the first round whose certificate, hashes or result do not hold,
+    :class:`FedtuiError` when the ledger cannot be read.
     """
     # A running node commits a round before it keeps its adapter: adapters are looked for first.
     kept = await asyncio.to_thread(_kept_adapters, room)
-    try:
-        commits = await asyncio.to_thread(read_ledger, room.paths.root, room.id)
-        history = prove(room.envelope, commits)
-    except P2PError as error:
-        raise TrustError("the ledger does not hold", error.cause) from error
+    history = await asyncio.to_thread(proven, room)
     await asyncio.to_thread(_check_kept, room, history, kept)
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="fedtui-verify-") as folder:
@@ -75,9 +73,9 @@ async def verify_room(
             Path(folder) / "work",
             max_blob=room.genesis.policy.max_blob,
         )
-        for proven in history.rounds:
-            if only in (None, proven.result.round):
-                verdict = await _recomputed(room, workload, proven)
+        for each in history.rounds:
+            if only in (None, each.result.round):
+                verdict = await _recomputed(room, workload, each)
                 tell(verdict)
                 verdicts.append(verdict)
     return verdicts

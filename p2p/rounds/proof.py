@@ -25,6 +25,12 @@ from p2p.rounds.rules import Facts, make_result
 from p2p.rounds.signing import EnvelopeVerifier
 
 
+class LedgerDamaged(StorageError):
+    """A ledger that can be read, and contradicts itself."""
+
+    title = "The ledger is damaged"
+
+
 @dataclass(frozen=True)
 class ProvenRound:
     """A round that a quorum of its voters certified; ``previous`` is what it started from."""
@@ -110,12 +116,16 @@ def _proven(
 def read_ledger(directory: Path, room_id: str) -> list[bytes]:
     """The commits in a room's directory, oldest first; changes nothing, a node may be running.
 
-    SQLite's own check goes first: a page that lost its last commit still reads well.
+    There are none where no node has begun to work. SQLite's own check goes first: a page that lost
+    its last commit still reads well.
 
     Raises:
-        StorageError: there is no ledger, or it is damaged.
+        LedgerDamaged: it contradicts itself.
+        StorageError: it cannot be read.
     """
     path = directory / FILE_NAME
+    if not path.exists():
+        return []
     try:
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
@@ -125,17 +135,19 @@ def read_ledger(directory: Path, room_id: str) -> list[bytes]:
             ).fetchall()
         finally:
             database.close()
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
+    except sqlite3.Error as error:
+        raise LedgerDamaged(f"{path} is damaged: {error}") from error
     if found != "ok":
-        raise StorageError(f"{path} is damaged: {found}")
+        raise LedgerDamaged(f"{path} is damaged: {found}")
     head = room_id
     for number, (round_number, value, commit_hash, payload) in enumerate(rows, start=1):
         if round_number != number or not isinstance(payload, bytes):
-            raise StorageError(f"{path} has a gap before round {number}")
+            raise LedgerDamaged(f"{path} has a gap before round {number}")
         commit = parse(Commit.kind, payload)
         assert isinstance(commit, Commit)
         head = chain_hash(head, value_of(commit.body))
         if (value, commit_hash) != (value_of(commit.body), head):
-            raise StorageError(f"{path} is damaged at round {number}")
+            raise LedgerDamaged(f"{path} is damaged at round {number}")
     return [payload for _, _, _, payload in rows]

@@ -21,6 +21,7 @@ from fedtui.control.client import ControlClient
 from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.history import proven
 from fedtui.leaving_out import LeavingOut
 from fedtui.paths import sha256_of
 from fedtui.training import TrainerProcess
@@ -148,14 +149,14 @@ async def test_it_is_what_the_others_alone_would_have_given(rig: Rig, tmp_path: 
 async def test_without_the_only_contribution_nothing_changes(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def proven_of_one(*given: Any) -> Any:
-        history = prove(*given)
+    def proven_of_one(room: rooms.Room) -> Any:
+        history = proven(room)
         last = history.rounds[1]
         (own,) = [item for item in last.result.inputs if item.peer == rig.peers[0]]
         alone = replace(last, result=last.result.model_copy(update={"inputs": [own]}))
         return replace(history, rounds=(history.rounds[0], alone))
 
-    monkeypatch.setattr(leaving_out, "prove", proven_of_one)
+    monkeypatch.setattr(leaving_out, "proven", proven_of_one)
     told = await rig.leave_out()
     assert told["inputs"] == 1
     assert not rig.adapter(2, rig.peers[0]).exists(), "it is the adapter before, which is there"

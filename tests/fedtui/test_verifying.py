@@ -14,7 +14,7 @@ import pytest
 from committed_room import committed_room
 
 from fedtui import provenance, rooms
-from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.errors import ExitCode, FedtuiError, TrustError, UsageError
 from fedtui.training import TrainerProcess
 from fedtui.verifying import verify_file, verify_room
 from p2p.errors import P2PError
@@ -134,6 +134,22 @@ async def test_a_ledger_that_was_written_by_hand_is_refused(
         database.execute("DELETE FROM commits WHERE round=1")
     with pytest.raises(TrustError):
         await verify_room(room, arithmetic)
+
+
+async def test_a_ledger_that_is_not_there_or_not_to_be_read_is_no_contradiction(
+    made: tuple[Path, rooms.Room], arithmetic: TrainerProcess, tmp_path: Path
+) -> None:
+    room = copied(made, tmp_path)
+    ledger = room.paths.root / "ledger.sqlite"
+    ledger.rename(tmp_path / "away.sqlite")
+    with pytest.raises(TrustError, match="ends before round"):
+        await verify_room(room, arithmetic)
+    shutil.rmtree(room.paths.adapters)
+    assert await verify_room(room, arithmetic) == []
+    ledger.mkdir()
+    with pytest.raises(FedtuiError, match="cannot be read") as found:
+        await verify_room(room, arithmetic)
+    assert found.value.code == ExitCode.FAILED
 
 
 async def test_a_certified_result_that_its_inputs_do_not_give_is_refused(
