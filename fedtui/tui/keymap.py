@@ -281,7 +281,9 @@ WELCOME_KEYS: list[BindingType] = [
 ]
 
 SETTINGS_KEYS: list[BindingType] = [
-    key("right,l", "change(1)", "Change", "The next value", "settings.next", show=True),
+    key(
+        "right,l", "change(1)", "Change", "The next value", "settings.next", show=True, display="→"
+    ),
     key("left,h", "change(-1)", "Before", "The value before", "settings.previous"),
     key("R", "reset", "Reset", "Put this setting back", "settings.reset", show=True),
 ]

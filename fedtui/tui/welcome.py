@@ -134,7 +134,8 @@ class WelcomeApp(App[Choice]):
         check = cast("Check", message.check)
         self._checked = True
         sign = {"ok": "✓", "warning": "!", "failed": "✗"}[check.grade]
-        self._say(f"{sign} {plain(check.said)} {plain(check.remedy)}".strip())
+        told = ". ".join(filter(None, (plain(check.said), plain(check.remedy))))
+        self._say(f"{sign} {told}")
 
     def _say(self, text: str) -> None:
         self.query_one("#device", Static).update(Content(text))

@@ -78,10 +78,10 @@ def phase_sign(phase: str) -> Sign:
 
 
 def absent(feed: Feed) -> str:
-    """What stands where a node's answer would; empty once there is one."""
-    if feed.view is not None:
-        return ""
-    return "No node answers. q, then fedtui, starts it." if feed.lost else "Connecting to the node…"
+    """What stands where a node's answer would; empty while it answers."""
+    if feed.lost:
+        return "No node answers. q, then fedtui, starts it."
+    return "" if feed.view else "Connecting to the node…"
 
 
 def clock(seconds: float) -> str:

@@ -18,7 +18,7 @@ from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Line, cut_path, width_of
 from fedtui.tui.outside import opener
 from fedtui.tui.widgets.banner import banner
-from fedtui.tui.widgets.lossplot import boundaries, plot
+from fedtui.tui.widgets.lossplot import boundaries, plot, trend
 from fedtui.tui.widgets.peertable import COLUMNS
 from fedtui.tui.widgets.picturerow import arrangement, chosen
 from fedtui.tui.widgets.statusline import status
@@ -61,6 +61,14 @@ def test_lines_of_the_stepper_fit(tmp_path: Path, width: int) -> None:
     for view in (training(tmp_path), verifying(tmp_path), paused(tmp_path), loading()):
         assert width_of(steps_line(view, width)) <= width
         assert width_of(people_line(view, width)) <= width
+
+
+def test_nothing_is_marked_done_while_nobody_has_contributed(tmp_path: Path) -> None:
+    view = training(tmp_path)
+    for waits in ({"phase": "WAITING", "contributions": 0}, {"phase": "WAITING", "held": True,
+                  "contributions": 0}):  # fmt: skip
+        now = replace(view, round=replace(view.round, **waits))  # type: ignore[arg-type]
+        assert not any(step.done or step.glyph == "▶" for step in steps(now))
 
 
 def test_only_what_is_known_is_marked_done(tmp_path: Path) -> None:
@@ -143,6 +151,24 @@ def test_a_falling_loss_goes_from_the_upper_left_to_the_lower_right() -> None:
 def test_odd_losses_are_drawn_too(values: list[float]) -> None:
     points = [LossPoint(1, i, value) for i, value in enumerate(values)]
     assert plot(points, 40, 8, "braille")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], ""),
+        ([(1, 0.4), (1, 0.1)], ""),
+        ([(1, 0.3), (1, 0.5), (2, 0.2), (3, 0.1), (3, 0.3)], "  ↓ 50 % since r1"),
+        ([(2, 0.2), (3, 0.3), (3, math.nan)], "  ↑ 50 % since r2"),
+        ([(1, 0.2), (2, 0.2)], "  as in r1"),
+        ([(1, 0.0), (2, 0.2)], "  as in r1"),
+    ],
+)
+def test_whether_it_gets_better_is_said_of_whole_rounds(
+    values: list[tuple[int, float]], words: str
+) -> None:
+    told = trend([LossPoint(number, 0, value) for number, value in values])
+    assert "".join(text for text, _ in told) == words
 
 
 def test_rounds_are_parted_where_they_start() -> None:

@@ -26,7 +26,7 @@ from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, one
-from fedtui.tui.wording import count
+from fedtui.tui.wording import absent, count
 from trainer.protocol import MAX_CAPTION_LENGTH
 
 EMPTY = (
@@ -157,7 +157,7 @@ class DataScreen(ListScreen):
         if message.operation == "write_caption":
             self._writing = None
         if self._report is None:
-            self.table.fill((), EMPTY)
+            self.table.fill((), absent(self.feed) or EMPTY)
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         """Looks at another folder, or keeps a caption."""

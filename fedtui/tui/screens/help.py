@@ -24,6 +24,11 @@ GLOSSARY = (
         "♛ The member elected to combine the contributions. Its result is checked by the others, "
         "never trusted.",
     ),
+    (
+        "my loss",
+        "How wrong this machine's predictions were while it trained; lower is better. The arrow "
+        "compares the mean of the newest round with that of the first.",
+    ),
     ("quorum", "So many voters must recompute the same result before it counts."),
     ("prepare, commit", "The two votes of a voter: I computed the same; it is decided."),
     ("attempt", "One try at committing a round. The next attempt has the next aggregator."),

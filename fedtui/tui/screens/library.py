@@ -74,8 +74,8 @@ class LibraryScreen(ListScreen):
 
     def watch_feed(self) -> None:
         """A round's adapter appears by itself."""
+        self.table.fill(self.table.rows, absent(self.feed) or EMPTY)
         if self.view is None:
-            self.table.fill((), absent(self.feed))
             return
         commits = len(self.view.commits)
         if commits != self._committed:

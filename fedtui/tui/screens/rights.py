@@ -33,6 +33,15 @@ MOVES: tuple[BindingType, ...] = (
 )
 
 
+class Right(Checkbox):
+    """Textual's shows an X in both states and tells them apart by colour alone."""
+
+    @property
+    def BUTTON_INNER(self) -> str:  # type: ignore[override]
+        """A tick, or nothing."""
+        return "✓" if self.value else " "
+
+
 class RightsScreen(ModalScreen[dict[str, Any]]):
     """Dismissed with what shall change, in the arguments of ``permit``; with nothing otherwise."""
 
@@ -43,7 +52,7 @@ class RightsScreen(ModalScreen[dict[str, Any]]):
         super().__init__()
         self._person = person
         self._boxes = {
-            name: Checkbox(Content(words), said in person.may, compact=True, id=f"may-{name}")
+            name: Right(Content(words), said in person.may, compact=True, id=f"may-{name}")
             for name, said, words in RIGHTS
         }
 

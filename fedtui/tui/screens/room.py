@@ -58,7 +58,7 @@ class RoomScreen(ListScreen):
         self._fill(view)
 
     def _fill(self, view: NodeView) -> None:
-        self.table.fill((*waiting_of(view), *self._members), EMPTY)
+        self.table.fill((*waiting_of(view), *self._members), absent(self.feed) or EMPTY)
         title: list[tuple[str, Ink]] = [
             ("Room ", "muted"),
             (plain(view.room_name), "strong"),

@@ -94,6 +94,11 @@ def state_of(commit: CommitView) -> Line:
     return (("✓ COMMIT", "ok"),)
 
 
+def led_by(leader: str) -> str:
+    """The crown is for somebody."""
+    return leader if leader == NOTHING else f"{CROWN} {leader}"
+
+
 def padded(line: Line, width: int) -> Line:
     """A cell of one span in its own ink."""
     text, ink = line[0]
@@ -103,7 +108,7 @@ def padded(line: Line, width: int) -> Line:
 COLUMNS: tuple[Column[Round], ...] = (
     Column("round", 0, 5, 5, lambda r, w: number(str(r.number), w), True),
     Column("state", 0, 9, 9, lambda r, w: padded(r.state, w)),
-    Column("led by", 2, 8, 20, lambda r, w: one(f"{CROWN} {r.leader}", w)),
+    Column("led by", 2, 8, 20, lambda r, w: one(led_by(r.leader), w)),
     Column("inputs", 1, 6, 6, lambda r, w: number(r.inputs, w), True),
     Column("left out", 5, 8, 8, lambda r, w: number(r.out, w, "warning"), True),
     Column("signed", 4, 6, 6, lambda r, w: number(r.signed, w), True),

@@ -192,7 +192,7 @@ def title_line(feed: Feed, width: int) -> Line:
             ((f"{here} of {count(len(view.peers), 'member')} here", "text"),),
         ]
     )
-    end: Line = (("✗ the node does not answer", "error"),) if feed.lost else ()
+    end: Line = (("✗ the node is gone", "error"),) if feed.lost else ()
     if not end:
         values = [peer.loss for peer in view.peers if peer.loss is not None]
         if values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Literal
 
 from fedtui.tui.feed import Feed
@@ -59,10 +60,27 @@ def marker_for(app: object) -> Marker:
 
 
 def title(view: NodeView) -> Line:
-    """The panel's name and the newest value."""
+    """The panel's name, the newest value, and whether it gets better."""
     if not view.losses:
         return (("My loss", "muted"),)
-    return ("My loss ", "muted"), (loss(view.losses[-1].loss), "text")
+    return ("My loss ", "muted"), (loss(view.losses[-1].loss), "text"), *trend(view.losses)
+
+
+def trend(points: Sequence[LossPoint]) -> Line:
+    """The newest round's mean against the first round's; nothing before there are two."""
+    finite = [point for point in points if math.isfinite(point.loss)]
+    if not finite or finite[0].round == finite[-1].round:
+        return ()
+    first, newest = (
+        fmean(point.loss for point in finite if point.round == number)
+        for number in (finite[0].round, finite[-1].round)
+    )
+    change = round(100 * (newest - first) / first) if first > 0 else 0
+    if not change:
+        return ((f"  as in r{finite[0].round}", "muted"),)
+    sign = "↓" if change < 0 else "↑"
+    told = f"  {sign} {abs(change)} % since r{finite[0].round}"
+    return ((told, "ok" if change < 0 else "warning"),)
 
 
 def trainer_words(trainer: TrainerView) -> Line:

@@ -48,7 +48,8 @@ def steps(view: NodeView) -> list[Step]:
     now = view.round
     committed = next((c for c in view.commits if c.round == now.number), None)
     phase = "COLLECT" if now.phase == "WAITING" else now.phase
-    at = STEPS.index(phase) if phase in STEPS and not now.held else -1
+    begun = phase in STEPS and not (now.phase == "WAITING" and not now.contributions)
+    at = STEPS.index(phase) if begun else -1
     if now.phase == "DONE":
         at = len(STEPS)
     ahead = now.phase == "PREVIEW" and committed is None and now.commits < max(1, now.quorum)
