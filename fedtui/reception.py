@@ -173,7 +173,7 @@ class Reception:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         pending = _Pending(applicant, answer, time.monotonic(), namesake)
         self._pending[applicant.id] = pending
-        self._trust.note("asked", member.peer_id, member.name, room=self._room.id)
+        self._note("asked", member.peer_id, member.name)
         self._emit("join.requested", **asdict(self._request_view(pending)))
         try:
             approved = await answer
@@ -183,7 +183,7 @@ class Reception:
         finally:
             del self._pending[applicant.id]
         if not approved:
-            self._trust.note("declined", member.peer_id, member.name, room=self._room.id)
+            self._note("declined", member.peer_id, member.name)
             self._emit("join.declined", request=applicant.id, peer=member.peer_id, name=member.name)
         return approved
 
@@ -251,19 +251,19 @@ class Reception:
             self.on_rekeyed(peer, other, name)
             return
         if other:
-            self._trust.note("impostor", peer, name, room=self._room.id, detail=other)
             self._emit("identity.changed", peer=peer, name=name, before=other)
+            self._note("impostor", peer, name, detail=other)
         kind: Kind = "renamed" if self._trust.has_met(peer) else "added"
         kind = "admitted" if peer in self._admitting else kind
-        self._trust.note(kind, peer, name, room=self._room.id)
+        self._note(kind, peer, name)
 
     def on_rekeyed(self, peer: str, before: str, name: str) -> None:
         """A member has another key, which the old one signed. A mark stays with the old one."""
-        self._trust.note("rekeyed", peer, name, room=self._room.id, detail=before)
+        self._note("rekeyed", peer, name, detail=before)
 
     def on_removed(self, peer: str, name: str) -> None:
         """A member is none any more."""
-        self._trust.note("removed", peer, name, room=self._room.id)
+        self._note("removed", peer, name)
 
     # --- operations --------------------------------------------------------------------------
     async def _invite(self, choices: InviteChoices) -> Result:
@@ -328,6 +328,14 @@ class Reception:
     def _head(self) -> tuple[int, str]:
         """The last committed round, 0 before the first, and its commit."""
         return self._peer.round - 1, self._peer.head
+
+    def _note(self, event: Kind, peer: str, name: str, detail: str = "") -> None:
+        """Remembers it. A disk that refuses must stop neither the rounds, among whose steps this
+        is, nor a conversation in the lobby."""
+        try:
+            self._trust.note(event, peer, name, room=self._room.id, detail=detail)
+        except FedtuiError as error:
+            self._emit("notice", text=f"{error.title}: {error.cause}", level="error")
 
     def _namesake(self, name: str, peer: str) -> str:
         """The key of a member or an acquaintance that people would take for this one."""

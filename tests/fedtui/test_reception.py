@@ -168,6 +168,21 @@ async def test_who_has_become_a_member_gives_no_use_back(
     await joiner(2).by_link(link)
 
 
+async def test_a_trust_file_that_cannot_be_written_keeps_nobody_out(
+    ada: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "ada" / "trust.jsonl").mkdir()
+    link = parse_link((await ada.do("invite"))["text"])
+    joining = asyncio.create_task(joiner(2).by_link(link))
+    await ada.do("answer", id=await asked(ada), approve=True)
+    await joining
+    assert [event["name"] for event in ada.of("member.added")] == ["Grace"]
+    ada.reception.on_removed(identity(2).peer_id, "Grace")
+    told = [event["text"] for event in ada.of("notice")]
+    assert len(told) == 3
+    assert all("cannot write" in text for text in told)
+
+
 async def test_no_is_remembered(ada: Host) -> None:
     link = parse_link((await ada.do("invite"))["text"])
     joining = asyncio.create_task(joiner(2).by_link(link))
