@@ -251,6 +251,17 @@ async def test_who_is_no_admin_may_look_but_not_invite(ada: Host, tmp_path: Path
     assert len((await ada.do("members"))["members"]) == 1
 
 
+async def test_an_invite_of_who_is_no_admin_any_more_refuses_with_a_reason(ada: Host) -> None:
+    link = parse_link((await ada.do("invite", auto_approve=True))["text"])
+    ada.peer._membership = type(ada.peer._membership)(
+        members=ada.peer.members, admins=frozenset({identity(9).peer_id}), threshold=1
+    )
+    with pytest.raises(NotNow) as refused:
+        await joiner(2).by_link(link)
+    assert refused.value.reason == "failed"
+    assert [invite["used"] for invite in (await ada.do("invites"))["invites"]] == [0]
+
+
 async def test_a_mark_stays_with_the_member(ada: Host) -> None:
     await ada.peer.add_member(Member.of(identity(2), "Grace"))
     assert (await ada.do("verify", peer="Grace"))["verified"]
