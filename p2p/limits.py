@@ -62,6 +62,9 @@ MIN_TRANSFER_RATE: Final = 16 * KIB
 """Bytes per second of a body, in both directions; each chunk has ``TRANSFER_GRACE`` on top."""
 STREAM_CHUNK_BYTES: Final = 256 * KIB
 """One write to a response: 721 MB/s under TLS, where the sendfile fallback reached 93-127."""
+SLOW_STREAM_BYTES: Final = 32 * KIB
+SLOW_WRITE: Final = 0.25
+"""After a write that took so many seconds the next one is of ``SLOW_STREAM_BYTES`` only."""
 TRANSFER_SLICE: Final = 0.05
 """Seconds of a limited line that one transfer takes at a time."""
 MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
@@ -168,7 +171,10 @@ SLOW_CHUNK_FACTOR: Final = 4.0
 UPLOAD_WINDOW_BYTES: Final = 8 * CHUNK_BYTES
 """Bytes being sent to all members together. Few at a time arrive early and can be passed on."""
 UPLOAD_PATIENCE: Final = 5.0
-"""An upload that takes longer no longer counts against the window."""
+"""An upload that takes longer no longer counts against the window, and one of which nothing moved
+for so long not among the streams."""
+UPLOAD_PROBE: Final = 60.0
+"""A line that seems to be full of slow streams is tried with one more after so long."""
 UPLOAD_TURN: Final = 1.0
 """For this long after somebody was sent away, whoever is being served already waits too."""
 

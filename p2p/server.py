@@ -37,7 +37,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from p2p.accepting import ANY_IPV4, ANY_IPV6, Acceptor, HandshakeLimits
 from p2p.blobs.store import Offer
 from p2p.blobs.swarm import from_mask
-from p2p.blobs.uploads import Uploads
+from p2p.blobs.uploads import Upload, Uploads
 from p2p.client import HOLDINGS_HEADER
 from p2p.errors import (
     BlobUnavailable,
@@ -71,6 +71,8 @@ from p2p.limits import (
     REQUEST_BURST,
     REQUEST_RATE,
     SHUTDOWN_TIMEOUT,
+    SLOW_STREAM_BYTES,
+    SLOW_WRITE,
     STREAM_CHUNK_BYTES,
     TRANSFER_GRACE,
     WATCHDOG_INTERVAL,
@@ -182,7 +184,7 @@ class MemberServer:
         self._scores = scores or Scores()
         self._buckets: dict[tuple[str, _Kind], TokenBucket] = {}
         self._uplink = Line(upload_rate)
-        self._uploads = Uploads(per_peer=self._limits.transfers_per_peer)
+        self._uploads = Uploads(per_peer=self._limits.transfers_per_peer, rate=upload_rate)
         self._tasks = TaskOwner("member server")
         self._runner: web.AppRunner | None = None
         self._acceptor: Acceptor | None = None
@@ -384,7 +386,7 @@ class MemberServer:
         if upload is None:
             return _refusal(503, "too much is being sent already")
         try:
-            await self._stream(request, response, _admitted(data, self._uplink))
+            await self._stream(request, response, _admitted(data, self._uplink), upload)
         finally:
             self._uploads.end(upload)
         return response
@@ -431,7 +433,7 @@ class MemberServer:
             return _refusal(503, "too much is being sent already")
         try:
             parts = _file_slices(offer.path, wanted, self._uplink)
-            await self._stream(request, response, parts)
+            await self._stream(request, response, parts, upload)
             # The limit on requests is about small ones; these are limited by the bytes under way.
             self._bucket(sender).give_back(min(1.0, len(wanted) / CHUNK_BYTES))
         finally:
@@ -458,20 +460,34 @@ class MemberServer:
         return bytes(body)
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, parts: AsyncIterator[memoryview]
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        parts: AsyncIterator[memoryview],
+        upload: Upload | None = None,
     ) -> None:
-        """Writes a response in 256 KiB steps to a reader that must keep up.
+        """Writes a response to a reader that must keep up: in steps of 256 KiB, and in smaller
+        ones where those take long, so that it shows that an upload moves.
 
         Raises:
             TimeoutError: it does not.
         """
         clock = asyncio.get_running_loop().time
         pace = self._pace(clock())
+        step = SLOW_STREAM_BYTES
         await response.prepare(request)
         try:
             async for part in parts:
-                await _before(pace.deadline, response.write(part))
-                pace.advance(len(part), clock())
+                at = 0
+                while piece := part[at : at + step]:
+                    at += len(piece)
+                    began = clock()
+                    await _before(pace.deadline, response.write(piece))
+                    now = clock()
+                    step = SLOW_STREAM_BYTES if now - began > SLOW_WRITE else STREAM_CHUNK_BYTES
+                    pace.advance(len(piece), now)
+                    if upload is not None:
+                        self._uploads.moved(upload, len(piece), now)
             await _before(pace.deadline, response.write_eof())
         except (TimeoutError, OSError):
             # The headers are out: all that can still be said is that the rest will not come.

@@ -18,13 +18,15 @@ _NOTHING: Final = 1e-3
 
 @dataclass(eq=False)
 class Flow:
-    """Bytes on their way; ``arrived`` is called when the last of them is there."""
+    """Bytes on their way; ``arrived`` is called when the last of them is there. ``noted`` is how
+    much of what moved its giver knows of."""
 
     giver: str
     taker: str
     left: float
     arrived: Callable[[], None]
     moved: float = 0.0
+    noted: int = 0
 
 
 class Links:

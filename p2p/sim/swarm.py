@@ -179,6 +179,7 @@ class SwarmSimulation:
         self.invariants = Invariants(self.content)
         self.faults = Faults(self)
         self._sent = dict.fromkeys(self._kinds, 0.0)
+        self._sending: dict[Upload, Flow] = {}
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
@@ -387,19 +388,35 @@ class SwarmSimulation:
                 peer.name, node.name, size, lambda: self._arrive(node, peer, getting)
             )
             if peer.kind != "sends nothing":
-                self.links.begin(getting.flow, self.now)
+                self.send(getting.upload, getting.flow)
             self._watch(node, getting)
         self._advance(node)
 
     def admit(self, giver: Node, taker: str, size: int) -> Upload | None:
         """Asks a node to send something; None: it sends enough already."""
+        self._note_progress(giver)
         upload = giver.uploads.begin(taker, size, self.now)
         if upload is not None:
             self.invariants.on_upload(giver.name, upload, self.now)
         return upload
 
+    def send(self, upload: Upload, flow: Flow) -> None:
+        """Lets the bytes of an admitted upload move."""
+        self._sending[upload] = flow
+        self.links.begin(flow, self.now)
+
+    def _note_progress(self, giver: Node) -> None:
+        """Tells a node what moved of its uploads since it was told last."""
+        self.links.advance(self.now)
+        for upload, flow in self._sending.items():
+            if flow.giver == giver.name and (size := int(flow.moved - flow.noted)):
+                flow.noted += size
+                giver.uploads.moved(upload, size, self.now)
+
     def release(self, giver: Node, upload: Upload) -> None:
         """What was sent, or will not be, leaves room for something else."""
+        self._note_progress(giver)
+        self._sending.pop(upload, None)
         giver.uploads.end(upload)
         self.invariants.on_upload_end(giver.name, upload)
 
@@ -488,6 +505,7 @@ class SwarmSimulation:
             self._forget_upload_later(getting)
         self.end_fetch(node)
         node.uploads = self.network.uploads()
+        self._sending = {u: flow for u, flow in self._sending.items() if flow.giver != node.name}
         self.invariants.on_restart(node.name)
         self.faults.on_crash(node)
         for taker in self.nodes.values():

@@ -14,7 +14,7 @@ from p2p.blobs.chunks import BlobRef, ChunkList
 from p2p.blobs.partial import Partial
 from p2p.blobs.swarm import Swarm, _Source
 from p2p.blobs.uploads import Upload, Uploads
-from p2p.limits import MIB
+from p2p.limits import KIB, MIB
 from p2p.sim.swarm import Network, SwarmSimulation, hand_out
 from p2p.sim.swarm_faults import LIARS
 from p2p.sim.swarm_invariants import SwarmViolation
@@ -51,6 +51,7 @@ def mixed_network(seed: int) -> Network:
 SILENT: Final = Network(takers=2, size=8 * MIB, liars=("sends nothing",) * 3, horizon=20.0)
 LEFT_ALONE: Final = Network(takers=3, size=32 * MIB, horizon=30.0, silent_after={"giver": 4.0})
 GREEDY: Final = Network(takers=2, size=8 * MIB, liars=("greedy",) * 3, horizon=60.0)
+SLOW: Final = Network(takers=4, size=7 * MIB, rates={"giver": 64.0 * KIB}, horizon=600.0)
 """Rooms for what seldom shows by chance."""
 
 
@@ -135,6 +136,13 @@ class UnfairUploads(Uploads):
         return super().begin(peer, size, now)
 
 
+class CrowdedUploads(Uploads):
+    """C11: more and more streams share a line that is too slow for them."""
+
+    def moved(self, upload: Upload, size: int, now: float) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Mutation:
     """A broken part, and how it shows: a broken rule, somebody who never gets the blob, or a
@@ -165,6 +173,9 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     ),
     "generous": Mutation("C9 no bound on uploads", uploads=GenerousUploads),
     "unfair": Mutation("C10 no turns", uploads=UnfairUploads, room=GREEDY, shows_as="stuck"),
+    "crowded": Mutation(
+        "C11 too many streams", uploads=CrowdedUploads, room=SLOW, shows_as="stuck"
+    ),
 }
 
 

@@ -179,4 +179,4 @@ class Faults:
 
         flow = Flow(node.name, greedy.name, CHUNK_BYTES, arrived)
         self._taking[flow] = greedy
-        sim.links.begin(flow, sim.now)
+        sim.send(upload, flow)

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.blobs.swarm import Ask, Drop, Get, Swarm, from_mask, to_mask
-from p2p.blobs.uploads import Uploads
+from p2p.blobs.uploads import Upload, Uploads
 from p2p.limits import (
     MAX_ASKS_FOR_ONE_CHUNK,
     MAX_CHUNKS_UNDER_WAY,
     MAX_CHUNKS_UNDER_WAY_PER_SOURCE,
     MAX_SOURCES,
+    MIN_TRANSFER_RATE,
     UPLOAD_PATIENCE,
+    UPLOAD_PROBE,
     UPLOAD_WINDOW_BYTES,
 )
 from p2p.sim.swarm import Network, hand_out
@@ -241,6 +243,48 @@ def test_who_was_overtaken_is_asked_last(slow: str) -> None:
     gets = [step.peer for step in swarm.next(1.0) if isinstance(step, Get)]
     assert gets[:2] == [fast, fast]
     assert slow in gets, "as long as others are no better"
+
+
+def streams(uploads: Uploads, count: int, now: float) -> list[Upload]:
+    begun = [uploads.begin(f"member {i}", 1000, now) for i in range(count)]
+    return [upload for upload in begun if upload is not None]
+
+
+def test_a_limited_line_feeds_only_so_many_streams() -> None:
+    uploads = Uploads(rate=4 * MIN_TRANSFER_RATE)
+    under_way = streams(uploads, 5, 0.0)
+    assert len(under_way) == 2
+    uploads.end(under_way[0])
+    assert len(streams(uploads, 5, 0.1)) == 1
+
+
+def move(uploads: Uploads, under_way: list[Upload], rate: float, times: range) -> None:
+    """Lets every upload move at ``rate`` bytes per second."""
+    for now in times:
+        for upload in under_way:
+            uploads.moved(upload, int(rate), float(now))
+
+
+def test_a_line_that_proves_slow_takes_fewer_streams_and_more_again_when_it_is_faster() -> None:
+    uploads, patience = Uploads(), int(UPLOAD_PATIENCE)
+    under_way = streams(uploads, 8, 0.0)
+    assert len(under_way) == 8, "nothing is known of the line yet"
+    move(uploads, under_way, MIN_TRANSFER_RATE / 2, range(1, patience + 1))
+    for upload in under_way[2:]:
+        assert uploads.begin("ada", 1000, patience + 0.5) is None
+        uploads.end(upload)
+    assert uploads.begin("ada", 1000, patience + 0.5) is None, "it feeds two"
+    move(uploads, under_way[:2], 100 * MIN_TRANSFER_RATE, range(patience + 1, 2 * patience + 1))
+    assert len(streams(uploads, 8, 2.0 * patience)) == 8
+
+
+def test_slow_readers_do_not_keep_a_line_for_good() -> None:
+    uploads, patience, probe = Uploads(), int(UPLOAD_PATIENCE), int(UPLOAD_PROBE)
+    eve = streams(uploads, 4, 0.0)
+    move(uploads, eve, MIN_TRANSFER_RATE / 4, range(1, patience + 1))
+    assert uploads.begin("ada", 1000, patience + 0.5) is None
+    move(uploads, eve, MIN_TRANSFER_RATE / 4, range(patience + 1, probe + 1))
+    assert uploads.begin("ada", 1000, probe) is not None
 
 
 def test_one_upload_is_always_admitted() -> None:

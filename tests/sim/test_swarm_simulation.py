@@ -8,11 +8,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from p2p.limits import KIB
 from p2p.sim.swarm import Network, SwarmSimulation, hand_out
-from p2p.sim.swarm_campaign import GREEDY, MUTATIONS, SILENT, mixed_network, run_campaign
+from p2p.sim.swarm_campaign import (
+    GREEDY,
+    MUTATIONS,
+    SILENT,
+    SLOW,
+    mixed_network,
+    run_campaign,
+)
 from p2p.sim.swarm_faults import LIARS
 
 SEEDS = 12
@@ -38,6 +47,12 @@ def test_a_broken_part_is_caught(name: str) -> None:
 @pytest.mark.parametrize("room", [SILENT, GREEDY])
 def test_members_that_send_nothing_or_take_everything_starve_nobody(room: Network) -> None:
     assert hand_out(room).complete
+
+
+@pytest.mark.parametrize(("takers", "rate"), [(4, 64), (9, 128), (4, 20)])
+def test_a_slow_line_delivers_however_many_wait_for_it(takers: int, rate: int) -> None:
+    """Its streams get enough each that nobody gives up; nothing says beforehand how slow it is."""
+    assert hand_out(replace(SLOW, takers=takers, rates={"giver": rate * KIB})).complete
 
 
 @pytest.mark.parametrize("liar", LIARS)
