@@ -53,6 +53,12 @@ def parsed(text: str, adapters: int) -> Axis:
     """``NAME=VALUES`` for a request with so many adapters. Raises :class:`UsageError`."""
     name, equals, values = text.partition("=")
     name = name.strip()
+    if equals and name.startswith("lora") and not adapters:
+        raise UsageError(
+            "there is no adapter to vary",
+            f"the axis {name} sets the weight of a --lora",
+            "give --lora FILE too",
+        )
     if not equals or not _known(name, adapters):
         known = [*NAMES[:-1], *(["lora"] if adapters else [])]
         known += [f"lora{number + 1}" for number in range(adapters)] if adapters > 1 else []

@@ -32,11 +32,14 @@ from fedtui.cli import (
     tapes,
     verify,
 )
-from fedtui.errors import ExitCode, FedtuiError
+from fedtui.errors import ExitCode, FedtuiError, UsageError
 
 Pixels = Literal["kitty", "sixel"]
 EPILOG = """Exit codes: 0 ok, 1 failed, 2 usage or no terminal, 3 network, 4 trust, 5 no device,
 model or picture, 130 and 143 signals."""
+
+OF_DAEMON = frozenset({"join", "log_json", "with_parent"})
+OF_INTERFACE = frozenset({"wall", "observe", "ascii_only", "pictures"})
 
 app = typer.Typer(
     name="fedtui",
@@ -96,17 +99,38 @@ def root(
 ) -> None:
     """Without a command: the terminal interface of this machine's node."""
     output.settings.debug = debug
+    _refuse_ignored(context, daemon=daemon)
     if context.invoked_subcommand is None:
         if data_ is not None:
             node.train_on(data_)
         if not daemon:
             shown = {"wall": wall, "observe": observe, "ascii_only": ascii_only}
-            raise typer.Exit(node.open_interface(pictures=pictures or "", **shown))
+            raise typer.Exit(node.open_interface(data_, pictures=pictures or "", **shown))
         if join:
             node.join_once(join)
         raise typer.Exit(node.run_daemon(log_json=log_json, with_parent=with_parent))
-    if daemon:
-        raise typer.BadParameter("--daemon takes no command")
+
+
+def _refuse_ignored(context: typer.Context, *, daemon: bool) -> None:
+    """Raises :class:`UsageError` for an option that would change nothing."""
+    given = {
+        str(option.name): option.opts[0]
+        for option in context.command.params
+        if context.params.get(str(option.name)) and option.name != "debug"
+    }
+    if given and context.invoked_subcommand is not None:
+        option = next(iter(given.values()))
+        raise UsageError(
+            f"{option} is for fedtui without a command",
+            f"`fedtui {context.invoked_subcommand}` would ignore it",
+            f"`fedtui {context.invoked_subcommand} --help` names the options behind the command",
+        )
+    for name in given.keys() & (OF_INTERFACE if daemon else OF_DAEMON):
+        raise UsageError(
+            f"{given[name]} is {'for the interface' if daemon else 'for a node without a screen'}",
+            f"{'with' if daemon else 'without'} --daemon it would be ignored",
+            "`fedtui room join` joins a room, `fedtui` then opens it" if name == "join" else "",
+        )
 
 
 app.add_typer(room.app, name="room", help="Make a room, let others in, join one.")

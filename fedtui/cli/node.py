@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtui import terminal
-from fedtui.cli import output, running
+from fedtui.cli import output, places, running
 from fedtui.errors import FedtuiError, NetworkError, UsageError
 from fedtui.paths import HOME_VARIABLE, Profile
 
 if TYPE_CHECKING:
     from fedtui.doctor import Check
+    from fedtui.view import NodeView
 
 START_WAIT_S = 30.0
 PREFIX = "FEDTUI_"
@@ -33,12 +34,7 @@ def run_daemon(*, log_json: bool, with_parent: bool) -> int:
 
 def train_on(folder: Path) -> None:
     """``--data``: the folder for this run, whatever config.toml says. Raises UsageError."""
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is no folder",
-            remedy="name a folder of captioned pictures; `fedtui data sample DIR` makes one",
-        )
-    os.environ[f"{PREFIX}DATA"] = str(folder.absolute())
+    os.environ[f"{PREFIX}DATA"] = str(places.folder(folder))
 
 
 def join_once(invite: str) -> None:
@@ -54,17 +50,18 @@ def join_once(invite: str) -> None:
     output.say(f"{'a member of' if entry.was_member else 'joined'} {entry.room.name}")
 
 
-def open_interface(**shown: Any) -> int:
+def open_interface(data: Path | None = None, **shown: Any) -> int:
     """``fedtui``: attaches to this profile's node, starting one if none runs; ``shown`` goes to
-    :func:`fedtui.tui.app.run`."""
+    :func:`fedtui.tui.app.run`. Raises UsageError when a node runs that trains on another folder
+    than ``data``."""
     terminal.require_terminal()
     from fedtui import paths
     from fedtui.control import address
 
     profile = paths.default_profile()
     if address.listens(profile.control):
-        if f"{PREFIX}DATA" in os.environ:
-            output.say("the node runs already, with the folder it was started with")
+        if data is not None:
+            _require_folder(profile.control, data)
         return _show(profile, **shown)
     from fedtui import rooms
 
@@ -75,7 +72,7 @@ def open_interface(**shown: Any) -> int:
         if code is not None:
             return code
     rooms.current(profile)
-    if not _answers(profile.control):
+    if _view(profile.control) is None:
         output.say("starting a node …")
         _start(profile)
     return _show(profile, **shown)
@@ -130,18 +127,31 @@ def stop() -> None:
     output.say("the node is stopping")
 
 
-def _answers(control: Path) -> bool:
+def _require_folder(control: Path, folder: Path) -> None:
+    """Raises UsageError unless the running node trains on the folder, or does not answer."""
+    view = _view(control)
+    wanted = places.folder(folder)
+    if view is None or (view.dataset and Path(view.dataset).resolve() == wanted.resolve()):
+        return
+    raise UsageError(
+        f"the node that runs trains on {view.dataset or 'no folder'}",
+        f"--data {folder} is for a node that this starts",
+        "leave --data out and choose the folder in the interface (key 5), or `fedtui stop` first",
+    )
+
+
+def _view(control: Path) -> NodeView | None:
+    """What the running node shows; None when none answers."""
     import asyncio
 
     from fedtui.control.client import ControlClient, NoNode
 
-    async def main() -> bool:
+    async def main() -> NodeView | None:
         async with ControlClient(control) as client:
             try:
-                await client.view()
+                return await client.view()
             except NoNode:
-                return False
-            return True
+                return None
 
     return asyncio.run(main())
 
@@ -163,7 +173,7 @@ def _start(profile: Profile) -> None:
         if process.poll() is not None:
             words = profile.log.read_text(errors="replace").splitlines()[-5:]
             raise FedtuiError("the node does not start", "\n       ".join(words))
-        if _answers(profile.control):
+        if _view(profile.control) is not None:
             return
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)

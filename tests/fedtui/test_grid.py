@@ -40,7 +40,7 @@ def test_what_is_no_axis_is_refused_with_what_would_be(text: str) -> None:
 
 
 def test_without_adapters_there_is_no_weight_to_vary() -> None:
-    with pytest.raises(UsageError, match="no axis"):
+    with pytest.raises(UsageError, match="no adapter to vary"):
         parsed("lora=0:1:5", adapters=0)
 
 
