@@ -26,6 +26,7 @@ def test_a_room_from_nothing_to_a_common_adapter(homes: list[Home], tmp_path: Pa
     ada, grace, alan = homes
     for number, folder in enumerate(("ada-pictures", "grace-pictures")):
         ada.run("data", "sample", str(tmp_path / folder), "--count", "6", "--seed", str(number))
+    picture = keep_secret(tmp_path / "grace-pictures")
 
     made = ada.json(
         "room", "create", "Attic", "--as", "Ada", "--rounds", "1", "--steps", "2", "--auto-approve"
@@ -61,6 +62,29 @@ def test_a_room_from_nothing_to_a_common_adapter(homes: list[Home], tmp_path: Pa
     }  # fmt: skip
     same = {m["name"]: m["words"] for m in alan.json("room", "members")}
     assert same == {name: m["words"] for name, m in members.items()}
+    for home in (ada, alan):
+        assert secrets_in(home.root, picture) == [], "pictures, captions and paths stay at home"
+    assert secrets_in(grace.root, picture), "where they may be is seen, too"
+
+
+SECRET = "xyzzyplugh"
+"""A word that Grace says of a picture and calls its file."""
+
+
+def keep_secret(folder: Path) -> bytes:
+    """Gives one picture a name and a caption that nobody else has; returns its bytes."""
+    picture = min(folder.glob("*.png"))
+    picture.with_suffix(".txt").rename(folder / f"{SECRET}.txt").write_text(
+        f"a {SECRET} by the sea"
+    )
+    return picture.rename(folder / f"{SECRET}.png").read_bytes()
+
+
+def secrets_in(root: Path, picture: bytes) -> list[Path]:
+    """Files below a profile that hold the word, the folder's name or the picture."""
+    told = (SECRET.encode(), b"grace-pictures", picture[64:-64])
+    files = (path for path in root.rglob("*") if path.is_file())
+    return [path for path in files if any(part in path.read_bytes() for part in told)]
 
 
 @pytest.mark.slow

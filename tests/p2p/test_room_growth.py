@@ -15,6 +15,7 @@ from p2p.envelope import Envelope, seal_genesis
 from p2p.errors import NetworkError, ProtocolError, TrustError
 from p2p.operations import MemberAdd, Operation
 from p2p.room import Continuation, Member
+from p2p.rounds.proof import prove
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.status import CommitStatus
 
@@ -222,3 +223,19 @@ async def test_a_member_changes_its_key_while_the_room_goes_on(
         (told,) = founder.of("member.rekeyed")
         assert (told["peer"], told["before"]) == (new.peer_id, bob.id)
         assert not founder.of("member.removed")
+        commits = [record.payload for record in founder.peer._core.journal.commits]
+        assert prove(room.genesis, commits).facts.membership.now(bob.id) == new.peer_id
+
+
+async def test_a_founder_whose_key_has_changed_lets_newcomers_in(tmp_path: Path) -> None:
+    """Their genesis names the old key: all they know of the new one is what the old one signed."""
+    async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
+        old = room.founder
+        await old.peer.change_key(identity(8))
+        await until(lambda: old.peer.successor == identity(8).peer_id)
+        await room.leave(old)
+        founder = await room.enter(0, old, (), key=8)
+        bob = await room.admit(1, founder)
+        await until(lambda: bob.id in founder.peer.snapshot().voters)
+        await until(lambda: bob.peer.round > 2)
+        assert bob.peer.admins == {founder.id}
