@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedtui import reception
 from fedtui.errors import FedtuiError, TrustError, UsageError
 from fedtui.governance import Governance
 from p2p.errors import ProtocolError
+from p2p.identity import Identity
 from p2p.joining.link import parse_link
 from p2p.joining.refusals import NotNow
 from p2p.joining.words import fingerprint_words
@@ -212,6 +214,27 @@ async def endorsed(node: Guest) -> None:
     assert not waiting["mine"]
     told = await node.do("endorse", id=waiting["id"][:8])
     assert told["missing"] == 0
+
+
+async def test_an_admins_new_key_is_shown_to_the_others_who_must_sign_and_waits_for_a_commit(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    ada, grace = await two_admins(stack, tmp_path)
+    told = await ada.do("change_key")
+    assert told["needs_others"]
+    kept = ada.room.paths.next_identity
+    assert Identity.load_or_create(kept).peer_id == told["peer"]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    await eventually(lambda: bool(grace.peer.waiting_operations()))
+    (waiting,) = (await grace.do("changes"))["changes"]
+    assert waiting["text"].endswith(f"another key ({' '.join(told['words'])})")
+    assert " ".join(fingerprint_words(identity(1).peer_id)) in waiting["text"]
+    await grace.do("endorse", id=waiting["id"][:8])
+    await eventually(lambda: not ada.peer.waiting_operations())
+    assert identity(1).peer_id in grace.peer.members, "the old key votes until the commit"
+    with pytest.raises(FedtuiError) as refused:
+        await ada.do("change_key")
+    assert "already" in refused.value.cause
 
 
 async def test_a_threshold_is_raised_by_the_admins_it_binds(
