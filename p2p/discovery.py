@@ -51,7 +51,7 @@ from p2p.tasks import TaskOwner
 _log = logging.getLogger(__name__)
 
 SERVICE_TYPE: Final = "_fedtui._tcp.local."
-_VERSION: Final = "1"
+RECORD_VERSION: Final = "1"
 _DAY_SECONDS: Final = 86_400
 
 
@@ -208,7 +208,7 @@ class Discovery:
             SERVICE_TYPE,
             instance,
             port=self._port,
-            properties={"v": _VERSION, "id": self._peer_id, "rt": tag},
+            properties={"v": RECORD_VERSION, "id": self._peer_id, "rt": tag},
             parsed_addresses=own_addresses(self._interfaces),
         )
 
@@ -252,7 +252,7 @@ class Discovery:
         text = info.decoded_properties
         peer_id, tag = text.get("id") or "", text.get("rt")
         days = range(self._day() - 1, self._day() + 2)
-        if text.get("v") != _VERSION or tag not in {room_tag(self._room_id, d) for d in days}:
+        if text.get("v") != RECORD_VERSION or tag not in {room_tag(self._room_id, d) for d in days}:
             raise ProtocolError("a record belongs to another room or version")
         public_key_of(peer_id)
         return peer_id, announced_addresses(info, on_loopback=self._on_loopback)

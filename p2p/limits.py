@@ -113,6 +113,8 @@ INTERFACE_POLL_INTERVAL: Final = 5.0
 DISCOVERY_RETRY_MIN: Final = 5.0
 DISCOVERY_RETRY_MAX: Final = 60.0
 DISCOVERY_CLOSE_TIMEOUT: Final = 2.0
+MAX_ROOMS_NEARBY: Final = 99
+"""That are counted for somebody who belongs to none."""
 
 MAX_SEEDS: Final = 16
 SEED_INTERVAL: Final = 30.0

@@ -11,6 +11,9 @@ from fedtui.errors import ExitCode, FedtuiError
 from fedtui.paths import Profile
 from fedtui.tui.look import read
 
+NEARBY_S = 5.0
+"""Of listening for rooms, before it begins anew."""
+
 
 def first_room(profile: Profile) -> int | None:
     """Asks until there is a room; None then, else the exit code of what was done instead."""
@@ -25,7 +28,11 @@ def first_room(profile: Profile) -> int | None:
             name = getpass.getuser()
     while True:
         app = WelcomeApp(
-            name, lambda: check_trainer(chosen), trouble, theme=read(profile.interface).theme
+            name,
+            lambda: check_trainer(chosen),
+            trouble,
+            theme=read(profile.interface).theme,
+            nearby=lambda: _rooms_nearby(chosen.interfaces),
         )
         choice: Choice | None = app.run()
         if choice is None:
@@ -42,6 +49,13 @@ def first_room(profile: Profile) -> int | None:
             trouble = " ".join(part for part in (error.title, error.cause, error.remedy) if part)
             continue
         return None
+
+
+async def _rooms_nearby(interfaces: tuple[str, ...]) -> int:
+    """Imported when it is wanted: the first paint does not wait for it."""
+    from p2p.nearby import rooms_nearby
+
+    return await rooms_nearby(NEARBY_S, interfaces or None)
 
 
 def _enter(profile: Profile, chosen: settings.Settings, join: bool, name: str, text: str) -> None:

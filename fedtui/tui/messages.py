@@ -57,6 +57,13 @@ class Refused(Message):
 
 
 @dataclass
+class RoomsSeen(Message):
+    """So many rooms announce themselves on this network."""
+
+    count: int
+
+
+@dataclass
 class CheckDone(Message):
     """The doctor has looked at one thing more (:class:`fedtui.doctor.Check`), or None: at all."""
 

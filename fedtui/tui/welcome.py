@@ -6,6 +6,7 @@ opened it does it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from textual.widgets import Button, Input, Static
 
 from fedtui.tui.keymap import WELCOME_KEYS
 from fedtui.tui.lines import plain
-from fedtui.tui.messages import CheckDone
+from fedtui.tui.messages import CheckDone, RoomsSeen
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, THEMES
 from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.keybar import KeyBar
@@ -55,7 +56,7 @@ class Choice:
 
 class WelcomeApp(App[Choice]):
     """One page. ``name`` is a proposal; ``look`` examines this machine's device; ``trouble`` says
-    what went wrong with the choice before.
+    what went wrong with the choice before; ``nearby`` counts the rooms on this network.
     """
 
     TITLE = "fedtui"
@@ -69,10 +70,12 @@ class WelcomeApp(App[Choice]):
         look: Callable[[], Awaitable[Check]] | None = None,
         trouble: str = "",
         theme: str = DARK.name,
+        nearby: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         super().__init__()
         self._proposal = plain(name)[:NAME_CHARS]
         self._look = look
+        self._nearby = nearby
         self._trouble = trouble
         self._since = monotonic()
         self._way: Way = "create"
@@ -101,6 +104,7 @@ class WelcomeApp(App[Choice]):
                 id="name",
             )
             yield Static(Content("◌ looking at this machine…"), id="device")
+            yield Static(Content(""), id="nearby")
             yield Button("Join a room I was invited to", id="join", compact=True)
             yield Button("Make a room and invite others", id="create", compact=True)
             yield Button("Look around: a whole room on this machine", id="demo", compact=True)
@@ -111,9 +115,13 @@ class WelcomeApp(App[Choice]):
     def on_mount(self) -> None:
         """Examines the device beside everything else."""
         self.query_one("#trouble").display = bool(self._trouble)
+        self.query_one("#nearby").display = False
         self._ask_for(None)
         self.query_one("#join").focus()
         self.set_interval(TICK_S, self._tell_device)
+        if self._nearby is not None:
+            listen = cast("Any", self._listen)
+            self.run_worker(listen, group="nearby", exclusive=True, exit_on_error=False)
         if self._look is None:
             self.query_one("#device").display = False
         else:
@@ -123,6 +131,23 @@ class WelcomeApp(App[Choice]):
     async def _examine(self) -> None:
         assert self._look is not None
         self.post_message(CheckDone(await self._look()))
+
+    async def _listen(self) -> None:
+        """Until a room is heard: somebody may be making one at the next table."""
+        assert self._nearby is not None
+        while True:
+            if found := await self._nearby():
+                self.post_message(RoomsSeen(found))
+                return
+            await asyncio.sleep(TICK_S)
+
+    def on_rooms_seen(self, message: RoomsSeen) -> None:
+        """Records carry no names, so this is all that can be said."""
+        rooms = "A room is" if message.count == 1 else f"{message.count} rooms are"
+        told = f"● {rooms} on this network: ask for an invite."
+        line = self.query_one("#nearby", Static)
+        line.update(Content(told))
+        line.display = True
 
     def _tell_device(self) -> None:
         if not self._checked:

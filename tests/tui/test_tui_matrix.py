@@ -136,6 +136,9 @@ async def test_the_first_run_reads_as_it_did(
     async def broken() -> Check:
         return Check("trainer", "failed", "torch is missing", "Run make setup.")
 
+    async def one_room() -> int:
+        return 1
+
     trouble = "this invite has expired: ask for another one"
     seen = []
     for name, look, told, keys in (
@@ -143,10 +146,13 @@ async def test_the_first_run_reads_as_it_did(
         ("joining", healthy, "", ("enter",)),
         ("trouble", broken, trouble, ("down", "enter")),
     ):
-        app = WelcomeApp("lena", look, told)
+        app = WelcomeApp("lena", look, told, nearby=one_room if keys else None)
         async with app.run_test(size=size) as pilot:
             device = app.query_one("#device", Static)
             await until(pilot, lambda device=device: "looking" not in str(device.content))  # type: ignore[misc]
+            await until(
+                pilot, lambda app=app, keys=keys: not keys or app.query_one("#nearby").display
+            )  # type: ignore[misc]
             await pilot.press(*keys)
             await pilot.pause()
             seen.append(f"=== {name}\n{readable(app)}")

@@ -55,6 +55,17 @@ async def test_making_a_room_and_changing_the_name() -> None:
     assert app.return_value == Choice("create", "amir", "sunflower")
 
 
+async def test_rooms_on_the_network_are_counted_once_they_are_heard() -> None:
+    heard = iter((0, 2))
+
+    async def nearby() -> int:
+        return next(heard)
+
+    app = WelcomeApp("lena", healthy, nearby=nearby)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await wait_for(pilot, "2 rooms are on this network: ask for an invite")
+
+
 async def test_looking_around_needs_nothing() -> None:
     app = WelcomeApp("lena", healthy)
     async with app.run_test(size=(60, 20)) as pilot:
