@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 
 from fedtui import rooms, shared
 from fedtui.errors import UsageError
+from fedtui.keeping import publish_copy
 from fedtui.keys import keep
 from fedtui.paths import Profile
 from fedtui.rule_choice import RuleChoice, chosen_rule
@@ -268,7 +268,7 @@ async def continue_room(
     )
     made = rooms.enter(profile, seal_genesis(identity, genesis.to_bytes()))
     keep(profile, made.paths, identity)
-    await asyncio.to_thread(shutil.copyfile, path, made.paths.initial)
+    await asyncio.to_thread(publish_copy, path, made.paths.initial, blob.sha256)
     return made
 
 

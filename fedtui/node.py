@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
-import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedtui import __version__, rooms, shared, viewing
+from fedtui import __version__, keeping, rooms, shared, viewing
 from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError, UsageError
@@ -408,6 +406,7 @@ class Node:
     # --- steering --------------------------------------------------------------------------------
     async def _steer(self) -> None:
         """Tells the learner where the room stands, whenever that may have changed."""
+        told = ""
         while True:
             await self._steered.wait()
             self._steered.clear()
@@ -417,34 +416,34 @@ class Node:
                 log.info("the state to train from: %s", error)
                 await asyncio.sleep(STATE_RETRY_S)
                 self._steered.set()
+            except OSError as error:  # The disk is full, say, which may pass.
+                text = f"the adapter to train from cannot be kept: {error}"
+                if text != told:
+                    told = text
+                    self.emit("notice", text=text, level="error")
+                await asyncio.sleep(STATE_RETRY_S)
+                self._steered.set()
 
     async def _goal(self) -> Goal:
         """The open round and the adapter it starts from."""
-        number = self._peer.round
+        number, state = self._peer.round, self._peer.state
         blob = await self._peer.previous()
         if number != self._peer.round:
             self._steered.set()
-        adapter = await asyncio.to_thread(self._named_copy, blob, number - 1)
+        adapter = await asyncio.to_thread(self._kept, blob, state.sha256, number - 1)
         self._adapter = str(adapter) if number > 1 else None
         train = self._peer.is_asked and not self._peer.done and not self._peer.contributed(number)
-        return Goal(number, adapter, await asyncio.to_thread(sha256_of, adapter), train)
+        return Goal(number, adapter, state.sha256, train)
 
-    def _named_copy(self, blob: Path, round_number: int) -> Path:
+    def _kept(self, blob: Path, sha256: str, round_number: int) -> Path:
         """A committed adapter under a name that says what it is; blobs are pruned, this is not."""
-        paths = self._room.paths
-        target = paths.adapter(round_number) if round_number else paths.initial
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # The steering and the workload may both be first; each has its own draft.
-            draft = target.with_suffix(f".draft-{threading.get_ident()}")
-            shutil.copyfile(blob, draft)
-            draft.replace(target)
-        return target
+        return keeping.keep_adapter(self._room.paths, blob, sha256, round_number)
 
     async def _keep_adapter(self, blob: Path, round_number: int) -> None:
         """The workload's ``apply``: a failing disk must not stop the rounds."""
         try:
-            target = await asyncio.to_thread(self._named_copy, blob, round_number)
+            sha256 = await asyncio.to_thread(sha256_of, blob)
+            target = await asyncio.to_thread(self._kept, blob, sha256, round_number)
         except OSError as error:
             self.emit(
                 "notice", text=f"the adapter of round {round_number} is not kept: {error}",

@@ -1,0 +1,71 @@
+"""What a node does about a disk that refuses, beyond what its parts do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from member_rig import eventually, identity
+from reception_rig import LOOPBACK, TASK
+
+from fedtui import keeping, node, rooms
+from fedtui.node import Node
+from fedtui.paths import Profile, RoomPaths, sha256_of
+from fedtui.settings import Settings
+from p2p.blobs.chunks import describe
+from p2p.envelope import seal_genesis
+from p2p.identity import Identity
+from p2p.room import Genesis, Member, Plan, Policy
+
+
+def founded(profile: Profile, founder: Identity, initial: bytes) -> rooms.Room:
+    path = profile.root / "initial"
+    path.write_bytes(initial)
+    ref = describe(path)
+    genesis = Genesis(
+        room_name="Attic",
+        created_ms=0,
+        admins=[founder.peer_id],
+        policy=Policy(min_voters=1),
+        members=[Member.of(founder, "Ada", "admin")],
+        plan=Plan(rounds=3, deadline_ms=600_000, min_contributions=2, task=TASK),
+        initial_blob=ref.sha256,
+        initial_size=ref.size,
+        initial_chunks=ref.chunks,
+        nonce="0" * 32,
+    )
+    room = rooms.enter(profile, seal_genesis(founder, genesis.to_bytes()))
+    path.replace(room.paths.initial)
+    return room
+
+
+async def test_a_disk_that_was_full_for_a_while_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile(tmp_path / "home")
+    profile.create()
+    founder = identity(1)
+    founder.save(profile.identity)
+    room = founded(profile, founder, b"the first adapter")
+    keep, refused = keeping.keep_adapter, []
+
+    def full_at_first(paths: RoomPaths, blob: Path, sha256: str, number: int) -> Path:
+        if len(refused) < 2:
+            refused.append(number)
+            raise OSError(28, "No space left on device")
+        return keep(paths, blob, sha256, number)
+
+    monkeypatch.setattr(keeping, "keep_adapter", full_at_first)
+    monkeypatch.setattr(node, "STATE_RETRY_S", 0.01)
+    made = Node(profile, Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False), room)
+    await made.start()
+    try:
+        await eventually(lambda: made._learner._goal is not None)
+        goal = made._learner._goal
+        assert goal is not None
+        assert (goal.round, goal.adapter) == (1, room.paths.initial)
+        assert goal.adapter_sha256 == sha256_of(room.paths.initial)
+        told = [event for event in made.past_events(0) if "No space" in event.get("text", "")]
+        assert len(told) == 1
+    finally:
+        await made.stop()
