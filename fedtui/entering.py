@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from p2p.joining.refusals import InviteRefused, NotNow, Unreachable
 from p2p.room import Genesis
 from p2p.text import clean_text
 
+_LIKE_A_FILE = re.compile(r"(?!fedtui:)[^\s]{0,200}[/\\.][^\s]{1,200}", re.IGNORECASE)
+"""Neither links nor codes have a slash or a dot in them."""
+
 OnStep = Callable[[Step, tuple[str, ...]], None]
 
 
@@ -52,6 +56,12 @@ def read_invite(text: str) -> InviteLink | SpokenCode:
     try:
         if text[: len(SCHEME)].lower() != SCHEME and (file := _file(text)) is not None:
             text = file.read_text(encoding="utf-8", errors="replace")[:INVITE_FILE_BYTES].strip()
+        elif _LIKE_A_FILE.fullmatch(text):
+            raise UsageError(
+                f"there is no file {text}",
+                "nor is this a link or a code",
+                "name a file that `fedtui room invite --out` wrote",
+            )
         if looks_like_code(text):
             return parse_code(text)
         return parse_link(text)

@@ -98,7 +98,8 @@ def chosen_rule(
         raise UsageError(
             f"{contributions} participants are too few for the rule {rule.name}",
             f"it needs {rule.spec.fewest} to tolerate {rule.byzantine}",
-            f"let {rule.spec.fewest} take part, or use a smaller `--rule-option byzantine=F`",
+            f"say `--min-contributions {rule.spec.fewest}` (of a demo `--nodes`), or a smaller"
+            " `--rule-option byzantine=F`",
         )
     return rule
 

@@ -127,7 +127,9 @@ def load(profile: Profile) -> Settings:
         field = Settings.model_fields.get(name.split(".")[0])
         meaning = field.description if field and field.description else ""
         raise UsageError(
-            f"the setting {name!r} is wrong", str(first["msg"]), meaning or "see `fedtui locate`"
+            f"the setting {name!r} is wrong",
+            f"{first['msg']} ({meaning.rstrip('.')})" if meaning else str(first["msg"]),
+            f"correct {name} in {profile.config}, or {PREFIX}{name.upper()} in the environment",
         ) from error
 
 

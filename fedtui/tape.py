@@ -138,8 +138,18 @@ def load(path: Path) -> Tape:
         if path.stat().st_size > TAPE_BYTES:
             raise UsageError(f"{path} is too large", f"at most {TAPE_BYTES >> 20} MiB are read")
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}", str(error)) from error
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no recording {path}", remedy="make one with `fedtui record FILE`"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}", error.strerror or "", "name a recording of `fedtui record`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is no recording", "it is not text", "record a node with `fedtui record FILE`"
+        ) from error
     try:
         head = json.loads(lines[0])
         version = head["fedtui_recording"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.errors import ExitCode, UsageError
 
 FORMATS = ("kohya", "diffusers")
@@ -29,7 +29,7 @@ def inspect(
     from fedtui.cli.trainer import ask
     from trainer.protocol import InspectAdapter
 
-    report = ask(InspectAdapter(str(file.absolute()), model), role="arithmetic")
+    report = ask(InspectAdapter(str(places.file(file)), model), role="arithmetic")
     if json:
         output.data_json({"file": str(file), **report})
     else:
@@ -55,7 +55,7 @@ def convert(
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
     request = ExportAdapter(
-        path=str(file.absolute()),
+        path=str(places.file(file)),
         out=str(out.absolute()),
         model=model,
         format=format,  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedtui.cli import output
-from fedtui.errors import ExitCode, FedtuiError, UsageError
+from fedtui.errors import UsageError
 
 FORMATS = ("kohya", "diffusers")
 
@@ -36,12 +36,16 @@ def export(
     room = rooms.current(profile)
     committed = rooms.committed_adapters(room.paths)
     if not committed:
-        raise FedtuiError("there is no adapter yet", "no round of the room has been committed")
+        raise UsageError(
+            "there is no adapter yet",
+            "no round of the room has been committed",
+            "`fedtui status` tells what the room waits for",
+        )
     number = max(committed) if round is None else round
     if number not in committed:
         kept = ", ".join(map(str, sorted(committed)))
-        raise FedtuiError(
-            f"round {number} has no adapter here", f"kept are {kept}", code=ExitCode.USAGE
+        raise UsageError(
+            f"round {number} has no adapter here", f"kept are {kept}", "choose a round that is kept"
         )
     request = ExportAdapter(
         path=str(committed[number]),

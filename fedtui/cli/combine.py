@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.cli.rule_options import RuleOptions
 from fedtui.errors import UsageError
 
@@ -41,14 +41,14 @@ def combine(
     request = CombineAdapters(
         inputs=tuple(
             # The number keeps the order of the command line among files of one name.
-            WeightedFile(f"{number:05d} {path.name}", str(path.expanduser().absolute()), samples)
+            WeightedFile(f"{number:05d} {path.name}", str(places.file(path)), samples)
             for number, (path, samples) in enumerate(named)
         ),
         model=model,
         mode=mode,
         out=str(out.expanduser().absolute()),
         rule=with_options(mode, RuleChoice(rule, tuple(rule_option or ()))).spec,
-        base=str(base.expanduser().absolute()) if base else "",
+        base=str(places.file(base)) if base else "",
         format=format,  # type: ignore[arg-type]
     )
     result = ask(request, role="arithmetic")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fedtui.cli import data_options as words
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.errors import ExitCode
 
 SHOWN_PROBLEMS = 20
@@ -63,7 +63,7 @@ def check(
         flip=flip,
         unmasked=unmasked,
     )
-    place, line = str(folder.absolute()), output.ProgressLine()
+    place, line = str(places.folder(folder)), output.ProgressLine()
 
     def show(data: dict[str, Any]) -> None:
         if data.get("stage") == "scan":

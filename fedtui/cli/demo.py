@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedtui import terminal
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.cli.rule_options import Proximal, RuleOptions
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def demo(
         rounds=rounds,
         directory=dir.expanduser().absolute() if dir else None,
         seed=seed,
-        data=data.expanduser().absolute() if data else None,
+        data=places.folder(data) if data else None,
         algorithm=algorithm,
         rule=rule,
         rule_options=tuple(rule_option or ()),

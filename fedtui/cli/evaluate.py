@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.cli.learn import EMBEDDED_MODEL
 from fedtui.errors import UsageError
 
@@ -48,8 +48,8 @@ def evaluate(
     """
     from trainer.protocol import Evaluate, MeasureSet, ProbeLeak
 
-    adapters = [str(_file(path)) for path in lora or ()]
-    held_out = str(_folder(folder))
+    adapters = [str(places.file(path)) for path in lora or ()]
+    held_out = str(places.folder(folder))
     if leak is not None and len(adapters) != 1:
         raise UsageError("--leak needs exactly one --lora", "it asks about one adapter")
     chosen = extractor or ("scenes" if model == EMBEDDED_MODEL else "efficientnet-lite0")
@@ -57,10 +57,10 @@ def evaluate(
         "loss": Evaluate(model, held_out, ("", *adapters), draws=draws, seed=seed, by_picture=True)
     }
     if pictures is not None:
-        requests["pictures"] = MeasureSet(str(_folder(pictures)), held_out, chosen, seed=seed)
+        requests["pictures"] = MeasureSet(str(places.folder(pictures)), held_out, chosen, seed=seed)
     if leak is not None:
         requests["leak"] = ProbeLeak(
-            model, adapters[0], str(_folder(leak)), held_out, draws=draws, seed=seed
+            model, adapters[0], str(places.folder(leak)), held_out, draws=draws, seed=seed
         )
     results = _ask_all(requests)
     if json:
@@ -136,15 +136,3 @@ def _tell_leak(result: dict[str, Any]) -> None:
     )
     if min(result["members"], result["others"]) < LEAK_PICTURES:
         output.data("so few pictures prove little: give more held-out ones")
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise UsageError(f"there is no adapter {path}")
-    return path.absolute()
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise UsageError(f"there is no folder {path}")
-    return path.absolute()

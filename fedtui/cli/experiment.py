@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.errors import ExitCode, FedtuiError, UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def fedflow(
         split=split,  # type: ignore[arg-type]
         beta=beta,
         pictures=pictures,
-        data=data.absolute() if data else None,
+        data=places.folder(data) if data else None,
     )
     target = (report or folder / "fedflow").absolute()
     work = _fedflow(options, range(seed, seed + seeds), folder, target, workers, network)

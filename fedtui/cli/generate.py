@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.cli.learn import EMBEDDED_MODEL, MODEL_HELP, STAGES, progress_text, writable
 from fedtui.errors import UsageError
 
@@ -139,7 +139,11 @@ def _of_rounds(numbers: Sequence[int]) -> dict[int, LoraFile]:
     missing = next((number for number in numbers if number not in kept), None)
     if missing is not None:
         known = ", ".join(map(str, sorted(kept))) or "none"
-        raise UsageError(f"round {missing} has no adapter here", f"kept are {known}")
+        raise UsageError(
+            f"round {missing} has no adapter here",
+            f"kept are {known}",
+            "choose rounds that are kept" if kept else "wait for the room's first round",
+        )
     return {number: LoraFile(str(kept[number])) for number in numbers}
 
 
@@ -170,9 +174,7 @@ def _lora(text: str) -> LoraFile:
             path, weight = head, float(tail)
         except ValueError:
             path = text
-    if not Path(path).is_file():
-        raise UsageError(f"there is no adapter {path}", remedy="give --lora FILE or FILE:WEIGHT")
-    return LoraFile(str(Path(path).absolute()), weight)
+    return LoraFile(str(places.file(Path(path))), weight)
 
 
 def _size(text: str) -> tuple[int, int]:

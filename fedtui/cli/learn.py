@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli import data_options, output, tuning_options
+from fedtui.cli import data_options, output, places, tuning_options
 from fedtui.errors import UsageError
 
 EMBEDDED_MODEL = "tiny-landscapes"
@@ -110,6 +110,7 @@ def train(
         Train,
     )
 
+    place = places.folder(folder)
     if method not in METHODS:
         raise UsageError(f"there is no method {method!r}", remedy=f"one of {', '.join(METHODS)}")
     format = format or ("kohya" if method == "lora" else "diffusers")
@@ -134,7 +135,7 @@ def train(
         _discard(checkpoint)
     request = Train(
         model=model,
-        folder=str(folder.absolute()),
+        folder=str(place),
         out=str(writable(out)),
         spec=AdapterSpec(
             rank,
@@ -157,7 +158,7 @@ def train(
             tuple(sample or ()), out=str(out.absolute()) + ".samples", every=sample_every
         ),
         data=data,
-        cache=_cache(folder),
+        cache=_cache(place),
         export=format,  # type: ignore[arg-type]
     )
     line = output.ProgressLine()
@@ -194,7 +195,7 @@ def _cache(folder: Path) -> str:
 
     profile = paths.default_profile()
     paths.make_private(profile.root)
-    return str(profile.cache(str(folder.absolute())))
+    return str(profile.cache(str(folder)))
 
 
 def progress_text(data: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedtui import terminal
 from fedtui.cli import output, places, running
-from fedtui.errors import FedtuiError, NetworkError, UsageError
+from fedtui.errors import FedtuiError, UsageError
 from fedtui.paths import HOME_VARIABLE, Profile
 
 if TYPE_CHECKING:
@@ -86,11 +86,9 @@ def attach() -> int:
 
     profile = paths.default_profile()
     if not address.listens(profile.control):
-        raise NetworkError(
-            "no node is running on this profile",
-            f"nothing answers at {profile.control}",
-            "start one with `fedtui` or `fedtui --daemon`",
-        )
+        from fedtui.control.client import NoNode
+
+        raise NoNode(profile.control)
     return _show(profile)
 
 

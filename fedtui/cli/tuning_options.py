@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedtui.cli import places
 from fedtui.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def chosen(
             )
     return Tuning(
         ema=ema if ema is not None else WHOLE_EMA if method == "full" else 0.0,
-        prior=str(prior.absolute()) if prior else "",
-        held_out=str(held_out.absolute()) if held_out else "",
+        prior=str(places.folder(prior)) if prior else "",
+        held_out=str(places.folder(held_out)) if held_out else "",
         **values,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def verify(
         return
     if round is not None:
         raise UsageError("a file is of one round", "--round is for this machine's own ledger")
-    found = running.run(_file(arithmetic, file.expanduser().absolute()))
+    found = running.run(_file(arithmetic, places.file(file)))
     if json:
         output.data_json(asdict(found))
         return
@@ -78,8 +78,11 @@ async def _room(arithmetic: TrainerProcess, only: int | None, *, as_json: bool) 
     if as_json:
         output.data_json([asdict(verdict) for verdict in verdicts])
     if not verdicts:
+        if only:
+            raise UsageError(f"round {only} is not in the ledger", remedy="see `fedtui rounds`")
         raise UsageError(
-            f"round {only} is not in the ledger" if only else "no round has been committed yet"
+            "no round has been committed yet",
+            remedy="`fedtui status` tells what the room waits for",
         )
 
 

@@ -16,9 +16,16 @@ from fedtui.errors import FedtuiError, NetworkError
 from fedtui.limits import CONTROL_LINE_BYTES, CONTROL_TIMEOUT_S, CONTROL_VIEW_BYTES
 from fedtui.view import NodeView, from_json
 
+START_A_NODE = "start one with `fedtui`, or without a screen with `fedtui --daemon`"
+
 
 class NoNode(NetworkError):
     """Nothing listens on the control socket."""
+
+    def __init__(self, control: Path) -> None:
+        super().__init__(
+            "no node is running on this profile", f"nothing answers at {control}", START_A_NODE
+        )
 
 
 class ControlClient:
@@ -109,11 +116,7 @@ class ControlClient:
                     raise _refused(response.status, await response.text())
                 yield response
         except (aiohttp.ClientConnectionError, FileNotFoundError) as error:
-            raise NoNode(
-                "no node is running on this profile",
-                f"nothing answers at {self._path}",
-                "start one with `fedtui --daemon`, or see a whole room with `fedtui demo`",
-            ) from error
+            raise NoNode(self._path) from error
         except TimeoutError as error:
             raise NetworkError(
                 "the node does not answer",

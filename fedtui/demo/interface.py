@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from fedtui import terminal
 from fedtui.cli import output
 from fedtui.control.client import ControlClient, NoNode
 from fedtui.demo.options import DemoOptions, DemoPaths, open_directory
-from fedtui.errors import FedtuiError
+from fedtui.errors import ExitCode, FedtuiError, UsageError
 from fedtui.limits import DEMO_NODE_START_S, DEMO_STOP_S
 
 QUIT_HINT = "Quitting ends the demo and all its nodes. The files stay."
@@ -23,6 +24,7 @@ _POLL_S = 0.1
 
 def run_with_interface(options: DemoOptions) -> int:
     """Starts the demo, shows its first node until the user quits, ends the demo."""
+    made_here = options.directory is None
     paths = open_directory(options)
     options = replace(options, directory=paths.root)
     with paths.log.open("wb") as log, paths.events.open("wb") as events:
@@ -48,6 +50,10 @@ def run_with_interface(options: DemoOptions) -> int:
             kept=profile.interface,
             examine=lambda: doctor.examine(profile, settings.load(profile)),
         )
+    except UsageError:
+        if made_here:
+            shutil.rmtree(paths.root, ignore_errors=True)
+        raise
     finally:
         _end(room)
     _tell(paths)
@@ -89,6 +95,10 @@ def _wait_for_first_node(room: subprocess.Popen[bytes], paths: DemoPaths) -> Non
     while not asyncio.run(answers()):
         if room.poll() is not None or time.monotonic() > deadline:
             words = paths.log.read_text(errors="replace").splitlines()[-5:]
+            if room.returncode == ExitCode.USAGE:
+                # Its own error begins with the program's name and is indented like ours.
+                text = "\n".join(words).rpartition("fedtui: ")[2]
+                raise UsageError(text)
             raise FedtuiError(
                 "the demo does not start", "\n       ".join(words), f"its log is {paths.log}"
             )

@@ -85,7 +85,11 @@ def read(path: Path) -> Sweep:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read {path}", error.strerror or "") from error
+        raise UsageError(
+            f"cannot read {path}",
+            error.strerror or "",
+            "name a TOML file of settings; docs/experiments.md shows one",
+        ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is no TOML file", str(error)) from error
     return parse(data, str(path))

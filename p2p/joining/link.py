@@ -82,13 +82,16 @@ def parse_link(text: str) -> InviteLink:
         data = decode_base64(text[len(SCHEME) :])
     except ProtocolError as error:
         raise _damaged() from error
-    if data and data[0] != VERSION:
+    body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
+    if not body or _check(body) != check:
+        raise _damaged()
+    # After the check: every version ends in it, and a damaged first character is no version.
+    if body[0] != VERSION:
         raise ProtocolError(
             "the invite comes from another version of fedtui",
             remedy="Update fedtui on this machine, then try the same link again.",
         )
-    body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
-    if len(body) < _FIXED.size or _check(body) != check:
+    if len(body) < _FIXED.size:
         raise _damaged()
     _, room, key, secret, head_round, head, expires, uses, count = _FIXED.unpack_from(body)
     if count > MAX_ADDRESSES_PER_PEER or expires > _MAX_TIME:

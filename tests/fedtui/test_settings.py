@@ -59,8 +59,8 @@ def test_a_wrong_value_is_explained(profile: Profile) -> None:
     profile.config.write_text("port = 70000\n")
     with pytest.raises(UsageError, match="port") as caught:
         settings.load(profile)
-    assert caught.value.cause
-    assert "member port" in caught.value.remedy
+    assert "member port" in caught.value.cause
+    assert "FEDTUI_PORT" in caught.value.remedy
 
 
 def test_a_broken_file_is_refused(profile: Profile) -> None:

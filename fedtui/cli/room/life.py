@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fedtui.cli import data_options, output, tuning_options
+from fedtui.cli import data_options, output, places, tuning_options
 from fedtui.cli.room.place import (
     ask,
     ask_node,
@@ -133,7 +133,7 @@ def create(
         convolutions=convolutions,
         text_encoder=text_encoder,
         data=data,
-        shared=shared.expanduser().absolute() if shared else None,
+        shared=places.folder(shared) if shared else None,
         shared_note=shared_note,
         rounds=rounds,
         min_contributions=min_contributions,
@@ -185,6 +185,9 @@ def list_(json: Json = False) -> None:
                 for room in found
             ]
         )  # fmt: skip
+        return
+    if not found:
+        output.say("no room yet: make one with `fedtui room create NAME`, or `fedtui room join`")
         return
     rows = [
         ("*" if room.id == active else "", room.name, room.id[:12], room.task.model)

@@ -63,12 +63,14 @@ def ask_node(name: str, **arguments: Any) -> dict[str, Any]:
 
     told = ask(name, **arguments)
     if told is None:
+        from fedtui.control.client import START_A_NODE
+
         # A node may answer from another machine, whose rooms are not in this profile.
         rooms.current(paths.default_profile())
         raise FedtuiError(
             "no node is running on this profile",
             "only a running node knows, or can change, who belongs to the room",
-            "start one with `fedtui` or `fedtui --daemon`, then try again",
+            START_A_NODE,
             code=ExitCode.NETWORK,
         )
     return told

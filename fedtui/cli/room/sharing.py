@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedtui.cli import output
+from fedtui.cli import output, places
 from fedtui.cli.room.words import Json
 from fedtui.errors import UsageError
 
@@ -49,7 +49,7 @@ def share(
             await arithmetic.stop()
 
     if folder is not None:
-        place = folder.expanduser().absolute()
+        place = places.folder(folder, "say where the files lie that you were given")
         running.run(checked(place))
         shared.choose(room.paths, place)
     elif stop:

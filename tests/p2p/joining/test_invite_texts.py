@@ -100,8 +100,16 @@ def test_any_bytes_behind_a_right_checksum_give_an_invite_or_a_clear_error(body:
 
 def test_a_link_of_a_newer_version_says_update() -> None:
     with pytest.raises(ProtocolError, match="another version") as caught:
-        parse_link("fedtui:AgAA")
+        parse_link(SCHEME + encode_base64(b"\2later" + _check(b"\2later")))
     assert "Update" in caught.value.remedy
+
+
+def test_a_damaged_first_character_is_no_newer_version() -> None:
+    text = str(link())
+    with pytest.raises(ProtocolError, match="damaged"):
+        parse_link(SCHEME + "B" + text[len(SCHEME) + 1 :])
+    with pytest.raises(ProtocolError, match="damaged"):
+        parse_link("fedtui:abc")
 
 
 def test_a_secret_is_in_no_repr() -> None:
