@@ -590,7 +590,10 @@ class RoundDriver:
                 self.progress.note = str(error)
                 _log.exception("the result of round %d could not be applied", round_number)
                 continue
-            await asyncio.to_thread(self._ledger.set_applied, round_number)
+            try:
+                await asyncio.to_thread(self._ledger.set_applied, round_number)
+            except StorageError as error:  # It is applied once more after a restart.
+                _log.warning("that round %d was applied is not kept: %s", round_number, error)
             self._emit("adapter.applied", round=round_number, sha256=result.result_blob)
 
     async def _result_path(self, result: Result, signers: list[str]) -> Path | None:

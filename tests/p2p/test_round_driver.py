@@ -1,0 +1,34 @@
+"""Nothing that fails around the rounds of a node, and nobody in the room, ends or drowns them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from toy_room import ToyNode, toy_genesis, until
+
+from p2p.errors import StorageError
+from p2p.rounds.ledger import Ledger
+
+
+@pytest_asyncio.fixture
+async def alone(tmp_path: Path) -> AsyncIterator[ToyNode]:
+    """The only member of a room of three rounds, which has not begun to train."""
+    node = ToyNode(tmp_path, 0, toy_genesis(1))
+    await node.start(train=False)
+    yield node
+    await node.stop()
+
+
+async def test_a_disk_that_refuses_to_note_a_result_does_not_keep_the_next_from_being_applied(
+    alone: ToyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(ledger: Ledger, round_number: int) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Ledger, "set_applied", refuse)
+    alone.begin_training()
+    await until(lambda: len(alone.of("adapter.applied")) == 3)
+    assert [number for number, _ in alone.workload.applied] == [1, 2, 3]
