@@ -47,6 +47,7 @@ from p2p.messages import (
     parse_result,
 )
 from p2p.operations import Operation
+from p2p.pacing import TokenBucket
 from p2p.rounds.catching_up import CatchingUp, LedgerClient
 from p2p.rounds.computing import Computing
 from p2p.rounds.core import RoundCore
@@ -85,6 +86,8 @@ from p2p.rounds.limits import (
     MAX_PARALLEL_CHECKS,
     MAX_QUEUED_EVENTS,
     MAX_QUEUED_EVENTS_PER_PEER,
+    REFUSED_BURST,
+    REFUSED_RATE,
     RETENTION_PAUSE,
 )
 from p2p.rounds.state import OwnContribution
@@ -186,6 +189,7 @@ class RoundDriver:
         self._plan = core.genesis.plan
         self._events: asyncio.Queue[_Queued] = asyncio.Queue()
         self._waiting: Counter[str] = Counter()
+        self._refusals: dict[str, TokenBucket] = {}
         self._timers: dict[TimerName, _Timer] = {}
         self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
         self._fetches: dict[asyncio.Task[None], Contribution] = {}
@@ -353,8 +357,7 @@ class RoundDriver:
                         peer=effect.peer,
                     )
                 case Rejected():
-                    self.progress.note = effect.reason
-                    self._emit("message.refused", peer=effect.peer, reason=effect.reason)
+                    self._on_rejected(effect)
 
     def _on_persisted(self, record: Record) -> None:
         match record:
@@ -373,6 +376,17 @@ class RoundDriver:
                 self._emit(
                     "evidence.found", round=number, peer=found.accused, offence=found.offence
                 )
+
+    def _on_rejected(self, effect: Rejected) -> None:
+        """Tells of it, but of no more of one peer's than a log and a stream of events can bear."""
+        now = clock.now()
+        bucket = self._refusals.get(effect.peer)
+        if bucket is None:
+            bucket = TokenBucket(REFUSED_RATE, REFUSED_BURST, now)
+            self._refusals[effect.peer] = bucket
+        if effect.peer == self.core.me or bucket.take(now):
+            self.progress.note = effect.reason
+            self._emit("message.refused", peer=effect.peer, reason=effect.reason)
 
     async def _keep_result(self, record: Record) -> None:
         """A commit or a lock on disk without its result, at every member after a power cut, would

@@ -6,6 +6,9 @@ from typing import Final
 
 MAX_QUEUED_EVENTS: Final = 4096
 MAX_QUEUED_EVENTS_PER_PEER: Final = 256
+REFUSED_RATE: Final = 0.2
+REFUSED_BURST: Final = 20
+"""Refused messages of one member that are told of, per second and at once."""
 MAX_PARALLEL_CHECKS: Final = 4
 BLOB_CHECK_TRIES: Final = 3
 BLOB_CHECK_TIMEOUT: Final = 900.0

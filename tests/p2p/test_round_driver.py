@@ -10,7 +10,9 @@ import pytest_asyncio
 from toy_room import ToyNode, toy_genesis, until
 
 from p2p.errors import StorageError
+from p2p.rounds.effects import Rejected
 from p2p.rounds.ledger import Ledger
+from p2p.rounds.limits import REFUSED_BURST
 
 
 @pytest_asyncio.fixture
@@ -32,3 +34,13 @@ async def test_a_disk_that_refuses_to_note_a_result_does_not_keep_the_next_from_
     alone.begin_training()
     await until(lambda: len(alone.of("adapter.applied")) == 3)
     assert [number for number, _ in alone.workload.applied] == [1, 2, 3]
+
+
+async def test_a_member_whose_messages_are_all_refused_drowns_no_other_event(
+    alone: ToyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2p.clock.now", lambda: 0.0)
+    flood = [Rejected("mallory", "nonsense")] * 1000
+    await alone.peer._driver._execute([*flood, Rejected("bob", "an old round")])
+    told = [event["peer"] for event in alone.of("message.refused")]
+    assert told == ["mallory"] * REFUSED_BURST + ["bob"]
