@@ -71,7 +71,8 @@ def disk_usage(directory: Path) -> tuple[int, int]:
 class BlobStore:
     """One room's blobs in one directory.
 
-    Methods that touch file contents run in threads; the store itself belongs to one event loop.
+    Methods that touch file contents run in threads; the store itself belongs to one event loop,
+    but for what it counts of the blobs that threads publish.
     ``quota`` bounds the bytes of all blobs, ``max_blob`` those of one.
     """
 
@@ -96,6 +97,7 @@ class BlobStore:
         self._reserved = 0
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._publishing = threading.Lock()
+        self._counting = threading.Lock()
         try:
             self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
             for draft in self._partial.glob("*.draft"):
@@ -110,8 +112,9 @@ class BlobStore:
     # --- looking ----------------------------------------------------------------------------
     @property
     def sizes(self) -> Mapping[str, int]:
-        """The complete blobs: name -> bytes."""
-        return self._sizes
+        """The complete blobs at this moment: name -> bytes."""
+        with self._counting:
+            return dict(self._sizes)
 
     @property
     def budget(self) -> int:
@@ -241,7 +244,8 @@ class BlobStore:
         """Forgets a blob; unknown ones are no error."""
         with suppress(FileNotFoundError):
             self._location(sha256).unlink()
-        self._stored -= self._sizes.pop(sha256, 0)
+        with self._counting:
+            self._stored -= self._sizes.pop(sha256, 0)
         self._verified.pop(sha256, None)
         self._volatile.discard(sha256)
 
@@ -261,7 +265,8 @@ class BlobStore:
         Whatever was added or fetched since the call before stays, named or not: a round under way
         may be about to need what no commit speaks of yet. So does what is :meth:`pinned`.
         """
-        touched, self._touched = self._touched, set()
+        with self._counting:
+            touched, self._touched = self._touched, set()
         touched.update(self._fetching.keys(), self._pinned.elements())
         before = self._stored
         for name in doomed:
@@ -349,9 +354,10 @@ class BlobStore:
             draft.replace(location)
             if durable:
                 sync_directory(location.parent)
-            self._stored += size - self._sizes.get(sha256, 0)
-            self._sizes[sha256] = size
-            self._touched.add(sha256)
+            with self._counting:
+                self._stored += size - self._sizes.get(sha256, 0)
+                self._sizes[sha256] = size
+                self._touched.add(sha256)
 
     async def _fetch_missing(
         self, client: BlobClient, ref: BlobRef, sources: Sources, durable: bool

@@ -579,6 +579,8 @@ class RoundDriver:
                 await self._forget_old()
             except OSError as error:
                 _log.warning("old rounds cannot be removed: %s", error)
+            except Exception:  # A disk that is never cleared fills up in the end.
+                _log.exception("old rounds could not be removed")
             await asyncio.sleep(RETENTION_PAUSE)
 
     async def _forget_old(self) -> None:

@@ -98,6 +98,14 @@ async def test_pruning_spares_what_was_just_stored(tmp_path: Path) -> None:
     assert dict(store.sizes) == {new.sha256: new.size}
 
 
+async def test_what_is_stored_while_others_look_does_not_disturb_them(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path)
+    first = await store.put(b"first")
+    looking = iter(store.sizes)
+    await store.put(b"second")
+    assert list(looking) == [first.sha256]
+
+
 async def test_work_that_waits_to_be_announced_is_not_pruned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

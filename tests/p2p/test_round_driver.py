@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from toy_room import ToyNode, toy_genesis, until
 
+from p2p.blobs.store import BlobStore
 from p2p.errors import StorageError
 from p2p.rounds.effects import Rejected
 from p2p.rounds.ledger import Ledger
@@ -44,3 +45,20 @@ async def test_a_member_whose_messages_are_all_refused_drowns_no_other_event(
     await alone.peer._driver._execute([*flood, Rejected("bob", "an old round")])
     told = [event["peer"] for event in alone.of("message.refused")]
     assert told == ["mallory"] * REFUSED_BURST + ["bob"]
+
+
+async def test_a_fault_while_old_rounds_are_removed_does_not_end_their_removal(
+    alone: ToyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def fail(store: BlobStore, doomed: Iterable[str]) -> int:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(BlobStore, "prune", fail)
+    monkeypatch.setattr("p2p.rounds.driver.RETENTION_PAUSE", 0.0)
+    for count in (1, 2):
+        alone.peer._driver._forgetful.set()
+        await until(lambda count=count: tries == count)  # type: ignore[misc]
