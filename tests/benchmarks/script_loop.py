@@ -119,6 +119,16 @@ class ScriptLoop:
         timesteps = torch.randint(0, levels, (latents.shape[0],)).long()
         return self.error(latents, noise, timesteps, batch["input_ids"])
 
+    def denoise(self, steps: int) -> None:
+        """Nothing but the denoiser, forward and backward."""
+        batch = next(self.batches())
+        with torch.no_grad():
+            noisy = torch.randn_like(self.latents(batch["pixel_values"]))
+            states = self.pipe.text_encoder(batch["input_ids"], return_dict=False)[0]
+        levels = torch.randint(0, self.noise_scheduler.config.num_train_timesteps, noisy.shape[:1])
+        for _ in range(steps):
+            self.pipe.unet(noisy, levels, states, return_dict=False)[0].square().mean().backward()
+
     def latents(self, pixels: torch.Tensor) -> torch.Tensor:
         encoded = self.pipe.vae.encode(pixels)
         tiny = isinstance(self.pipe.vae, AutoencoderTiny)

@@ -1,13 +1,14 @@
 """Training steps against the loop of diffusers' own script, on the same pictures, model and batch.
 
-Both ways take turns in one process with one thread, and the processor's time counts: other work on
-the machine disturbs it less than the clock on the wall. ``loss`` lines compare the arithmetic:
-the same pictures, noise and levels through both ways in float32.
+Both ways take turns, each in a process of its own with one thread, and the processor's time counts:
+other work on the machine disturbs it less than the clock on the wall. ``loss`` lines compare the
+arithmetic: the same pictures, noise and levels through both ways in float32.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -15,8 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +29,18 @@ from peft.helpers import disable_input_dtype_casting
 
 from tests.benchmarks.measure import Line
 from tests.benchmarks.script_loop import ScriptLoop
-from trainer import cache, checkpoint, dataset, embedded, loop, models, precision, trainee, training
+from trainer import (
+    cache,
+    checkpoint,
+    dataset,
+    embedded,
+    loop,
+    memory,
+    models,
+    precision,
+    trainee,
+    training,
+)
 from trainer.cache import Cache
 from trainer.config import CHECKPOINT_INTERVAL, CHECKPOINT_SHARE
 from trainer.embedded import federated
@@ -39,7 +52,7 @@ from trainer.selection import Selection
 
 PICTURES = 16
 BATCH = 8
-STEPS = 8
+STEPS = 16
 RUNS = 3
 HANDLED = 5_000
 """Steps with nothing in them, to see what the loop does around them."""
@@ -61,25 +74,60 @@ def run() -> Iterator[Line]:
 
 
 def _compared(name: str, model: str, folder: Path, resolution: int) -> Iterator[Line]:
-    with Ours(model, folder, resolution) as ours:
-        theirs = ScriptLoop.of(Path(model), folder / "pictures", BATCH, RANK, resolution)
-        ours.run(1), theirs.run(1)
+    with Ours(model, folder, resolution) as ours, _script(model, folder, resolution) as script_for:
+        ours.run(1)
         times = [
-            (_processor(lambda: ours.run(STEPS)), _processor(lambda: theirs.run(STEPS)))
-            for _ in range(RUNS)
+            (_processor(lambda: ours.run(STEPS)), script_for("run", STEPS)) for _ in range(RUNS)
         ]
         pictures = STEPS * BATCH
         mine, script = (min(each) / pictures for each in zip(*times, strict=True))
         yield Line(f"train, {name}", mine, script, "diffusers' script", "s/pic")
-        yield from _limits(ours, theirs, mine, script)
+        plain = min(script_for("denoise", STEPS) for _ in range(RUNS)) / pictures
+        yield from _limits(ours, plain, mine, script)
         yield Line(
             "  its encoding, once per picture", ours.encoding / PICTURES, script, "each step", "s"
         )
     yield _same_loss(name, model, folder, resolution)
 
 
-def _limits(ours: Ours, theirs: ScriptLoop, mine: float, script: float) -> Iterator[Line]:
-    """What a step is without its denoiser, forward and backward, on noise.
+@contextmanager
+def _script(model: str, folder: Path, resolution: int) -> Iterator[Callable[[str, int], float]]:
+    """Runs a method of the script for some steps and gives the processor's time of it.
+
+    In another process: what ours does about memory must not help it.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, model, folder, resolution))
+    process.start()
+
+    def ask(method: str, steps: int) -> float:
+        ours.send((method, steps))
+        seconds: float = ours.recv()
+        return seconds
+
+    try:
+        ask("run", 1)
+        yield ask
+        ours.send(None)
+        process.join()
+    finally:
+        process.kill()
+
+
+def _serve(connection: Connection, model: str, folder: Path, resolution: int) -> None:
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    script = ScriptLoop.of(Path(model), folder / "pictures", BATCH, RANK, resolution)
+    work = {"run": script.run, "denoise": script.denoise}
+    while (asked := connection.recv()) is not None:
+        method, steps = asked
+        connection.send(_processor(lambda: work[method](steps)))  # noqa: B023
+
+
+def _limits(ours: Ours, plain: float, mine: float, script: float) -> Iterator[Line]:
+    """What the denoiser's forward and backward pass on noise takes of a step; ``plain`` is the
+    script's.
 
     The first ratio is what could be gained at most by a training that does the script's arithmetic
     and nothing beside it, the second what lower precision gains, the third what is left to gain.
@@ -88,17 +136,12 @@ def _limits(ours: Ours, theirs: ScriptLoop, mine: float, script: float) -> Itera
     noise = torch.randn(ours.model.latent_shape(ours.examples.moments[:BATCH]))
     levels = torch.randint(0, 1000, (BATCH,))
 
-    def alone(predict: Callable[..., torch.Tensor]) -> float:
-        def steps() -> None:
-            for _ in range(STEPS):
-                predict(noise, levels, states).square().mean().backward()
+    def denoise() -> None:
+        for _ in range(STEPS):
+            ours.model.predict(noise, levels, states).square().mean().backward()  # type: ignore[no-untyped-call]
 
-        return min(_processor(steps) for _ in range(RUNS)) / (STEPS * BATCH)
-
-    unet = theirs.pipe.unet
-    plain = alone(lambda *inputs: unet(*inputs, return_dict=False)[0])
-    with disable_input_dtype_casting(ours.model.components["unet"]):
-        lowered = alone(ours.model.predict)
+    with memory.held(), disable_input_dtype_casting(ours.model.components["unet"]):
+        lowered = min(_processor(denoise) for _ in range(RUNS)) / (STEPS * BATCH)
     yield Line("  the script's denoiser alone", plain, script, "its whole step", "s/pic")
     yield Line("  our denoiser alone", lowered, plain, "the script's alone", "s/pic")
     yield Line("  our denoiser alone", lowered, mine, "our whole step", "s/pic")
