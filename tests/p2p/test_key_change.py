@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import permutations
 
@@ -9,14 +11,16 @@ import pytest
 from core_bench import Bench, decide_without, result_of
 
 from p2p.errors import LimitError, ProtocolError
+from p2p.identity import Identity
 from p2p.limits import MAX_KEY_CHANGES
 from p2p.membership import Membership, SignaturesMissing
 from p2p.messages import Contribution
 from p2p.operations import AdminChange, KeyChange, MemberAdd, MemberRemove, Operation
 from p2p.room import Permissions
-from p2p.rounds.admission import Admissions
+from p2p.rounds.admission import Admissions, verify_operation
 from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
+from p2p.rounds.signing import EnvelopeSigner, EnvelopeVerifier
 from p2p.sim.parts import INITIAL, ROOM_ID, SimSigner, peer_ids, simulated_genesis
 
 ADA, BOB, CLEO, NEW, OTHER = peer_ids(5)
@@ -124,6 +128,23 @@ def test_an_admins_key_needs_the_signatures_of_any_change() -> None:
     with pytest.raises(SignaturesMissing):
         shared.after(change(ADA, NEW))
     assert shared.after(change(ADA, NEW, ADA, NEW, BOB)).admins == {NEW, BOB}
+
+
+@pytest.mark.parametrize("lie", ["", "another room", "another key's certificate", "one signature"])
+def test_real_signatures_are_checked(lie: str) -> None:
+    old, new, other = (Identity.from_seed(bytes([number]) * 32) for number in (1, 2, 3))
+    owner = other if lie == "another key's certificate" else new
+    wish = KeyChange(
+        author=old.peer_id, seq=1, after=ROOM_ID, key=new.peer_id,
+        certificate=b64encode(owner.certificate_der()).decode(),
+    )  # fmt: skip
+    room_id = "0" * 64 if lie == "another room" else ROOM_ID
+    seals = [EnvelopeSigner(key, room_id).seal(wish) for key in (old, new)]
+    if lie == "one signature":
+        seals[1] = replace(seals[1], signature=seals[0].signature)
+    both = Operation.of(seals[0]).joined(Operation.of(seals[1]))
+    with pytest.raises(ProtocolError) if lie else nullcontext():
+        verify_operation(both, EnvelopeVerifier(ROOM_ID))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -214,6 +214,11 @@ async def test_a_member_changes_its_key_while_the_room_goes_on(
         with pytest.raises(NetworkError):
             await bob.peer._client.hello(founder.id, b"with the old key")
         await room.leave(bob)
+        # A machine that died before it took its new key learns at the next start that it must.
+        died = ToyNode(tmp_path, 1, room.genesis)
+        with pytest.raises(TrustError):
+            await died.start()
+        assert died.peer.successor == new.peer_id
         again = await room.enter(1, founder, (), key=7)
         assert again.id == new.peer_id
         await until(lambda: again.id in founder.peer.snapshot().voters)
