@@ -9,6 +9,8 @@ from itertools import permutations
 
 import pytest
 from core_bench import Bench, decide_without, result_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from p2p.errors import LimitError, ProtocolError
 from p2p.identity import Identity
@@ -215,6 +217,41 @@ def test_a_newcomer_is_let_in_by_a_key_that_it_only_knows_by_what_the_old_one_si
         Journal(operations={told[0].id: told[0]}), SimSigner(OTHER), facts, [told[0].id]
     )
     assert ADA in under_way.current.members, "the old key votes until the commit"
+
+
+@st.composite
+def news(draw: st.DrawFn) -> tuple[list[Operation], list[Operation]]:
+    """Changes of three founders and two strangers, in two orders."""
+    peers = st.sampled_from((ADA, BOB, CLEO, NEW, OTHER))
+    operations = []
+    for seq in range(1, draw(st.integers(2, 7))):
+        by, about = draw(peers), draw(peers)
+        header = {"author": by, "seq": draw(st.integers(seq, seq + 2)), "after": ROOM_ID}
+        record = ROOM.members[BOB].model_copy(update={"peer_id": about})
+        wish = draw(
+            st.sampled_from((
+                KeyChange(**header, key=about, certificate=""),
+                MemberRemove(**header, peer=about),
+                MemberAdd(**header, member=record),
+                AdminChange(**header, admins=tuple(sorted({by, about})), threshold=1),
+            ))
+        )  # fmt: skip
+        signed = [Operation.of(SimSigner(peer).seal(wish)) for peer in (by, about)]
+        operations.append(signed[0].joined(signed[1]))
+    return operations, draw(st.permutations(operations))
+
+
+@given(news())
+def test_in_whatever_order_news_come_everybody_sees_the_same_room(
+    both: tuple[list[Operation], list[Operation]],
+) -> None:
+    one, other = (ROOM.folded(ROOM.applicable(order)) for order in both)
+    assert one == other
+    assert not one.members.keys() & one.removed
+    assert one.successors.keys() <= one.removed
+    assert one.admins <= one.members.keys()
+    assert {member.peer_id for member in one.members.values()} == one.members.keys()
+    assert {peer for peer, m in one.members.items() if m.role == "admin"} <= one.admins
 
 
 def test_one_change_of_a_key_at_a_time() -> None:
