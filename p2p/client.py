@@ -55,6 +55,7 @@ from p2p.limits import (
 )
 from p2p.outbox import Outbox, Queued
 from p2p.pacing import Line, TransferPace
+from p2p.reading import next_part
 from p2p.relay import Pipes
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
@@ -125,6 +126,8 @@ class PeerClient:
         """Closes every connection, for example after this machine slept; queues are kept."""
         if self._session is not None:
             before, self._session = self._session, self._new_session()
+            # Closing a session tells nobody who reads from one of its connections.
+            await self._pipes.stop()
             await before.close()
 
     def _new_session(self) -> aiohttp.ClientSession:
@@ -494,11 +497,8 @@ async def _receive(response: aiohttp.ClientResponse, sink: Sink, max_bytes: int)
     pace = TransferPace(clock())
     received = 0
     while True:
-        try:
-            async with asyncio.timeout_at(pace.deadline):
-                part = await response.content.readany()
-        except RuntimeError as error:  # What aiohttp says when it was lost between two reads.
-            raise NetworkError("the connection was lost in the middle of an answer") from error
+        async with asyncio.timeout_at(pace.deadline):
+            part = await next_part(response.content)
         if not part:
             return received
         received += len(part)

@@ -30,6 +30,7 @@ from p2p.limits import (
     RELAY_RATE,
 )
 from p2p.pacing import Throttle
+from p2p.reading import next_part
 from p2p.tasks import TaskOwner
 
 _log = logging.getLogger(__name__)
@@ -167,11 +168,14 @@ async def _pipe(near: socket.socket, post: Post) -> None:
     async def outgoing() -> AsyncIterator[bytes]:
         while data := await reader.read(_READ_BYTES):
             yield data
+        # An end of the body would be sent down a connection that is closing, which aiohttp does
+        # in a task of its own whose failure nobody sees.
+        raise ConnectionAbortedError("the caller hung up")
 
     try:
         # The request leaves with its first bytes, so nobody may wait for the response before.
         async with post(outgoing()) as response:
-            while data := await response.content.readany():
+            while data := await next_part(response.content):
                 writer.write(data)
                 await writer.drain()
     except (P2PError, OSError, ClientError) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from typing import Any
 
 import pytest
@@ -89,6 +91,21 @@ async def test_a_relay_that_goes_away_is_given_up(room: Room) -> None:
     with pytest.raises(NetworkError):
         await ada.client.hello(bob.id, b"y")
     assert ada.client.relay_of(bob.id) is None
+
+
+async def test_closing_all_connections_leaves_nothing_of_relayed_ones(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada, bob, eve = await three(room)
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    for _ in range(3):
+        await ada.client.hello(bob.id, b"x")
+        await ada.client.reset()
+    await eventually(lambda: not len(ada.client._pipes._tasks))
+    gc.collect()  # Whose exceptions nobody has seen is told when they are forgotten.
+    await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_direct_way_that_opens_again_is_taken(room: Room) -> None:
