@@ -13,7 +13,6 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +40,6 @@ from p2p.limits import (
     DISCOVERY_RETRY_MIN,
     INTERFACE_POLL_INTERVAL,
     MAX_ADDRESSES_PER_PEER,
-    MAX_HINTED_PEERS,
     MAX_PARALLEL_RESOLVES,
     MAX_PENDING_RESOLVES,
     RESOLVE_TIMEOUT,
@@ -84,10 +82,10 @@ def today() -> int:
 class Discovery:
     """Announces one member and collects hints about others of the same room.
 
-    ``on_hint(peer_id, addresses)`` and ``on_lost(peer_id)`` are called from the event loop; a
-    hint never means membership or liveness. ``interfaces`` lists the addresses of ours to speak
-    on (``["127.0.0.1"]`` for a room on one machine); None means every real interface. With
-    ``announce=False`` we look without being seen.
+    ``on_hint(peer_id, addresses)`` is called from the event loop; a hint never means membership
+    or liveness. ``interfaces`` lists the addresses of ours to speak on (``["127.0.0.1"]`` for a
+    room on one machine); None means every real interface. With ``announce=False`` we look without
+    being seen.
     """
 
     def __init__(
@@ -97,7 +95,6 @@ class Discovery:
         port: int,
         *,
         on_hint: Callable[[str, tuple[Address, ...]], None],
-        on_lost: Callable[[str], None] = lambda _: None,
         interfaces: Sequence[str] | None = None,
         announce: bool = True,
         day: Callable[[], int] = today,
@@ -106,13 +103,11 @@ class Discovery:
         self._room_id = room_id
         self._port = port
         self._on_hint = on_hint
-        self._on_lost = on_lost
         self._interfaces = list(interfaces) if interfaces is not None else None
         self._announce = announce
         self._day = day
         self._on_loopback = only_loopback(interfaces)
         self._state = DiscoveryState(False, "not started")
-        self._names: OrderedDict[str, str] = OrderedDict()
         self._pending: set[str] = set()
         self._resolving = asyncio.Semaphore(MAX_PARALLEL_RESOLVES)
         self._rescan = asyncio.Event()
@@ -216,16 +211,11 @@ class Discovery:
     def _on_change(
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
-        if state_change is ServiceStateChange.Removed:
-            self._lose(name)
-        elif name not in self._pending and len(self._pending) < MAX_PENDING_RESOLVES:
+        if state_change is ServiceStateChange.Removed or name in self._pending:
+            return
+        if len(self._pending) < MAX_PENDING_RESOLVES:
             self._pending.add(name)
             self._resolvers.spawn(self._resolve(zeroconf, name), "resolve")
-
-    def _lose(self, name: str) -> None:
-        peer_id = self._names.pop(name, None)
-        if peer_id is not None and peer_id not in self._names.values():
-            self._on_lost(peer_id)
 
     async def _resolve(self, zeroconf: Zeroconf, name: str) -> None:
         try:
@@ -239,13 +229,8 @@ class Discovery:
             return
         finally:
             self._pending.discard(name)
-        if peer_id == self._peer_id or not addresses:
-            return
-        self._names[name] = peer_id
-        self._names.move_to_end(name)
-        while len(self._names) > MAX_HINTED_PEERS:
-            self._names.popitem(last=False)
-        self._on_hint(peer_id, addresses)
+        if peer_id != self._peer_id and addresses:
+            self._on_hint(peer_id, addresses)
 
     def _read(self, info: AsyncServiceInfo) -> tuple[str, tuple[Address, ...]]:
         """The peer and the addresses in a record of this room. Raises ProtocolError otherwise."""
