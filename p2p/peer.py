@@ -230,7 +230,7 @@ class Peer:
             port=self._server.port,
             interval=self._probe_interval,
             listener=GossipListener(
-                peer_head=lambda peer, round_, *_: self._driver.on_peer_head(peer, round_),
+                peer_head=lambda peer, round_: self._driver.on_peer_head(peer, round_),
                 peer_state=self._on_peer_state,
                 witnessed=lambda peer, helper: self._paths.on_witnessed(peer, helper),
                 located=lambda peer: self._paths.on_located(peer),

@@ -446,7 +446,7 @@ class SwimCore:
         if before is None or (before.hosts, before.port) != (hello.hosts, hello.port):
             effects.append(Located(peer, hello.addresses))
         if not hello.leaving:
-            effects.append(HeadSeen(peer, hello.round, hello.head, hello.attempt))
+            effects.append(HeadSeen(peer, hello.round))
         return effects
 
     def _sends(self, *, urgent: bool) -> int:

@@ -75,13 +75,13 @@ class HelloClient(Protocol):
 class GossipListener:
     """Whom the driver tells. Calls come from the event loop and return quickly.
 
-    ``peer_head(peer_id, round, head, attempt)`` for every newer Hello, ``peer_state(peer_id,
+    ``peer_head(peer_id, round)`` for every newer Hello, ``peer_state(peer_id,
     before, after)`` on changes, ``witnessed(peer_id, helper)`` when a helper reached a peer that
     we did not, ``located(peer_id)`` for a new address, ``woke(seconds)`` after this machine slept,
     ``misbehaved(peer_id)`` when a peer's answer is no gossip.
     """
 
-    peer_head: Callable[[str, int, str, int], None] = lambda *_: None
+    peer_head: Callable[[str, int], None] = lambda *_: None
     peer_state: Callable[[str, Liveness, Liveness], None] = lambda *_: None
     witnessed: Callable[[str, str], None] = lambda *_: None
     located: Callable[[str], None] = lambda _: None
@@ -248,8 +248,8 @@ class Gossip:
                     self._tasks.spawn(self._probe_through(effect), "indirect probe")
                 case StateChanged(peer_id, before, after):
                     self._listener.peer_state(peer_id, before, after)
-                case HeadSeen(peer_id, round_number, head, attempt):
-                    self._listener.peer_head(peer_id, round_number, head, attempt)
+                case HeadSeen(peer_id, round_number):
+                    self._listener.peer_head(peer_id, round_number)
                 case Located(peer_id, addresses):
                     self.on_hint(peer_id, addresses)
                 case Witnessed(peer_id, helper):

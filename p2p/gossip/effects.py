@@ -75,8 +75,6 @@ class HeadSeen:
 
     peer_id: str
     round: int
-    head: str
-    attempt: int
 
 
 @dataclass(frozen=True)
