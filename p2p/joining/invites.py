@@ -177,11 +177,6 @@ class InviteBook:
         with translated(self._path), self._turn:
             return self._open_invites()
 
-    def guests(self) -> frozenset[str]:
-        """Everybody who ever came in by an invite of this book."""
-        with translated(self._path), self._turn:
-            return frozenset(peer for (peer,) in self._database.execute("SELECT peer FROM guests"))
-
     def revoke(self, id_prefix: str) -> list[Invite]:
         """Withdraws the invites whose id begins so, or whose nameplate it is; returns them."""
         with self._changing():
