@@ -11,10 +11,13 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 from fedtui import paths, rooms, settings
 from fedtui.control.server import ControlServer
 from fedtui.errors import ExitCode
+from fedtui.limits import NODE_LOG_BYTES, NODE_LOG_FILES
 from fedtui.locking import ProfileLock
 from fedtui.node import Node
 from fedtui.parent import when_parent_ends
@@ -36,7 +39,7 @@ def serve(*, log_json: bool = False, debug: bool = False, with_parent: bool = Fa
     lock = ProfileLock(profile.lock)
     lock.acquire()
     try:
-        _configure_log(as_json=log_json or chosen.log_json, debug=debug)
+        _configure_log(profile.log, as_json=log_json or chosen.log_json, debug=debug)
         while True:
             node = Node(profile, chosen, rooms.current(profile))
             code = asyncio.run(_serve(node, chosen, with_parent=with_parent))
@@ -113,8 +116,33 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def _configure_log(*, as_json: bool, debug: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+class _OwnLog(RotatingFileHandler):
+    """The log file that stderr is; what is not logged but written there moves on with it."""
+
+    def doRollover(self) -> None:
+        super().doRollover()
+        with Path(self.baseFilename).open("ab") as anew:
+            os.dup2(anew.fileno(), sys.stderr.fileno())
+
+
+def log_handler(own_log: Path) -> logging.Handler:
+    """Writes to stderr. Where the interface has made that the profile's own file, it begins anew
+    when it is full; elsewhere whoever started the node looks after its log."""
+    # Windows renames no file that is open.
+    if os.name == "posix" and own_log.exists():
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(sys.stderr.fileno()), own_log.stat()):
+                return _OwnLog(
+                    own_log,
+                    maxBytes=NODE_LOG_BYTES,
+                    backupCount=NODE_LOG_FILES,
+                    encoding="utf-8",
+                )
+    return logging.StreamHandler(sys.stderr)
+
+
+def _configure_log(own_log: Path, *, as_json: bool, debug: bool) -> None:
+    handler = log_handler(own_log)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     text.converter = time.gmtime
     handler.setFormatter(_JsonFormatter() if as_json else text)

@@ -1,14 +1,25 @@
-"""What a node keeps of a room beside the store of blobs: results, named for what they are."""
+"""What a node keeps of a room beside the store of blobs, and for how long.
+
+Results have names here that say what they are. Trainings are needed until their round is decided:
+what was handed in lies in the store, which ``disk_limit`` bounds.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
+import re
 import shutil
 import threading
 from pathlib import Path
 
 from fedtui.paths import RoomPaths, sha256_of
+from fedtui.rooms import committed_adapters
 from p2p.durable import flush, sync_directory
+
+log = logging.getLogger("fedtui.keeping")
+
+_OF_A_ROUND = re.compile(r"\.?round-(\d+)")
 
 
 def keep_adapter(paths: RoomPaths, blob: Path, sha256: str, round_number: int) -> Path:
@@ -42,3 +53,30 @@ def publish_copy(source: Path, target: Path, sha256: str) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_directory(target.parent)
+
+
+def forget_adapters(paths: RoomPaths, kept_rounds: int) -> None:
+    """Deletes all but the newest adapters: so many, and the one that the first of them began at."""
+    kept = committed_adapters(paths)
+    for number, path in kept.items():
+        if number < max(kept) - kept_rounds:
+            _delete(path)
+
+
+def forget_trainings(paths: RoomPaths, current: int) -> None:
+    """Deletes what trainings of other rounds than the ``current`` one left."""
+    for folder in (paths.contributions, paths.checkpoint):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = _OF_A_ROUND.match(path.name)
+            if found and int(found[1]) != current:
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be deleted: %s", path, error)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from fedtui import shared
+from fedtui import keeping, shared
 from fedtui.errors import ExitCode, FedtuiError, TrainerError
 from fedtui.limits import (
     PROGRESS_EVENT_INTERVAL_S,
@@ -217,6 +217,7 @@ class Learner:
         self._moved.set()
 
     async def _advance(self, goal: Goal) -> None:
+        await asyncio.to_thread(keeping.forget_trainings, self._room.paths, goal.round)
         for attempt in range(1, TRAIN_RETRIES + 1):
             try:
                 await self._draw(goal)

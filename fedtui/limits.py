@@ -15,6 +15,8 @@ TRAINER_REQUESTS_MAX: Final = 64
 """Requests a worker may owe answers to at once."""
 TRAINER_LOG_BYTES: Final = 1 << 20
 TRAINER_LOG_FILES: Final = 2
+NODE_LOG_BYTES: Final = 4 << 20
+NODE_LOG_FILES: Final = 2
 TRAINER_LAST_WORDS: Final = 12
 """Lines of a worker's stderr kept for the message that says why it died."""
 

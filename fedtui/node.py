@@ -436,8 +436,10 @@ class Node:
         return Goal(number, adapter, state.sha256, train)
 
     def _kept(self, blob: Path, sha256: str, round_number: int) -> Path:
-        """A committed adapter under a name that says what it is; blobs are pruned, this is not."""
-        return keeping.keep_adapter(self._room.paths, blob, sha256, round_number)
+        """A committed adapter under a name that says what it is, in the place of an old one."""
+        target = keeping.keep_adapter(self._room.paths, blob, sha256, round_number)
+        keeping.forget_adapters(self._room.paths, self._settings.keep_rounds)
+        return target
 
     async def _keep_adapter(self, blob: Path, round_number: int) -> None:
         """The workload's ``apply``: a failing disk must not stop the rounds."""

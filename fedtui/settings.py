@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         20, description="Disk for one room's adapters and contributions, in GiB."
     )
     keep_rounds: Annotated[int, Field(ge=2)] = Field(
-        50, description="Rounds whose contributions are kept, so that they can be recomputed."
+        50, description="Rounds whose adapters and contributions are kept, to recompute them."
     )
     threads: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="Processor threads the trainer may use; 0 leaves the choice to it."

@@ -1,4 +1,4 @@
-"""Files beside the store: whole or not there, and what they say they are."""
+"""Files beside the store: whole or not there, what they say they are, and not for ever."""
 
 from __future__ import annotations
 
@@ -55,3 +55,32 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_file(
     with pytest.raises(OSError, match="No space"):
         keeping.keep_adapter(paths, blob, sha256_of(blob), 1)
     assert not list(paths.adapters.iterdir())
+
+
+def test_the_newest_adapters_stay_and_what_people_put_beside_them(
+    paths: RoomPaths, blob: Path
+) -> None:
+    for number in range(1, 8):
+        keeping.keep_adapter(paths, blob, sha256_of(blob), number)
+    (paths.adapters / "mine.safetensors").touch()
+    keeping.forget_adapters(paths, 3)
+    kept = {path.name for path in paths.adapters.iterdir()}
+    assert kept == {*(paths.adapter(number).name for number in (4, 5, 6, 7)), "mine.safetensors"}
+
+
+def test_trainings_of_other_rounds_are_deleted(paths: RoomPaths) -> None:
+    keeping.forget_trainings(paths, 2)  # nothing there yet
+    for number in (1, 2, 3):
+        for path in (
+            paths.contribution(number),
+            paths.contribution(number).with_suffix(".json"),
+            paths.checkpoint / f"round-{number:04d}",
+        ):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    folder = paths.checkpoint / "round-0004"
+    folder.mkdir()
+    (folder / "state").touch()
+    keeping.forget_trainings(paths, 2)
+    left = {path.name for path in (*paths.contributions.iterdir(), *paths.checkpoint.iterdir())}
+    assert left == {"round-0002.safetensors", "round-0002.json", "round-0002"}

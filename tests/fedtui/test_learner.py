@@ -270,6 +270,23 @@ async def test_a_late_training_is_finished_where_it_still_counts(
     assert "cancel" not in asked
 
 
+async def test_what_a_training_that_never_ended_left_goes_with_its_round(
+    place: Place, tmp_path: Path
+) -> None:
+    trainer, asked = scripted(place, str(tmp_path / "end"))
+    learner = place.learner(trainer, Ear())
+    running = asyncio.create_task(learner.run())
+    place.room.paths.checkpoint.mkdir()
+    for number in (1, 2):
+        (place.room.paths.checkpoint / f"round-{number:04d}").touch()
+        learner.aim(place.goal(number))
+        await until(lambda count=number: asked.count("train") == count)  # type: ignore[misc]
+        (tmp_path / "end").touch()
+    running.cancel()
+    await trainer.stop()
+    assert [path.name for path in place.room.paths.checkpoint.iterdir()] == ["round-0002"]
+
+
 async def test_what_a_machine_trains_without_is_said_once(place: Place, tmp_path: Path) -> None:
     (tmp_path / "end").touch()
     trainer, _ = scripted(place, str(tmp_path / "end"))
