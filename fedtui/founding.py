@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,7 +244,9 @@ async def continue_room(
     """Forks a room that lost its quorum: a new one with the ``survivors`` as founding members,
     that goes on from the last result (``state``: its name and its bytes) with the rounds left.
 
-    Makes it the profile's current one. Raises :class:`FedtuiError` when nothing is left to do.
+    The profile goes on working for the old one: nobody has been told of the fork yet. Raises
+    :class:`FedtuiError` when nothing is left to do, OSError when the disk refuses, which leaves no
+    half of a room.
     """
     left = room.genesis.plan.rounds - head.round
     if left < 1:
@@ -266,9 +269,13 @@ async def continue_room(
             "continues": head,
         }
     )
-    made = rooms.enter(profile, seal_genesis(identity, genesis.to_bytes()))
-    keep(profile, made.paths, identity)
-    await asyncio.to_thread(publish_copy, path, made.paths.initial, blob.sha256)
+    made = rooms.keep(profile, seal_genesis(identity, genesis.to_bytes()))
+    try:
+        keep(profile, made.paths, identity)
+        await asyncio.to_thread(publish_copy, path, made.paths.initial, blob.sha256)
+    except BaseException:
+        shutil.rmtree(made.paths.root, ignore_errors=True)
+        raise
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -269,7 +270,11 @@ class Node:
             Continuation(room=self._room.id, round=self._peer.round - 1, head=self._peer.head),
             (self._peer.state, await self._peer.previous()),
         )
-        await self._peer.fork(made.envelope)
+        try:
+            await self._peer.fork(made.envelope)
+        except P2PError as error:  # The room has moved on meanwhile, say: nobody heard of the fork.
+            await asyncio.to_thread(shutil.rmtree, made.paths.root, ignore_errors=True)
+            raise translated(error) from error
         await asyncio.sleep(FORK_SPREAD_S)
         left = [display_name(m) for id_, m in self._peer.members.items() if id_ not in here]
         await self._switch(Switch(made.id))

@@ -132,12 +132,18 @@ def load(profile: Profile, room_id: str) -> Room:
 
 def enter(profile: Profile, envelope: Envelope, joining: Joining | None = None) -> Room:
     """Writes a room into a profile and makes it the current one."""
+    room = keep(profile, envelope, joining)
+    use(profile, room)
+    return room
+
+
+def keep(profile: Profile, envelope: Envelope, joining: Joining | None = None) -> Room:
+    """Writes a room into a profile, which goes on working for the one it works for."""
     paths = profile.room(envelope.id)
     paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     if joining is not None:
         publish(paths.joining, json.dumps(asdict(joining)).encode())
     publish(paths.genesis, envelope.to_bytes())
-    write_state(profile, room=envelope.id)
     return load(profile, envelope.id)
 
 

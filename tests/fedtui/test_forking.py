@@ -8,7 +8,7 @@ import pytest
 from member_rig import identity
 from reception_rig import TASK
 
-from fedtui import rooms
+from fedtui import founding, rooms
 from fedtui.errors import UsageError
 from fedtui.founding import continue_room
 from fedtui.paths import Profile
@@ -62,7 +62,8 @@ async def test_a_fork_has_the_survivors_the_rounds_left_and_the_last_result(
     new = await fork(profile, old, 3, tmp_path)
     genesis = new.genesis
     assert new.id != old.id
-    assert rooms.current(profile) == new
+    assert rooms.current(profile) == old, "nobody knows of it yet"
+    assert rooms.named(profile, new.id) == new
     assert genesis.continues == Continuation(room=old.id, round=3, head="ab" * 32)
     assert {m.name: m.role for m in genesis.members} == {"Ada": "admin", "Grace": "participant"}
     assert (genesis.admins, genesis.admin_threshold) == ([ADA.peer_id], 1)
@@ -70,6 +71,19 @@ async def test_a_fork_has_the_survivors_the_rounds_left_and_the_last_result(
     assert genesis.policy == old.genesis.policy
     assert describe(new.paths.initial).sha256 == genesis.initial_blob
     assert open_genesis(new.envelope.to_bytes()).signer == ADA.peer_id
+
+
+async def test_a_disk_that_refuses_leaves_no_half_of_a_fork(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    old = founded(profile)
+    monkeypatch.setattr(founding, "publish_copy", full)
+    with pytest.raises(OSError, match="No space"):
+        await fork(profile, old, 3, tmp_path)
+    assert [room.id for room in rooms.listed(profile)] == [old.id]
 
 
 async def test_a_room_that_is_done_is_not_forked(profile: Profile, tmp_path: Path) -> None:

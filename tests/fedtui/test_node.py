@@ -9,11 +9,13 @@ from member_rig import eventually, identity
 from reception_rig import LOOPBACK, TASK
 
 from fedtui import keeping, node, rooms
+from fedtui.errors import FedtuiError
 from fedtui.node import Node
 from fedtui.paths import Profile, RoomPaths, sha256_of
 from fedtui.settings import Settings
 from p2p.blobs.chunks import describe
-from p2p.envelope import seal_genesis
+from p2p.envelope import Envelope, seal_genesis
+from p2p.errors import ProtocolError
 from p2p.identity import Identity
 from p2p.room import Genesis, Member, Plan, Policy
 
@@ -39,14 +41,26 @@ def founded(profile: Profile, founder: Identity, initial: bytes) -> rooms.Room:
     return room
 
 
-async def test_a_disk_that_was_full_for_a_while_ends_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def profile(tmp_path: Path) -> Profile:
     profile = Profile(tmp_path / "home")
     profile.create()
-    founder = identity(1)
-    founder.save(profile.identity)
-    room = founded(profile, founder, b"the first adapter")
+    identity(1).save(profile.identity)
+    return profile
+
+
+@pytest.fixture
+def room(profile: Profile) -> rooms.Room:
+    return founded(profile, identity(1), b"the first adapter")
+
+
+def node_of(profile: Profile, room: rooms.Room) -> Node:
+    return Node(profile, Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False), room)
+
+
+async def test_a_disk_that_was_full_for_a_while_ends_no_training(
+    profile: Profile, room: rooms.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep, refused = keeping.keep_adapter, []
 
     def full_at_first(paths: RoomPaths, blob: Path, sha256: str, number: int) -> Path:
@@ -57,7 +71,7 @@ async def test_a_disk_that_was_full_for_a_while_ends_no_training(
 
     monkeypatch.setattr(keeping, "keep_adapter", full_at_first)
     monkeypatch.setattr(node, "STATE_RETRY_S", 0.01)
-    made = Node(profile, Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False), room)
+    made = node_of(profile, room)
     await made.start()
     try:
         await eventually(lambda: made._learner._goal is not None)
@@ -67,5 +81,26 @@ async def test_a_disk_that_was_full_for_a_while_ends_no_training(
         assert goal.adapter_sha256 == sha256_of(room.paths.initial)
         told = [event for event in made.past_events(0) if "No space" in event.get("text", "")]
         assert len(told) == 1
+    finally:
+        await made.stop()
+
+
+async def test_a_fork_that_the_room_refuses_leaves_the_profile_where_it_was(
+    profile: Profile, room: rooms.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = node_of(profile, room)
+    await made.start()
+
+    async def moved_on(envelope: Envelope) -> None:
+        raise ProtocolError("a fork must go on from the last commit of this room")
+
+    monkeypatch.setattr(made._peer, "fork", moved_on)
+    try:
+        with pytest.raises(FedtuiError) as refused:
+            await made.operations.run("recover", {"anyway": True})
+        assert "last commit" in refused.value.cause
+        assert rooms.current(profile) == room
+        assert rooms.listed(profile) == [room]
+        assert not made.switching
     finally:
         await made.stop()
