@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 
 from fedtui.control.operations import Operations, Result
-from fedtui.errors import TrustError, UsageError
+from fedtui.errors import NetworkError, TrustError, UsageError
 from fedtui.inviting import translated
 from fedtui.keys import next_identity
 from fedtui.limits import ROOM_OPERATION_S
@@ -423,6 +423,12 @@ async def _operate(change: Awaitable[Operation]) -> Operation:
     try:
         async with asyncio.timeout(ROOM_OPERATION_S):
             return await change
+    except TimeoutError as error:
+        raise NetworkError(
+            "it is not known whether the change took effect",
+            f"nobody confirmed it in {ROOM_OPERATION_S:.0f} s; it may still take effect",
+            "look at `fedtui room members` and `fedtui status` before you try again",
+        ) from error
     except P2PError as error:
         raise translated(error) from error
 

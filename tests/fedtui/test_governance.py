@@ -13,8 +13,8 @@ from lobby_rig import joiner
 from member_rig import eventually, identity
 from reception_rig import Guest, Host, guest, host
 
-from fedtui import reception
-from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui import governance, reception
+from fedtui.errors import FedtuiError, NetworkError, TrustError, UsageError
 from fedtui.governance import Governance
 from p2p.errors import ProtocolError
 from p2p.identity import Identity
@@ -52,6 +52,22 @@ async def test_an_admin_gives_and_takes_rights_and_everybody_hears_of_it(
     assert not grace.peer.is_asked
     with pytest.raises(UsageError, match="nothing changes"):
         await ada.do("permit", peer="Grace", role="observer")
+
+
+async def test_a_change_that_nobody_confirms_in_time_may_still_take_effect(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
+    await ada.peer.add_member(Member.of(identity(2), "Grace"))
+
+    async def for_ever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(governance, "ROOM_OPERATION_S", 0.01)
+    monkeypatch.setattr(ada.peer, "add_member", for_ever)
+    with pytest.raises(NetworkError, match="not known whether") as caught:
+        await ada.do("permit", peer="Grace", role="observer")
+    assert "may still take effect" in caught.value.cause
 
 
 async def test_nobody_gives_rights_to_itself(stack: AsyncExitStack, tmp_path: Path) -> None:
