@@ -146,6 +146,7 @@ class Exhibition:
             pictures = await asyncio.to_thread(fitting, files)
         except (OSError, ValueError) as error:
             log.warning("previews cannot be given: %s", error)
+            self._packed = None  # It may have passed when somebody asks again.
             return None
         if len(pictures) < len(files) and not self._told:
             self._told = True

@@ -161,6 +161,23 @@ async def test_a_round_is_read_once_however_many_ask(
         await ask(identity(1).peer_id, 7)
 
 
+async def test_a_picture_that_could_not_be_read_once_is_given_later(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, grace, drawn = await two(stack, tmp_path)
+    exhibit(ada, ada, drawn, shares=True, draws=True)
+    read = exhibition.fitting
+
+    def refused(files: Sequence[Path]) -> list[bytes]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(exhibition, "fitting", refused)
+    with pytest.raises(PeerRefused):
+        await grace.peer.exhibit_of(identity(1).peer_id, 0)
+    monkeypatch.setattr(exhibition, "fitting", read)
+    assert await grace.peer.exhibit_of(identity(1).peer_id, 0)
+
+
 async def test_pictures_wait_their_turn_like_everything_else_that_is_sent(
     stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
