@@ -120,7 +120,7 @@ def _plain(e: Mapping[str, Any]) -> tuple[str, Level]:
 
 
 def _checked(e: Mapping[str, Any]) -> tuple[str, Level]:
-    if e.get("verdict") in (True, "ok", "accepted"):
+    if e.get("verdict") == "ok":
         return f"contribution of {e.get('who')} checked", "info"
     return f"contribution of {e.get('who')} refused: {e.get('reason')}", "warning"
 
