@@ -20,13 +20,16 @@ from fedtui.training import TrainerProcess
 from p2p.errors import P2PError
 from p2p.room import Plan
 from p2p.workload import Input, Verdict
-from trainer.protocol import CheckBlob, WeightedFile
+from trainer.protocol import CheckBlob, Request, WeightedFile
 from trainer.protocol import Combine as CombineFiles
 
 log = logging.getLogger("fedtui.workload")
 
 CHECK_TRIES = 2
 """The system may have ended the first worker for reasons of its own, such as memory."""
+
+BYSTANDER_TRIES = 3
+"""Of a request that only waited each time, behind others that ended the worker."""
 
 OnApplied = Callable[[Path, int], Awaitable[None]]
 OnCombined = Callable[[str, dict[str, Any], int], None]
@@ -74,21 +77,17 @@ class AdapterWorkload:
         request = CheckBlob(
             str(path), task.model, task.adapter.spec, self._max_blob, plan.algorithm
         )
-        convicting = 0  # tries that ended while this very file was read
         async with self._checking:
             for _ in range(CHECK_TRIES):
                 try:
-                    result = await self._arithmetic.request(request)
+                    result = await self._served(request)
                     return Verdict(bool(result["ok"]), str(result["reason"]))
                 except TrainerDied as error:
-                    if error.cancelled:
-                        raise P2PError("this node is stopping") from error
+                    if not error.served or error.cancelled:
+                        raise _translated(error) from error
                     log.warning("%s", error.render())
-                    convicting += error.served
                 except FedtuiError as error:
                     raise _translated(error) from error
-        if convicting < CHECK_TRIES:
-            raise P2PError("the checking process ended while it did something else")
         return Verdict(False, "reading it ended the checking process")
 
     async def combine(self, inputs: Sequence[Input], plan: Plan, previous: Path) -> Path:
@@ -106,11 +105,26 @@ class AdapterWorkload:
             late=plan.late == "carry",
         )
         try:
-            result = await self._arithmetic.request(request)
+            result = await self._served(request)
         except FedtuiError as error:
             raise _translated(error) from error
         self._on_combined(str(result["sha256"]), result["statistics"], int(result["bytes"]))
         return out
+
+    async def _served(self, request: Request) -> dict[str, Any]:
+        """What the worker answers, which others may end before it comes to this request.
+
+        Raises :class:`FedtuiError`.
+        """
+        tries = 0
+        while True:
+            try:
+                return await self._arithmetic.request(request)
+            except TrainerDied as error:
+                tries += 1
+                if error.served or error.cancelled or tries == BYSTANDER_TRIES:
+                    raise
+                log.warning("%s", error.render())
 
     async def apply(self, path: Path, round_number: int) -> None:
         """Hands a committed result on."""

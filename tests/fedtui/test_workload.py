@@ -226,11 +226,13 @@ import json, os, sys
 print(json.dumps({"kind": "ready", "role": "arithmetic", "device": "", "pid": 1}), flush=True)
 for line in sys.stdin:
     request = json.loads(line)
-    name = os.path.basename(request.get("path") or request.get("folder") or "")
+    place = request.get("path") or request.get("folder") or request.get("out") or ""
+    name = os.path.basename(place)
     if name == "deadly":
         os._exit(9)
     if "id" in request and name:
-        done = {"kind": "done", "request": request["id"], "result": {"ok": True, "reason": ""}}
+        result = {"ok": True, "reason": "", "sha256": "", "statistics": {}, "bytes": 0}
+        done = {"kind": "done", "request": request["id"], "result": result}
         print(json.dumps(done), flush=True)
     if request["kind"] == "stop":
         break
@@ -252,6 +254,11 @@ async def test_a_file_that_ends_the_checking_process_takes_no_other_with_it(
     assert (await workload.check(tmp_path / "behind another", plan)).ok
     with pytest.raises(TrainerDied):
         await other
+
+    deadly = asyncio.create_task(workload.check(tmp_path / "deadly", plan))
+    result = await workload.combine([], plan, tmp_path / "previous")
+    assert not result.exists(), "the worker of this test writes none"
+    assert not (await deadly).ok
     await mortal.stop()
 
 
@@ -260,5 +267,5 @@ async def test_a_checking_process_that_never_starts_says_nothing_about_a_file(
 ) -> None:
     dead = TrainerProcess(command=(sys.executable, "-c", "raise SystemExit(1)"))
     workload = AdapterWorkload(dead, tmp_path / "work", max_blob=64 << 20)
-    with pytest.raises(P2PError, match="while it did something else"):
+    with pytest.raises(P2PError, match="ended unexpectedly"):
         await workload.check(tmp_path / "one", room[0].genesis.plan)
