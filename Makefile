@@ -13,7 +13,7 @@ ARGS ?=
 
 help:
 	@sed -n '/^$$/q; s/^# //p' Makefile
-	@echo "also: make lint | test-netns | soak | fuzz | bench | sim | upgrade | clean      options: make demo ARGS='--nodes 3'"
+	@echo "also: make setup | test-again | test-fast | lint | test-netns | soak | fuzz | bench | sim | upgrade | clean      options: make demo ARGS='--nodes 3'"
 
 setup:
 	@$(PYTHON) scripts/setup_env.py

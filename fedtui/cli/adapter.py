@@ -25,7 +25,10 @@ def inspect(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Dialect, rank, alpha and modules of an adapter, and how many of them a model has."""
+    """Show an adapter's dialect, rank, alpha and modules.
+
+    And how many of the modules a model has.
+    """
     from fedtui.cli.trainer import ask
     from trainer.protocol import InspectAdapter
 
@@ -48,7 +51,10 @@ def convert(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Writes an adapter anew with its strength folded in, so that no reader gets it wrong."""
+    """Write an adapter anew, in a form that no reader gets wrong.
+
+    Its strength is folded in.
+    """
     from fedtui.cli.trainer import ask
     from trainer.protocol import ExportAdapter
 

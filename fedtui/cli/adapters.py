@@ -24,7 +24,10 @@ def export(
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Writes the room's adapter for ComfyUI, A1111 or diffusers, and the record that proves it."""
+    """Write the room's adapter for other programs, and its proof.
+
+    ComfyUI, A1111 and diffusers read it; `fedtui verify` checks the record beside it.
+    """
     from fedtui import paths, provenance, rooms
     from fedtui.cli.trainer import ask
     from fedtui.keys import identity_in

@@ -24,6 +24,7 @@ from fedtui.cli import (
     generate,
     learn,
     look,
+    metavars,
     model,
     node,
     output,
@@ -136,7 +137,7 @@ def _refuse_ignored(context: typer.Context, *, daemon: bool) -> None:
 app.add_typer(room.app, name="room", help="Make a room, let others in, join one.")
 app.add_typer(data.app, name="data", help="Look at folders of pictures, make sample ones.")
 app.add_typer(adapter.app, name="adapter", help="Look at adapter files, convert them.")
-app.add_typer(gallery.app, name="gallery", help="A page of the pictures for phones.")
+app.add_typer(gallery.app, name="gallery", help="Show the room's pictures to phones, as a page.")
 app.add_typer(model.app, name="model", help="Download or unpack models.")
 app.add_typer(experiment.app, name="experiment", help="Repeat the papers' experiments.")
 app.command("demo")(demo.demo)
@@ -162,7 +163,7 @@ app.command("stop")(node.stop)
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; errors become one message on stderr."""
-    command = typer.main.get_command(app)
+    command = metavars.build(app)
     try:
         result: Any = command.main(list(arguments), prog_name="fedtui", standalone_mode=True)
     except SystemExit as end:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from fedtui.cli import output, places
-from fedtui.cli.rule_options import RuleOptions
+from fedtui.cli.rule_options import RuleName, RuleOptions
 from fedtui.errors import UsageError
 
 FORMATS = ("kohya", "diffusers")
+ALGORITHMS = ("fedex", "fedavg", "stack")
 
 
 def combine(
@@ -20,8 +21,10 @@ def combine(
         typer.Argument(metavar="FILE:SAMPLES...", help="LoRA files and their numbers of pictures."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
-    mode: Annotated[str, typer.Option(help="fedex, fedavg or stack.")] = "fedex",
-    rule: Annotated[str, typer.Option(help="How much each file counts.")] = "n_k",
+    algorithm: Annotated[
+        str, typer.Option(help=f"How they are combined: {', '.join(ALGORITHMS)}.")
+    ] = "fedex",
+    rule: RuleName = "n_k",
     rule_option: RuleOptions = None,
     base: Annotated[
         Path | None, typer.Option("--base", help="The adapter that all of them began with.")
@@ -30,13 +33,24 @@ def combine(
     format: Annotated[str, typer.Option(help="kohya (ComfyUI, A1111) or diffusers.")] = "kohya",
     json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Combines adapters of any dialect, rank and alpha into one exact LoRA file."""
+    """Combine adapters of any dialect into one exact LoRA file.
+
+    Their ranks and alphas may differ; the numbers behind the files weigh them.
+
+    Example: fedtui combine a.safetensors:20 b.safetensors:40 --out both.safetensors
+    """
     from fedtui.cli.trainer import ask
     from fedtui.rule_choice import RuleChoice, with_options
     from trainer.protocol import CombineAdapters, WeightedFile
 
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r}", remedy=f"one of {', '.join(FORMATS)}")
+    if algorithm not in ALGORITHMS:
+        raise UsageError(
+            f"files cannot be combined by {algorithm!r}",
+            "other algorithms need to know how members trained",
+            f"one of {', '.join(ALGORITHMS)}",
+        )
     named = [_named(text) for text in files]
     request = CombineAdapters(
         inputs=tuple(
@@ -45,9 +59,9 @@ def combine(
             for number, (path, samples) in enumerate(named)
         ),
         model=model,
-        mode=mode,
+        mode=algorithm,
         out=str(out.expanduser().absolute()),
-        rule=with_options(mode, RuleChoice(rule, tuple(rule_option or ()))).spec,
+        rule=with_options(algorithm, RuleChoice(rule, tuple(rule_option or ()))).spec,
         base=str(places.file(base)) if base else "",
         format=format,  # type: ignore[arg-type]
     )

@@ -25,8 +25,10 @@ def check(
     preview: Annotated[
         Path | None, typer.Option(help="A PNG to draw the first batches of training into.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures in a batch of it.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the training that is previewed.")] = 0,
+    batch: Annotated[
+        int, typer.Option(min=1, max=64, help="Pictures in a batch of the preview.")
+    ] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training that is previewed.")] = 0,
     name_captions: words.NameCaptions = False,
     caption_lines: words.CaptionLines = False,
     trigger: words.Trigger = "",
@@ -43,7 +45,10 @@ def check(
     unmasked: words.Unmasked = 0.1,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """What a folder contains, what is wrong with it, what will be trained."""
+    """Say what a folder contains and what will be trained of it.
+
+    Example: fedtui data check ~/Pictures/cats --preview batches.png
+    """
     from fedtui.cli.trainer import ask
     from trainer.protocol import CheckData, PreviewData
 
@@ -91,7 +96,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Writes generated captioned landscapes to try things with."""
+    """Write generated captioned landscapes to try things with."""
     from fedtui.cli.trainer import ask
     from trainer.protocol import SampleData
 

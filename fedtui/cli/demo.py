@@ -9,7 +9,7 @@ import typer
 
 from fedtui import terminal
 from fedtui.cli import output, places
-from fedtui.cli.rule_options import Proximal, RuleOptions
+from fedtui.cli.rule_options import Algorithm, Proximal, RuleName, RuleOptions
 
 if TYPE_CHECKING:
     from fedtui.demo.reporting import Reporter
@@ -33,8 +33,8 @@ def demo(
     data: Annotated[
         Path | None, typer.Option("--data", help="Your own captioned pictures, split among all.")
     ] = None,
-    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
-    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
+    algorithm: Algorithm = "fedex",
+    rule: RuleName = "n_k",
     rule_option: RuleOptions = None,
     proximal: Proximal = 0.0,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Training steps a round.")] = 40,
@@ -51,7 +51,7 @@ def demo(
         bool, typer.Option("--with-parent", hidden=True, help="End when stdin ends.")
     ] = False,
 ) -> None:
-    """Five real nodes on this machine train the built-in model together.
+    """Train a whole room of nodes on this machine.
 
     Real processes, real discovery and encryption, real training: only the network is short.
     """

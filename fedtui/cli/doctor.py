@@ -19,7 +19,10 @@ def doctor(
     ] = True,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Checks what could keep this machine from taking part; exit code 1 when something does."""
+    """Check whether this machine is fit to take part.
+
+    Exit code 1 when something keeps it from that.
+    """
     from fedtui.cli import running
 
     failed = running.run(_doctor(trainer, json))
@@ -36,7 +39,10 @@ def support(
     ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print what is in it as JSON.")] = False,
 ) -> None:
-    """Writes a file to send along with a question: no names, addresses, paths or pictures in it."""
+    """Write a file to send along with a question.
+
+    No names, addresses, paths or pictures are in it.
+    """
     from fedtui import paths, settings
     from fedtui import support as supporting
     from fedtui.cli import running

@@ -21,7 +21,8 @@ def evaluate(
         Path, typer.Argument(help="Captioned pictures that no adapter was trained on.")
     ],
     lora: Annotated[
-        list[Path] | None, typer.Option(help="An adapter file; several times for several.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="An adapter; several times for several."),
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="A folder of drawn pictures to compare with FOLDER.")
@@ -38,10 +39,12 @@ def evaluate(
         typer.Option(help="scenes, efficientnet-lite0, inception or dinov2, for --pictures."),
     ] = "",
     draws: Annotated[int, typer.Option(min=1, max=256, help="Noise draws a picture.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of noise and resampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the resampling.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Denoising loss of adapters on held-out pictures, the same noise for all (lower is better).
+    """Measure adapters on pictures none of them was trained on.
+
+    The denoising loss, with the same noise for all; lower is better.
 
     With --pictures also how far drawn pictures are from those of FOLDER; with --leak whether an
     adapter gives away what it was trained on.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtui.cli import output, places
+from fedtui.cli.rule_options import Algorithm, RuleName
 from fedtui.errors import ExitCode, FedtuiError, UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ SPLITS = ("kind", "even", "dirichlet")
 Folder = Annotated[
     Path, typer.Option("--dir", help="Keeps every result; a stopped run goes on from it.")
 ]
-Seeds = Annotated[int, typer.Option(min=1, max=100, help="How many, counted from --seed.")]
-FirstSeed = Annotated[int, typer.Option(min=0, help="The first seed.")]
+Seeds = Annotated[
+    int, typer.Option(min=1, max=100, help="Repetitions, each with another seed from --seed on.")
+]
+FirstSeed = Annotated[int, typer.Option(min=0, help="Seed of the first repetition.")]
 Workers = Annotated[int, typer.Option(min=0, help="Trainers at once; 0: one a core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
@@ -42,20 +45,29 @@ def fedflow(
     ] = None,
     seeds: Seeds = 1,
     seed: FirstSeed = 1,
-    rounds: Annotated[int, typer.Option(min=1, max=100)] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Of each participant in a round.")] = 40,
-    rank: Annotated[int, typer.Option(min=1, max=256)] = 8,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=0.0)] = 3e-3,
-    algorithm: Annotated[str, typer.Option(help="How a round is combined.")] = "fedex",
-    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds to train.")] = 3,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Training steps of each participant in a round.")
+    ] = 40,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 8,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", "--lr", min=0.0, help="Size of a training step.")
+    ] = 3e-3,
+    algorithm: Algorithm = "fedex",
+    rule: RuleName = "n_k",
     split: Annotated[str, typer.Option(help="kind (non-IID), even (IID) or dirichlet.")] = "kind",
-    beta: Annotated[float, typer.Option(min=0.001, help="Of --split dirichlet.")] = 0.5,
+    beta: Annotated[
+        float, typer.Option(min=0.001, help="How even --split dirichlet is; small is uneven.")
+    ] = 0.5,
     model: Annotated[str, typer.Option(help="tiny-landscapes, or a diffusers folder.")] = "",
     data: Annotated[
         Path | None, typer.Option(help="Your own pictures, shuffled among the participants.")
     ] = None,
     pictures: Annotated[
-        int, typer.Option(min=0, max=200, help="Drawn for distances; 0 leaves them out.")
+        int,
+        typer.Option(
+            min=0, max=200, help="Pictures drawn to measure distances; 0 leaves them out."
+        ),
     ] = 64,
     network: Annotated[
         bool, typer.Option("--network", help="Also run a real room and compare its adapter.")
@@ -63,7 +75,10 @@ def fedflow(
     workers: Workers = 0,
     json: Json = False,
 ) -> None:
-    """Federated rounds against training in one place and training alone (FedFlow's table)."""
+    """Compare rounds with training in one place and alone.
+
+    FedFlow's table, from this machine.
+    """
     from fedtui.cli import running
     from fedtui.experiment import fedflow as experiment
 
@@ -139,7 +154,10 @@ def compare(
     workers: Workers = 0,
     json: Json = False,
 ) -> None:
-    """Every combination of the settings in a file: algorithms, rules, splits, attackers …"""
+    """Compare all combinations of the settings in a file.
+
+    Algorithms, rules, splits, attackers …
+    """
     from fedtui.cli import running
     from fedtui.experiment import compare as experiment
     from fedtui.experiment import compare_report
@@ -180,16 +198,21 @@ def ddpm(
     ] = None,
     seeds: Seeds = 1,
     seed: FirstSeed = 1,
-    rounds: Annotated[int, typer.Option(min=1, max=10_000)] = 20,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds to train.")] = 20,
     setting: Annotated[
         list[str] | None,
         typer.Option(help="N,E,BETA[,SHARED[,THRESHOLD]]; several times. [default: the papers']"),
     ] = None,
-    pictures: Annotated[int, typer.Option(min=10, max=4000, help="Drawn to be judged.")] = 200,
+    pictures: Annotated[
+        int, typer.Option(min=10, max=4000, help="Pictures drawn to be judged.")
+    ] = 200,
     workers: Workers = 0,
     json: Json = False,
 ) -> None:
-    """Whole diffusion models from scratch on handwritten digits (Tun et al., Phoenix)."""
+    """Train whole diffusion models on handwritten digits.
+
+    From scratch, after Tun et al. and Phoenix.
+    """
     from fedtui.cli import running
     from fedtui.experiment import ddpm as experiment
     from fedtui.experiment import ddpm_report

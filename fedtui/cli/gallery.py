@@ -38,7 +38,10 @@ def serve(
     ] = PAGE_HOURS,
     json: Json = False,
 ) -> None:
-    """Open the page: it shows the previews this machine has drawn, and can only be read."""
+    """Open the page of the previews this machine has drawn.
+
+    It can only be read.
+    """
     page = _do("open_gallery", network=lan, port=port, hours=hours)
     _show(page, json=json)
     if not lan:
@@ -95,7 +98,7 @@ def without(
     ] = 0,
     json: Json = False,
 ) -> None:
-    """Draw a round with and without one contribution, side by side on one sheet."""
+    """Draw a round with and without one contribution on one sheet."""
     from fedtui.cli import look
 
     told = look.with_node(lambda client: _compared(client, peer, round_))

@@ -29,21 +29,27 @@ def generate(
     negative: Annotated[str, typer.Option(help="What to keep out.")] = "",
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = EMBEDDED_MODEL,
     lora: Annotated[
-        list[str] | None, typer.Option(help="FILE or FILE:WEIGHT; several times for several.")
+        list[str] | None,
+        typer.Option(metavar="FILE[:WEIGHT]", help="An adapter; several times for several."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first picture.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first picture; the others count on.")
+    ] = 0,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Sampling steps.")] = 20,
     cfg: Annotated[float, typer.Option(min=0.0, help="Guidance scale.")] = 3.0,
     sampler: Annotated[
         str, typer.Option(help=f"The model's own when empty, or one of {SAMPLERS}.")
     ] = "",
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT; the model's own when empty.")] = "",
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="512x512, say; else the model's own.")
+    ] = "",
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many pictures.")] = 1,
     batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures drawn at once.")] = 1,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            help="An axis of a grid: seed=1,2,3, lora=0:1:5, cfg=2:8:4, prompt=A|B, round=0:3."
+            metavar="NAME=VALUES",
+            help="An axis of a grid: seed=1,2,3, lora=0:1:5, cfg=2:8:4, prompt=A|B, round=0:3.",
         ),
     ] = None,
     preview: Annotated[
@@ -52,7 +58,10 @@ def generate(
     metadata: Annotated[bool, typer.Option(help="Whether the PNGs say how they were made.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Draws pictures with a model and any number of adapters. Ctrl+C stops it."""
+    """Draw pictures with a model and any number of adapters. Ctrl+C stops it.
+
+    Example: fedtui generate "a house" --lora a.safetensors:0.8 --out house.png
+    """
     from fedtui.cli.trainer import ask
     from trainer.protocol import Generate
 

@@ -45,7 +45,9 @@ def train(
     batch: Annotated[
         int, typer.Option(min=0, max=512, help="Pictures in one step; 0 takes what fits.")
     ] = 8,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", min=0.0)] = 1e-3,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", "--lr", min=0.0, help="Size of a training step.")
+    ] = 1e-3,
     resolution: Annotated[int, typer.Option(min=0, help="Pixels; 0 takes the model's.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same adapter.")] = 0,
     optimizer: tuning_options.Optimizer = "adamw",
@@ -81,7 +83,8 @@ def train(
     masks: data_options.Masks = "off",
     unmasked: data_options.Unmasked = 0.1,
     sample: Annotated[
-        list[str] | None, typer.Option(help="A prompt to draw meanwhile; several for several.")
+        list[str] | None,
+        typer.Option(metavar="PROMPT", help="Draw this meanwhile; several times for several."),
     ] = None,
     sample_every: Annotated[
         int, typer.Option(min=0, help="Steps between samples; 0 when you press s.")
@@ -94,7 +97,7 @@ def train(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Trains an adapter, or a whole model, on this machine alone.
+    """Train an adapter, or a whole model, on this machine alone.
 
     Ctrl+C stops it. In a terminal p pauses and r goes on, c writes a checkpoint, s draws the
     samples; SIGUSR1 and SIGUSR2 ask for a checkpoint and for samples.

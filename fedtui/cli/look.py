@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def status(json: Json = False) -> None:
-    """What this machine's node is doing."""
+    """Show what this machine's node is doing."""
     view = _view()
     if json:
         from fedtui.view import to_json
@@ -52,7 +52,7 @@ def status(json: Json = False) -> None:
 
 
 def peers(json: Json = False) -> None:
-    """The members of the room as this node sees them."""
+    """List the room's members as this node sees them."""
     view = _view()
     if json:
         from dataclasses import asdict
@@ -86,7 +86,7 @@ def _way(peer: PeerView, names: Mapping[str, str]) -> str:
 
 
 def rounds(json: Json = False) -> None:
-    """The committed rounds."""
+    """List the committed rounds."""
     view = _view()
     if json:
         from dataclasses import asdict
@@ -120,7 +120,7 @@ def events(
         bool, typer.Option("--json", help="For symmetry: events are always JSON lines.")
     ] = True,
 ) -> None:
-    """The node's events, one JSON object per line."""
+    """Print the node's events, one JSON object per line."""
     del json
     with_node(lambda client: _print_events(client, since, follow=follow))
 
@@ -130,7 +130,7 @@ def watch(
         bool, typer.Option("--plain", help="One line of text per event: screen readers, logs.")
     ] = False,
 ) -> None:
-    """Looks on: the interface, or with --plain a line per event."""
+    """Look on in the interface, or by a line per event."""
     if plain:
         with_node(_print_sentences)
         return
@@ -140,7 +140,7 @@ def watch(
 
 
 def locate(json: Json = False) -> None:
-    """Where this profile keeps its files."""
+    """Show where this profile keeps its files."""
     from fedtui import paths
 
     profile = paths.default_profile()

@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Makes models from files and from the hub ready."""
+    """Make models from files and from the hub ready."""
 
 
 @app.command("import")
@@ -22,7 +22,7 @@ def import_model(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Downloads or unpacks a model, and prints its hash. Again, it goes on where it stopped."""
+    """Download or unpack a model, and print its hash. Again, it goes on where it stopped."""
     from fedtui.cli.trainer import ask
     from trainer.protocol import ImportModel
 

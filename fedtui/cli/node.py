@@ -113,7 +113,7 @@ def _show(profile: Profile, **shown: Any) -> int:
 
 
 def stop() -> None:
-    """Ends this profile's node cleanly."""
+    """Stop this profile's node cleanly."""
     from fedtui import paths
     from fedtui.control.client import ControlClient
 

@@ -21,7 +21,10 @@ def add(
     place: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where a member listens.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Connect to a member at an address, on networks where nobody is found by itself."""
+    """Connect to a member at an address, where nobody is found.
+
+    For networks on which mDNS does not work.
+    """
     from fedtui.cli import look
     from fedtui.limits import ROOM_OPERATION_S
 

@@ -1,4 +1,4 @@
-"""Options about weight rules that several commands share."""
+"""Options about algorithms and weight rules that several commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+from trainer.protocol import ALGORITHMS, RULES
+
+Algorithm = Annotated[
+    str, typer.Option(help=f"How contributions are combined: {', '.join(ALGORITHMS)}.")
+]
+RuleName = Annotated[
+    str, typer.Option("--rule", help=f"How much each contribution counts: {', '.join(RULES)}.")
+]
 RuleOptions = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,7 +13,10 @@ from fedtui.cli import output
 def record(
     file: Annotated[Path, typer.Argument(help="The recording; pictures go to a folder beside it.")],
 ) -> None:
-    """Records what this machine's node shows until ctrl+c or until the node ends."""
+    """Record what this machine's node shows, for `fedtui replay`.
+
+    Until ctrl+c, or until the node ends.
+    """
     from fedtui import paths
     from fedtui.cli import running
     from fedtui.tape import record as record_node
@@ -34,7 +37,7 @@ def replay(
     wall: Annotated[bool, typer.Option("--wall", help="Large, for a projector.")] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Only ASCII characters.")] = False,
 ) -> None:
-    """Plays a recording in the interface. P pauses, + and - change the speed, < and > skip."""
+    """Play a recording in the interface. P pauses, + and - change the speed, < and > skip."""
     import os
     from dataclasses import replace
 

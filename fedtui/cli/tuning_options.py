@@ -25,21 +25,31 @@ def _option(*names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=PANEL, **more)
 
 
-Optimizer = Annotated[str, _option("--optimizer", help=f"{', '.join(OPTIMIZERS)}.")]
-Schedule = Annotated[str, _option("--schedule", help=f"Of the rate: {', '.join(SCHEDULES)}.")]
+Optimizer = Annotated[
+    str, _option("--optimizer", help=f"Which optimiser trains: {', '.join(OPTIMIZERS)}.")
+]
+Schedule = Annotated[
+    str, _option("--schedule", help=f"Course of the learning rate: {', '.join(SCHEDULES)}.")
+]
 Warmup = Annotated[int, _option("--warmup", min=0, help="Steps until the rate is full.")]
 Accumulate = Annotated[int, _option("--accumulate", min=1, help="Batches in one step.")]
-WeightDecay = Annotated[float, _option("--weight-decay", min=0.0, help="0 for none.")]
+WeightDecay = Annotated[
+    float, _option("--weight-decay", min=0.0, help="Pull of weights towards zero; 0 for none.")
+]
 Clip = Annotated[float, _option("--clip", min=0.0, help="Largest norm of a gradient; 0: any.")]
-MinSnr = Annotated[float, _option("--min-snr", min=0.0, help="Gamma, 5 is usual; 0 for none.")]
-NoiseOffset = Annotated[float, _option("--noise-offset", min=0.0, help="0.05 is usual.")]
+MinSnr = Annotated[
+    float, _option("--min-snr", min=0.0, help="Min-SNR gamma of the loss; 5 is usual, 0 for none.")
+]
+NoiseOffset = Annotated[
+    float, _option("--noise-offset", min=0.0, help="Lets dark and light be learnt; 0.05 is usual.")
+]
 Alpha = Annotated[
-    int, _option("--alpha", min=0, help="Its strength is alpha / rank; 0 for the rank.")
+    int, _option("--alpha", min=0, help="The adapter's strength is alpha / rank; 0 for the rank.")
 ]
 Dropout = Annotated[
     float, _option("--dropout", min=0.0, max=0.99, help="Share of an adapter's inputs left out.")
 ]
-RsLora = Annotated[bool, _option("--rslora", help="Scale by alpha / sqrt(rank).")]
+RsLora = Annotated[bool, _option("--rslora", help="Scale the adapter by alpha / sqrt(rank).")]
 Dora = Annotated[bool, _option("--dora", help="Train the lengths of rows; --format diffusers.")]
 Ema = Annotated[
     float | None,
@@ -48,10 +58,12 @@ Ema = Annotated[
 Prior = Annotated[
     Path | None, _option("--prior", help="Pictures of the class, to keep what the model knows.")
 ]
-PriorWeight = Annotated[float, _option("--prior-weight", min=0.0, help="Of their loss.")]
+PriorWeight = Annotated[
+    float, _option("--prior-weight", min=0.0, help="Weight of the --prior pictures' loss.")
+]
 HeldOut = Annotated[Path | None, _option("--held-out", help="Pictures that are only measured.")]
 ValidateEvery = Annotated[
-    int, _option("--validate-every", min=0, help="Steps; 0 measures at the end.")
+    int, _option("--validate-every", min=0, help="Steps between measurements; 0: at the end.")
 ]
 Checkpointing = Annotated[
     str,

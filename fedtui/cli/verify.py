@@ -32,7 +32,7 @@ def verify(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Recomputes this machine's rounds from their inputs, or checks an exported adapter.
+    """Recompute the room's rounds, or check an exported adapter.
 
     Hashes, signatures, quorum certificates, membership and the result's bytes; exit code 4 when
     anything does not hold.

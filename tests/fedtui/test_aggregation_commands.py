@@ -106,7 +106,7 @@ def test_combine_prints_norms_cosines_and_the_residual(
     for wrong in (
         [f"{one}:0", two],
         [f"{one}:{1 << 40}"],
-        [one, "--mode", "fedsum"],
+        [one, "--algorithm", "fedsum"],
         [one, "--rule", "loudest"],
         [one, two, "--rule", "multi_krum"],
     ):

@@ -19,7 +19,9 @@ from trainer.protocol.adapters import (
     RestoreAdapter,
 )
 from trainer.protocol.combining import (
+    ALGORITHMS,
     CARRYING,
+    RULES,
     CheckBlob,
     Combine,
     CombineAdapters,
@@ -98,6 +100,7 @@ from trainer.protocol.wire import (
 )
 
 __all__ = [
+    "ALGORITHMS",
     "ARITHMETIC",
     "ATTENTION",
     "CARRYING",
@@ -107,6 +110,7 @@ __all__ = [
     "MAX_CAPTION_LENGTH",
     "MAX_LINE",
     "METADATA",
+    "RULES",
     "SIDECARS",
     "TABLES",
     "TEXT_ATTENTION",

@@ -8,6 +8,20 @@ from typing import ClassVar, Final, Literal
 from trainer.protocol.conversation import Request
 from trainer.protocol.training import AdapterSpec
 
+ALGORITHMS: Final = ("fedex", "fedavg", "stack", "ffa", "rolora", "dense")
+"""What :data:`trainer.aggregate.modes.MODES` offers, for who must not load the arithmetic."""
+RULES: Final = (
+    "n_k",
+    "uniform",
+    "clip",
+    "multi_krum",
+    "rfa",
+    "centered_clip",
+    "fednova",
+    "fedbuff",
+    "threshold",
+)
+"""What :data:`trainer.aggregate.rules.RULES` offers."""
 CARRYING: Final = frozenset({"fedavg", "stack", "ffa", "dense"})
 """Modes in which what was trained on the adapter before the last combination means the same after
 it: ``fedex`` has moved the branch it was trained beside, ``rolora`` trains the other factor."""

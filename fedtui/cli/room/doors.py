@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
 def invite(
     uses: Annotated[int, typer.Option(min=1, max=128, help="How many machines it admits.")] = 1,
-    expires: Annotated[str, typer.Option(help="How long it lives: 90s, 10m, 2h, 1d.")] = "",
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it lives: 90s, 10m, 2h, 1d.")
+    ] = "",
     code: Annotated[
         bool, typer.Option("--code", help="A short code to read out, instead of a link.")
     ] = False,
     auto_approve: Annotated[
         bool, typer.Option("--auto-approve", help="Admit without asking you.")
     ] = False,
-    observer: Annotated[bool, typer.Option("--observer", help="Newcomers only watch.")] = False,
+    observe: Annotated[bool, typer.Option("--observe", help="Newcomers only watch.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Also write it into this file, for `fedtui --daemon --join`."),
@@ -46,12 +48,12 @@ def invite(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Let others in: prints a link (and its picture), or a short code."""
+    """Let others in by a link, or by a short code to read out."""
     from fedtui.inviting import InviteChoices
 
     settings, room, identity = resident()
     choices = InviteChoices(
-        uses, seconds(expires), code, auto_approve, "observer" if observer else "participant"
+        uses, seconds(expires), code, auto_approve, "observer" if observe else "participant"
     )
     view = issue(settings, identity, room, choices)
     if out is not None:
@@ -71,7 +73,7 @@ def invite(
 
 
 def invites(json: Json = False) -> None:
-    """Every invite of the room: what is left of it and who came by it."""
+    """List the room's invites, and who came by each."""
     settings, room, identity = resident()
     told = ask("invites")
     if told is None:
@@ -139,11 +141,16 @@ def join(
     observe: Annotated[bool, typer.Option("--observe", help="Only watch, never train.")] = False,
     at: Annotated[
         list[str] | None,
-        typer.Option(help="With a code: where the inviter is, HOST:PORT, if mDNS does not tell."),
+        typer.Option(
+            metavar="HOST:PORT", help="With a code: where the inviter is, if mDNS does not tell."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Join a room you were invited to."""
+    """Join a room you were invited to.
+
+    Example: fedtui room join 7-river-candy-bronze --as Ada
+    """
     from fedtui import paths, settings
     from fedtui.cli import running
     from fedtui.entering import enter, own_name, read_invite
@@ -180,7 +187,7 @@ def join(
 
 
 def requests(json: Json = False) -> None:
-    """Who waits to be let in."""
+    """List who waits to be let in."""
     waiting: list[dict[str, Any]] = ask_node("requests")["requests"]
     if json:
         output.data_json(waiting)

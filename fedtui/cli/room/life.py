@@ -20,14 +20,14 @@ from fedtui.cli.room.place import (
     works_for,
 )
 from fedtui.cli.room.words import Json, seconds, show_invite
-from fedtui.cli.rule_options import Proximal, RuleOptions
+from fedtui.cli.rule_options import Algorithm, Proximal, RuleName, RuleOptions
 
 
 def create(
     name: Annotated[str, typer.Argument(help="What the room is called.")],
     model: Annotated[str, typer.Option(help="Base model: a name or a folder.")] = "tiny-landscapes",
-    algorithm: Annotated[str, typer.Option(help="How contributions are combined.")] = "fedex",
-    rule: Annotated[str, typer.Option(help="How much each contribution counts.")] = "n_k",
+    algorithm: Algorithm = "fedex",
+    rule: RuleName = "n_k",
     rule_option: RuleOptions = None,
     personal: Annotated[
         list[str] | None,
@@ -58,7 +58,9 @@ def create(
     shared_note: Annotated[
         str, typer.Option(help="Whose --shared pictures they are, and their licence.")
     ] = "",
-    rounds: Annotated[int, typer.Option(min=1, max=100_000)] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Rounds to train; cannot be changed later.")
+    ] = 3,
     min_contributions: Annotated[
         int, typer.Option(min=1, max=128, help="A round waits for this many participants.")
     ] = 2,
@@ -73,11 +75,16 @@ def create(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            "--learning-rate", "--lr", min=1e-6, max=1.0, help="What suits the model if left out."
+            "--learning-rate",
+            "--lr",
+            min=1e-6,
+            max=1.0,
+            help="Size of a training step; left out, what suits the model.",
         ),
     ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="Draw previews of this; several times for more.")
+        list[str] | None,
+        typer.Option(metavar="PROMPT", help="Draw previews of this; several times for more."),
     ] = None,
     quorum: Annotated[
         Literal["majority", "two_thirds"],
@@ -101,13 +108,18 @@ def create(
     ] = "drop",
     as_name: Annotated[str, typer.Option("--as", help="Your name in the room.")] = "",
     uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 1,
-    expires: Annotated[str, typer.Option(help="How long its invite lives: 90s, 10m, 2h, 1d.")] = "",
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="How long its invite lives: 90s, 10m, 2h, 1d.")
+    ] = "",
     auto_approve: Annotated[
         bool, typer.Option("--auto-approve", help="Its invite admits without asking you.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a new room on this machine; prints its id and an invite for others."""
+    """Make a room; print its id and an invite for others.
+
+    Example: fedtui room create Cats --rounds 10 --prompt "a cat" --uses 4
+    """
     from fedtui.founding import RoomChoices, found_room
     from fedtui.inviting import InviteChoices, check
     from fedtui.task import MILLI, DataTask, refused
@@ -171,7 +183,7 @@ def create(
 
 
 def list_(json: Json = False) -> None:
-    """The rooms of this machine; * marks the one it works for."""
+    """List this machine's rooms; * marks the one it works for."""
     from fedtui import paths, rooms
 
     profile = paths.default_profile()
@@ -220,7 +232,7 @@ def recover(
     uses: Annotated[int, typer.Option(min=1, max=128, help="Machines its invite admits.")] = 8,
     json: Json = False,
 ) -> None:
-    """The last resort when too many members are gone for good: fork the room with those here.
+    """Fork a room that lost too many members for good.
 
     The fork goes on from the last common adapter. Whoever is away stays in the old room; everybody
     else joins the new one with the invite that this prints.

@@ -16,7 +16,7 @@ Peer = Annotated[str, typer.Argument(help="A member's name, or the beginning of 
 
 
 def members(json: Json = False) -> None:
-    """Who belongs to the room, with the words to compare by voice."""
+    """List the members, with the words to compare by voice."""
     listed: list[dict[str, Any]] = ask_node("members")["members"]
     if json:
         output.data_json(listed)
@@ -112,7 +112,10 @@ def permit(
 
 
 def new_key(json: Json = False) -> None:
-    """Give this machine another key in the room, for example when somebody may have copied it."""
+    """Give this machine another key in the room.
+
+    For example when somebody may have copied it.
+    """
     told = ask_node("change_key")
     if json:
         output.data_json(told)
@@ -128,7 +131,7 @@ def threshold(
     admins: Annotated[int, typer.Argument(min=1, max=16, help="How many must sign.")],
     json: Json = False,
 ) -> None:
-    """How many admins must sign whoever comes, goes, or gets rights."""
+    """Say how many admins must sign who comes, goes, or gets rights."""
     told = ask_node("threshold", admins=admins)
     if json:
         output.data_json(told)
@@ -139,7 +142,7 @@ def threshold(
 
 
 def changes(json: Json = False) -> None:
-    """Changes of the members that wait for the signatures of more admins."""
+    """List changes of the members that wait for more admins."""
     waiting: list[dict[str, Any]] = ask_node("changes")["changes"]
     if json:
         output.data_json(waiting)
@@ -214,7 +217,7 @@ def verify(
 
 
 def history(json: Json = False) -> None:
-    """Whom this machine has met, and what was decided about them."""
+    """List whom this machine has met and what was decided."""
     from fedtui import paths
     from fedtui.trust import TrustBook
 

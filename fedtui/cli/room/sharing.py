@@ -21,7 +21,7 @@ def share(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train on the room's shared pictures too, once you have been given them.
+    """Train on the room's shared pictures too, once you have them.
 
     Their publisher hands the files round; fedtui sends no picture. Without a folder this prints
     what the room agreed on.
