@@ -106,17 +106,13 @@ class RoundStart(Change):
 
 class RoomFork(Change):
     """Goes on in another room, from a commit of this one: the last resort when the quorum is lost
-    for good. ``genesis`` is the new room's id, ``blob`` (and so on) names the bytes of the
-    envelope that founds it."""
+    for good. ``genesis`` is the new room's id."""
 
     kind = "room-fork"
 
     genesis: Digest
     round: Annotated[int, Field(ge=0, le=100_000)]
     head: Digest
-    blob: Digest
-    size: Annotated[int, Field(ge=1, le=MAX_LARGE_MESSAGE_BYTES)]
-    chunks: Digest
 
     @property
     def subject(self) -> str:

@@ -21,7 +21,7 @@ from p2p.blobs.chunks import BlobRef
 from p2p.blobs.store import BlobStore
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
-from p2p.envelope import Envelope, open_genesis
+from p2p.envelope import Envelope
 from p2p.errors import BlobUnavailable, ProtocolError, RemovedError, TrustError
 from p2p.farewell import Farewells
 from p2p.gossip.driver import Gossip, GossipListener
@@ -429,7 +429,7 @@ class Peer:
     async def fork(self, genesis_envelope: Envelope) -> Operation:
         """Tells every member of this room that its admins go on in another one, which names this
         room and its head (:class:`p2p.room.Continuation`). Nothing ends here by itself: whoever
-        sees the fork decides whether to follow it (:meth:`forked_genesis`).
+        sees the fork decides whether to join the other room.
 
         Raises:
             ProtocolError: the genesis does not go on from where this node stands, or this node is
@@ -440,33 +440,10 @@ class Peer:
         here = Continuation(room=self.room_id, round=self.round - 1, head=self.head)
         if begun != here:
             raise ProtocolError("a fork must go on from the last commit of this room")
-        ref = await self.blobs.put(genesis_envelope.to_bytes())
         change = RoomFork(
-            **self._header(),
-            genesis=genesis_envelope.id,
-            round=here.round,
-            head=here.head,
-            blob=ref.sha256,
-            size=ref.size,
-            chunks=ref.chunks,
+            **self._header(), genesis=genesis_envelope.id, round=here.round, head=here.head
         )
         return await self._operate(change)
-
-    async def forked_genesis(self) -> Envelope | None:
-        """What founds the room in which the admins went on; None while they have not.
-
-        Raises:
-            BlobUnavailable: nobody reachable has it now.
-            ProtocolError: the bytes found another room than the admins signed for.
-        """
-        fork = self._membership.fork
-        if fork is None:
-            return None
-        path = await self._driver.blob(BlobRef(fork.blob, fork.size, fork.chunks))
-        envelope = open_genesis(await asyncio.to_thread(path.read_bytes))
-        if envelope.id != fork.genesis:
-            raise ProtocolError("a fork's genesis is another than the admins signed for")
-        return envelope
 
     async def endorse(self, operation_id: str) -> Operation:
         """Adds this admin's signature to a change that waits for it. Raises as
