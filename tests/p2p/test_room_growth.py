@@ -208,7 +208,7 @@ async def test_a_member_changes_its_key_while_the_room_goes_on(
         new = identity(7)
         await bob.peer.change_key(new)
         await until(lambda: bob.peer.successor == new.peer_id)
-        assert bob.id not in founder.peer._server.connected_peers()
+        await until(lambda: bob.id not in founder.peer._server.connected_peers())
         with pytest.raises(NetworkError):
             await bob.peer._client.hello(founder.id, b"with the old key")
         await room.leave(bob)
