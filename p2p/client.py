@@ -54,7 +54,7 @@ from p2p.limits import (
     STREAM_CHUNK_BYTES,
 )
 from p2p.outbox import Outbox, Queued
-from p2p.pacing import Line, TransferPace
+from p2p.pacing import Line, TransferPace, fed_by
 from p2p.reading import next_part
 from p2p.relay import Pipes
 from p2p.tasks import TaskOwner
@@ -112,6 +112,8 @@ class PeerClient:
         self._addresses = addresses
         self._limits = limits or ClientLimits()
         self._downlink = Line(download_rate)
+        places = fed_by(download_rate) if download_rate else MAX_CLIENT_CONNECTIONS
+        self._downloads = asyncio.Semaphore(places)
         self._session: aiohttp.ClientSession | None = None
         self._outboxes: dict[str, Outbox] = {}
         self._transfers: dict[str, asyncio.Semaphore] = {}
@@ -390,6 +392,7 @@ class PeerClient:
         with _blob_errors(peer_id, ref):
             async with (
                 transfers,
+                self._downloads,
                 self._request(
                     "GET", peer_id, f"/v1/blobs/{ref.sha256}", headers=headers, timeout=None
                 ) as response,

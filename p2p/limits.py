@@ -60,6 +60,8 @@ MAX_HEADERS: Final = 32
 TRANSFER_GRACE: Final = 10.0
 MIN_TRANSFER_RATE: Final = 16 * KIB
 """Bytes per second of a body, in both directions; each chunk has ``TRANSFER_GRACE`` on top."""
+FED_RATE: Final = 2.0 * MIN_TRANSFER_RATE
+"""Bytes per second that each of several transfers over one slow line should get."""
 STREAM_CHUNK_BYTES: Final = 256 * KIB
 """One write to a response: 721 MB/s under TLS, where the sendfile fallback reached 93-127."""
 SLOW_STREAM_BYTES: Final = 32 * KIB

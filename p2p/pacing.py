@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from p2p.limits import MIN_TRANSFER_RATE, STREAM_CHUNK_BYTES, TRANSFER_GRACE, TRANSFER_SLICE
+from p2p.limits import (
+    FED_RATE,
+    MIN_TRANSFER_RATE,
+    STREAM_CHUNK_BYTES,
+    TRANSFER_GRACE,
+    TRANSFER_SLICE,
+)
 
 
 class TokenBucket:
@@ -42,6 +48,11 @@ class Throttle:
         """Seconds to wait before ``moved`` bytes may go at ``now``."""
         self._free_at = max(self._free_at, now - 1.0) + moved / self._rate
         return max(0.0, self._free_at - now)
+
+
+def fed_by(rate: float) -> int:
+    """How many transfers at a time a line of ``rate`` bytes per second feeds."""
+    return max(1, int(rate / FED_RATE))
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ feeds, and turns when they run out."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from p2p.limits import (
+    FED_RATE,
     MAX_TRANSFERS_PER_PEER,
     MIN_TRANSFER_RATE,
     UPLOAD_PATIENCE,
@@ -14,9 +14,7 @@ from p2p.limits import (
     UPLOAD_TURN,
     UPLOAD_WINDOW_BYTES,
 )
-
-_FED: Final = 2.0 * MIN_TRANSFER_RATE
-"""Bytes per second that each of several streams should get."""
+from p2p.pacing import fed_by
 
 
 @dataclass(eq=False)
@@ -58,7 +56,7 @@ class Uploads:
         self._per_peer = per_peer
         self._under_way: set[Upload] = set()
         self._sent_away: dict[str, float] = {}
-        self._most = _fed_by(rate) if rate else None
+        self._most = fed_by(rate) if rate else None
         self._let_in = 0.0
         self._looked = 0.0
         self._moved = 0
@@ -114,11 +112,7 @@ class Uploads:
         rate = self._moved / (now - self._looked)
         lasting = [u for u in self._under_way if u.began <= self._looked and self._moves(u, now)]
         if rate < len(lasting) * MIN_TRANSFER_RATE:
-            self._most = _fed_by(rate)
-        elif self._most is not None and rate >= self._moving(now) * _FED:
-            self._most = max(self._most, _fed_by(rate))
+            self._most = fed_by(rate)
+        elif self._most is not None and rate >= self._moving(now) * FED_RATE:
+            self._most = max(self._most, fed_by(rate))
         self._looked, self._moved = now, 0
-
-
-def _fed_by(rate: float) -> int:
-    return max(1, int(rate / _FED))

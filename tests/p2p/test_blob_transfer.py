@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from member_rig import Room
@@ -16,8 +17,9 @@ from p2p.blobs.chunks import BlobRef, ChunkList, chunk, describe
 from p2p.blobs.partial import Partial
 from p2p.blobs.store import BlobStore
 from p2p.blobs.transfer import Holdings, Received
+from p2p.client import PeerClient
 from p2p.errors import BlobUnavailable, LimitError, NetworkError, PeerBusy, StorageError
-from p2p.limits import CHUNK_BYTES, GIB
+from p2p.limits import CHUNK_BYTES, GIB, MIN_TRANSFER_RATE
 from p2p.pacing import Line
 
 COUNT = 6
@@ -418,3 +420,26 @@ async def test_limited_members_still_deliver(room: Room) -> None:
     bob.client._downlink = Line(rate=2_000_000)
     path = await bob.store.fetch(bob.client, ref, lambda: [ada.id])
     assert describe(path.read_bytes()) == ref
+
+
+async def test_a_limited_downlink_is_shared_by_no_more_transfers_than_it_feeds(room: Room) -> None:
+    """More of them would all be too slow for their senders, and begin anew for ever."""
+    ada, bob = await room.add(), await room.add()
+    refs = [await ada.store.put(os.urandom(10_000)) for _ in range(8)]
+    client = PeerClient(bob.tls, bob.addresses, download_rate=4 * MIN_TRANSFER_RATE)
+    await client.start()
+    request, under_way, most = client._request, 0, 0
+
+    @asynccontextmanager
+    async def counted(*args: Any, **options: Any) -> AsyncIterator[Any]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        async with request(*args, **options) as response:
+            yield response
+        under_way -= 1
+
+    client._request = counted  # type: ignore[method-assign]
+    await asyncio.gather(*(client.fetch_chunk(ada.id, ref, 0) for ref in refs))
+    await client.stop()
+    assert most == 2
