@@ -88,4 +88,8 @@ def _looked_at(path: Path) -> tuple[Parsed, Counter[float | None]]:
             "Give a LoRA of kohya, diffusers, peft, ComfyUI or safelora in safetensors format.",
         ) from error
     except OSError as error:
-        raise TrainerError("The adapter cannot be read", str(error)) from error
+        raise TrainerError(
+            "The adapter cannot be read",
+            f"{path}: {error.strerror}.",
+            "Check that it is a file that you may read.",
+        ) from error

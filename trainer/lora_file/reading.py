@@ -43,7 +43,11 @@ def read(path: Path, model: BaseModel | Architecture) -> LoraAdapter:
             f"Give a LoRA file that was made for {architecture.title}.",
         ) from error
     except OSError as error:
-        raise TrainerError("The adapter cannot be read", str(error)) from error
+        raise TrainerError(
+            "The adapter cannot be read",
+            f"{path}: {error.strerror}.",
+            "Check that it is a file that you may read.",
+        ) from error
 
 
 def _read(path: Path, file: BinaryIO, architecture: Architecture) -> LoraAdapter:
