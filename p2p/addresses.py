@@ -69,14 +69,14 @@ class AddressBook:
         self._worked: dict[str, set[Address]] = {}
 
     def hint(self, peer_id: str, addresses: Iterable[Address]) -> None:
-        """Adds addresses that might work, behind those that did."""
+        """Adds addresses that might work, behind the one that did last and before all older ones:
+        a machine that moved is found where it was heard of since."""
         known = self._touch(peer_id)
         for address in addresses:
             if address in known:
                 continue
             if len(known) == MAX_ADDRESSES_PER_PEER:
-                # The oldest hint goes; the front holds the winner, new hints come behind it.
-                known.pop()
+                known.pop()  # The oldest of all; the winner at the front stays.
             known.insert(min(1, len(known)), address)
 
     def worked(self, peer_id: str, address: Address) -> None:
