@@ -92,7 +92,7 @@ def check(
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many pictures.")] = 20,
-    style: Annotated[str, typer.Option(help="plain or van_gogh.")] = "plain",
+    style: Annotated[str, typer.Option(help="Their style: plain or van_gogh.")] = "plain",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same pictures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

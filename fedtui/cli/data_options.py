@@ -46,7 +46,7 @@ BucketStep = Annotated[
 Crops = Annotated[
     int, _option("--crops", min=1, max=64, help="Places that pictures are cut out at.")
 ]
-Flip = Annotated[bool, _option("--flip", help="Mirror every second time.")]
+Flip = Annotated[bool, _option("--flip", help="Mirror a picture every second time.")]
 Masks = Annotated[
     str, _option("--masks", help="off, files (NAME-masklabel.png) or alpha (transparency).")
 ]

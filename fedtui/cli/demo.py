@@ -18,7 +18,7 @@ MAX_NODES = 16
 
 
 def demo(
-    nodes: Annotated[int, typer.Option(min=1, max=MAX_NODES, help="Participants.")] = 5,
+    nodes: Annotated[int, typer.Option(min=1, max=MAX_NODES, help="Nodes that take part.")] = 5,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds to train.")] = 3,
     headless: Annotated[
         bool, typer.Option("--headless", help="Print progress instead of opening the interface.")

@@ -38,7 +38,9 @@ def evaluate(
         str,
         typer.Option(help="scenes, efficientnet-lite0, inception or dinov2, for --pictures."),
     ] = "",
-    draws: Annotated[int, typer.Option(min=1, max=256, help="Noise draws a picture.")] = 8,
+    draws: Annotated[
+        int, typer.Option(min=1, max=256, help="Draws of noise for each picture.")
+    ] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the resampling.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:

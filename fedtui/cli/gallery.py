@@ -32,7 +32,9 @@ def serve(
         bool,
         typer.Option("--lan", help="To everybody on this network who has the link, not only here."),
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")
+    ] = 0,
     hours: Annotated[
         float, typer.Option(help="The page closes by itself after so long.")
     ] = PAGE_HOURS,

@@ -34,8 +34,8 @@ def replay(
     speed: Annotated[
         float, typer.Option(min=0.25, max=512, help="Recorded seconds per second.")
     ] = 10.0,
-    wall: Annotated[bool, typer.Option("--wall", help="Large, for a projector.")] = False,
-    ascii_only: Annotated[bool, typer.Option("--ascii", help="Only ASCII characters.")] = False,
+    wall: Annotated[bool, typer.Option("--wall", help="Show it large, for a projector.")] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Use ASCII characters only.")] = False,
 ) -> None:
     """Play a recording in the interface. P pauses, + and - change the speed, < and > skip."""
     import os

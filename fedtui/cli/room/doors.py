@@ -203,14 +203,16 @@ def requests(json: Json = False) -> None:
 
 
 def approve(
-    request: Annotated[str, typer.Argument(help="From `room requests`.")], json: Json = False
+    request: Annotated[str, typer.Argument(help="Which one, as `room requests` names it.")],
+    json: Json = False,
 ) -> None:
     """Let somebody in who waits."""
     answer(request, yes=True, json=json)
 
 
 def decline(
-    request: Annotated[str, typer.Argument(help="From `room requests`.")], json: Json = False
+    request: Annotated[str, typer.Argument(help="Which one, as `room requests` names it.")],
+    json: Json = False,
 ) -> None:
     """Send somebody away who waits."""
     answer(request, yes=False, json=json)

@@ -38,7 +38,7 @@ def members(json: Json = False) -> None:
 
 def remove(
     peer: Peer,
-    reason: Annotated[str, typer.Option(help="Told to the room.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, for the room to read.")] = "",
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Even if too few voters are left to go on.")
     ] = False,
@@ -178,7 +178,7 @@ def endorse(
 
 def start(
     rounds: Annotated[int, typer.Option(min=1, max=100_000, help="How many may begin.")] = 1,
-    everything: Annotated[bool, typer.Option("--all", help="All that are left.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Let all begin that are left.")] = False,
     json: Json = False,
 ) -> None:
     """Let rounds begin, in a room made with --start-on-request."""
