@@ -81,7 +81,7 @@ BACK_KEYS: list[BindingType] = [
 START = "Start the round that waits for it"
 
 DASHBOARD_KEYS: list[BindingType] = [
-    key("s", "start", "Start", START, "dash.start"),
+    key("s", "start", "Start round", START, "dash.start", show=True),
     key("space", "enlarge", "Large", "Show the newest picture large", "dash.picture", show=True),
     key(
         "left_square_bracket",
@@ -263,7 +263,7 @@ ROOM_KEYS: list[BindingType] = [
     key("M", "admin", "Admin", "Make the member an admin, or take that back", "room.admin"),
     key("A", "threshold", "Agree", "How many admins must sign a change", "room.threshold"),
     key("X", "remove", "Remove", "Remove the member from the room", "room.remove"),
-    key("s", "start", "Start", START, "room.start"),
+    key("s", "start", "Start round", START, "room.start", show=True),
     key("t", "history", "Trust", "What happened that concerns trust", "room.trust", show=True),
 ]
 

@@ -19,6 +19,7 @@ from tui_driver import settle, text, until
 from tui_scenarios import ScriptedSource, examined, identity, several_rounds
 
 import fedtui.tui.app
+import fedtui.tui.screens.wall
 import fedtui.tui.welcome
 from fedtui.doctor import Check
 from fedtui.errors import FedtuiError
@@ -30,6 +31,7 @@ from fedtui.view import NodeView, PeerView, RoundView, TrainerView
 
 pytestmark = pytest.mark.snapshot
 
+HOUR_S = 3600.0
 SIZES = ((80, 24), (120, 40), (200, 60))
 STATES = ("normal", "empty", "error")
 NO_NODE = FedtuiError("no node is running on this profile", "nothing answers", "start fedtui")
@@ -63,6 +65,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No second passes while a test looks."""
     for module in (fedtui.tui.app, fedtui.tui.welcome):
         monkeypatch.setattr(module, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(fedtui.tui.screens.wall, "WALL_SLIDE_S", HOUR_S)
 
 
 def fresh() -> NodeView:

@@ -20,9 +20,19 @@ from tui_scenarios import (
     verifying,
 )
 
+import fedtui.tui.screens.wall
 from fedtui.tui.app import FedtuiApp
 
 pytestmark = pytest.mark.snapshot
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the wall would go on to its next picture."""
+    monkeypatch.setattr(fedtui.tui.screens.wall, "WALL_SLIDE_S", HOUR_S)
+
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
 

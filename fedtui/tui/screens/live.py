@@ -192,9 +192,13 @@ class LiveScreen(Screen[None]):
             panel.styles.width = panel.styles.height = "1fr"
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Greys keys without an object: a panel to make large, a round to start."""
+        """Greys the key that makes a panel large where there is none.
+
+        The one that starts a round is there only while one waits for it: in most rooms rounds begin
+        by themselves.
+        """
         if action == "start":
-            return True if self.view and self.view.round.held else None
+            return bool(self.view and self.view.round.held)
         if action == "full":
             return True if self.maximized or self.focused or self.default_panel() else None
         return super().check_action(action, parameters)
