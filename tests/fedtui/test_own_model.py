@@ -13,7 +13,8 @@ from fedtui.cli.app import run
 from tests.trainer.single_file_rig import write_single_file
 from tests.trainer.trainer_rig import write_random_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+"""Three trainers start one after the other, which takes minutes where all cores are busy."""
 
 
 @pytest.fixture(autouse=True)
