@@ -110,7 +110,7 @@ def check_packages() -> Check:
 
 def check_terminal(environment: Mapping[str, str]) -> Check:
     """What the interface can show where this was started."""
-    if not terminal.interactive() and not terminal.bare():
+    if not terminal.at_terminal():
         return Check("terminal", "ok", "none here: fedtui --daemon needs none")
     size, term = terminal.size(), environment.get("TERM", "")
     deep = environment.get("COLORTERM", "").lower() in ("truecolor", "24bit")

@@ -47,9 +47,13 @@ class Size:
 
 
 def interactive() -> bool:
-    """Whether a person sits at both ends of a terminal that can be drawn on. The interface draws on
-    standard error."""
-    return not bare() and sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    """Whether a person sits at both ends of a terminal that can be drawn on."""
+    return at_terminal() and not bare()
+
+
+def at_terminal() -> bool:
+    """Whether input and output are a terminal's. The interface draws on standard error."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def bare() -> bool:
@@ -60,17 +64,17 @@ def bare() -> bool:
 def require_terminal() -> None:
     """Raises :class:`UsageError` without a terminal that can be drawn on: Textual would spray
     escapes into a file, or between the lines of an editor's shell."""
+    if not at_terminal():
+        raise UsageError(
+            "the interface needs a terminal",
+            "standard input, output or error is not one",
+            "run `fedtui --daemon` for a node without a screen, `fedtui watch --plain` to look on",
+        )
     if bare():
         raise UsageError(
             f"this terminal cannot show the interface (TERM={os.environ['TERM']})",
             "it cannot put text where it is told to",
             "run `fedtui watch --plain`, or set TERM to what the terminal really is",
-        )
-    if not interactive():
-        raise UsageError(
-            "the interface needs a terminal",
-            "standard input, output or error is not one",
-            "run `fedtui --daemon` for a node without a screen, `fedtui watch --plain` to look on",
         )
 
 

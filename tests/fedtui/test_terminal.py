@@ -44,8 +44,10 @@ def test_a_terminal_that_can_only_print_is_refused_with_another_way(
     term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr("fedtui.terminal.at_terminal", lambda: True)
     with pytest.raises(UsageError) as refused:
         require_terminal()
+    assert term in refused.value.title
     assert "fedtui watch --plain" in refused.value.remedy
 
 
