@@ -49,7 +49,8 @@ def kept_bytes(forward: Callable[[], torch.Tensor], own: int) -> int:
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Not the tensor itself: a result that its own graph keeps is never freed again.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         forward()

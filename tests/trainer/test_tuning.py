@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import platform
+import weakref
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,6 +175,20 @@ def test_a_batch_is_found_and_told(studio: Studio, request_to_train: Train) -> N
     result = train(studio, replace(request_to_train, batch=0))
     assert result["batch"] == 4  # of five pictures
     assert result["sha256"] == train(studio, replace(request_to_train, batch=4))["sha256"]
+
+
+def test_measuring_a_step_keeps_nothing_of_it() -> None:
+    parameter = torch.nn.Parameter(torch.ones(1000))
+    kept: list[weakref.ref[torch.Tensor]] = []
+
+    def forward() -> torch.Tensor:
+        result = parameter.exp()  # Its own gradient: the graph keeps what it gave.
+        kept.append(weakref.ref(result))
+        return result.sum()
+
+    assert memory.kept_bytes(forward, 0) == 4000
+    gc.collect()
+    assert kept[0]() is None
 
 
 def test_checkpointing_changes_no_bit(studio: Studio, request_to_train: Train) -> None:
