@@ -243,9 +243,11 @@ class Admissions:
             return False
         if isinstance(change, RoundStart):
             return change.through > self._committed.started
+        if self._committed.is_outdated(operation) or self._has_expired(operation):
+            return False
         entitled = self.current.entitled(change) | self._committed.entitled(change)
-        still_new = not self._committed.is_outdated(operation)
-        return change.author in entitled and still_new and not self._has_expired(operation)
+        # A newcomer was told of those, too, who might for a while and may no longer.
+        return operation.id in self._vouched or change.author in entitled
 
     # --- putting into a result -------------------------------------------------------------------
     def ready(self) -> tuple[Operation, ...]:

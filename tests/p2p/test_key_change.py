@@ -254,6 +254,21 @@ def test_in_whatever_order_news_come_everybody_sees_the_same_room(
     assert {peer for peer, m in one.members.items() if m.role == "admin"} <= one.admins
 
 
+def test_a_newcomer_that_catches_up_keeps_in_mind_all_that_it_was_told() -> None:
+    """Also by a key that was neither the first nor the last of its owner."""
+    facts = Facts.of(simulated_genesis(3, "majority", 1000), ROOM_ID, ())
+    record = ROOM.members[BOB].model_copy(update={"peer_id": "n" * 52})
+    wish = MemberAdd(author=OTHER, seq=1, after="f" * 64, member=record)
+    told = [change(ADA, NEW), change(NEW, OTHER), Operation.of(SimSigner(OTHER).seal(wish))]
+    journal = Journal(operations={operation.id: operation for operation in told})
+    desk = Admissions(journal, SimSigner("n" * 52), facts, journal.operations)
+    for number in range(2, 40):
+        assert desk.committed(replace(facts, round=number, parent=f"{number:064x}")) == ()
+        assert desk.current.members.keys() == {OTHER, BOB, CLEO, "n" * 52}
+    caught_up = replace(facts, round=40, membership=facts.membership.folded(told))
+    assert set(desk.committed(caught_up)) == journal.operations.keys()
+
+
 def test_one_change_of_a_key_at_a_time() -> None:
     bench = Bench(3)
     old = bench.peers[-1]
