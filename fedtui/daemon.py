@@ -72,8 +72,6 @@ async def _serve(node: Node, chosen: settings.Settings, *, with_parent: bool) ->
         running.push_async_callback(control.stop)
         running.push_async_callback(node.stop)
         await node.start()
-        if node.switching or node.failure is not None:
-            return code
         await control.start()
         if chosen.metrics_port:
             from fedtui.metrics import MetricsServer

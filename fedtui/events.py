@@ -219,6 +219,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
         " (`fedtui room members`) before you mark it as verified",
         "warning",
     ),
+    "key.changed": lambda e: ("this machine starts anew, with its new key", "ok"),
     "admins.changed": lambda e: (
         f"{len(e['admins'])} admins now, {e['threshold']} must sign",
         "warning",

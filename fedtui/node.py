@@ -211,9 +211,6 @@ class Node:
         try:
             await self._peer.start()
         except P2PTrustError as error:
-            if (successor := self._peer.successor) is not None:
-                self._take_new_key(successor)
-                return
             raise TrustError(error.title, error.cause, error.remedy) from error
         if self._room.paths.initial.is_file():
             await self._peer.provide(self._room.paths.initial)
@@ -333,7 +330,9 @@ class Node:
             case "member.added" | "member.changed":
                 self._reception.on_added(fields["peer"], fields["name"])
             case "member.rekeyed":
-                self._on_rekeyed(fields["peer"], fields["before"], fields["name"])
+                self._reception.on_rekeyed(fields["peer"], fields["before"], fields["name"])
+            case "key.changed":
+                self._take_new_key(fields["peer"])
             case "member.removed":
                 self._on_removed(fields["peer"], fields["name"])
             case "round.committed":
@@ -350,11 +349,6 @@ class Node:
         self._reception.on_removed(peer, name)
         if peer == self._identity.peer_id:
             self._on_own_removal()
-
-    def _on_rekeyed(self, peer: str, before: str, name: str) -> None:
-        self._reception.on_rekeyed(peer, before, name)
-        if before == self._identity.peer_id:
-            self._take_new_key(peer)
 
     def _take_new_key(self, successor: str) -> None:
         """The room knows this machine by its new key now: the service starts anew with that."""

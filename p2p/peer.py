@@ -125,6 +125,8 @@ class Peer:
         self._tasks = TaskOwner("peer")
         self.exhibits: Callable[[int], Awaitable[bytes | None]] | None = None
         self._found: set[str] = set()
+        self._elsewhere = 0
+        self._gave_way = False
         self._started_at = 0.0
         self._running = AsyncExitStack()
 
@@ -142,6 +144,7 @@ class Peer:
             await self._start(stack)
             self._running = stack.pop_all()
         self._emit("room.joined", room=self.room_id, round=self.round, head=self.head)
+        self._give_way()
 
     async def _start(self, stack: AsyncExitStack) -> None:
         lock = await asyncio.to_thread(DirectoryLock, self._directory)
@@ -159,7 +162,7 @@ class Peer:
         vouched = [operation.id for operation in self._operations]
         self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing, vouched)
         self._membership = self._core.membership
-        if self.identity.peer_id not in self.members:
+        if self.identity.peer_id not in self.members and self.successor is None:
             raise self._not_a_member()
         tls = MemberTLS(self.identity, self._certificates())
         self._client = PeerClient(tls, self._book, download_rate=self._bandwidth.download)
@@ -230,7 +233,7 @@ class Peer:
             port=self._server.port,
             interval=self._probe_interval,
             listener=GossipListener(
-                peer_head=lambda peer, round_: self._driver.on_peer_head(peer, round_),
+                peer_head=self._on_peer_head,
                 peer_state=self._on_peer_state,
                 witnessed=lambda peer, helper: self._paths.on_witnessed(peer, helper),
                 located=lambda peer: self._paths.on_located(peer),
@@ -260,6 +263,8 @@ class Peer:
     def on_message(self, sender: str, data: bytes) -> None:
         """See :class:`p2p.server.RoomHandler`."""
         self._driver.on_message(sender, data)
+        if self._core.gives_key_up:
+            self._known_elsewhere(self._core.commit_in(data))
 
     def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
         """See :class:`p2p.server.RoomHandler`."""
@@ -388,7 +393,8 @@ class Peer:
 
     async def change_key(self, new: Identity) -> Operation:
         """Gives this member another key, which takes its place with the next commit; until then
-        this node goes on as before. :attr:`successor` says when it has.
+        this node goes on as before. ``key.changed`` says when the node is to start with the other:
+        not before another member knows that commit, because whoever does not refuses the new key.
 
         Raises:
             ProtocolError: this node is no member, changes its key already, or the new key was
@@ -527,6 +533,28 @@ class Peer:
             if type_ == "member.removed":
                 fields["reason"] = self._reason(fields["peer"])
             self._emit(type_, **fields)
+        self._give_way()
+
+    # --- giving a key up -------------------------------------------------------------------------
+    def _on_peer_head(self, peer: str, round_number: int) -> None:
+        self._driver.on_peer_head(peer, round_number)
+        self._known_elsewhere(round_number - 1)
+
+    def _known_elsewhere(self, round_number: int) -> None:
+        """Another member has the commit of that round."""
+        self._elsewhere = max(self._elsewhere, round_number)
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """Says, once, that the next key can take over: this one is given up, and not only here."""
+        successor = self.successor
+        if successor is None or self._gave_way:
+            return
+        alone = self.members.keys() == {successor}
+        changed_in, came_from_another = self._core.rekeyed_in(self.identity.peer_id)
+        if alone or came_from_another or self._elsewhere >= changed_in:
+            self._gave_way = True
+            self._emit("key.changed", peer=successor)
 
     def _reason(self, peer: object) -> str:
         """What the admins said when they removed a member."""

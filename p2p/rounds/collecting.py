@@ -151,16 +151,39 @@ class Collecting(RoundBase):
     def commits_until_rekeyed(self, peer: str) -> list[Envelope]:
         """The commits since a member asked for another key, up to the one that holds the change:
         with the old key it cannot fetch them any more."""
-        commits: list[Envelope] = []
+        last, _ = self.rekeyed_in(peer)
+        records = self.journal.commits[max(0, last - MAX_COMMITS_TOLD) : last]
+        return [self._signer.seal(parse(Commit.kind, record.payload)) for record in records]
+
+    def rekeyed_in(self, peer: str) -> tuple[int, bool]:
+        """The round whose commit gave a key up, 0 if none has; and whether another member is sure
+        to have that commit, because it led the attempt that decided."""
         for record in self.journal.commits:
             commit = parse(Commit.kind, record.payload)
             assert isinstance(commit, Commit)
-            commits.append(self._signer.seal(commit))
-            for operation in parse_result(commit.body).operations:
-                change = operation.change
-                if isinstance(change, KeyChange) and change.author == peer:
-                    return commits[-MAX_COMMITS_TOLD:]
-        return []
+            result = parse_result(commit.body)
+            led_here = result.proposer == self.me or result.attempt != commit.qc.attempt
+            for operation in result.operations:
+                if isinstance(operation.change, KeyChange) and operation.change.author == peer:
+                    return record.round, not led_here
+        return 0, False
+
+    @property
+    def gives_key_up(self) -> bool:
+        """Whether this node has asked for another key, or has one already."""
+        asked = self.journal.operations.values()
+        under_way = any(isinstance(op.change, KeyChange) and op.change.author == self.me
+                        for op in asked)  # fmt: skip
+        return under_way or self.me in self.membership.successors
+
+    def commit_in(self, data: bytes) -> int:
+        """The round of the commit that an envelope, which was accepted, brings; 0 for another."""
+        envelope = self._signer.open(data.decode())
+        if envelope.type != Commit.kind:
+            return 0
+        commit = parse(Commit.kind, envelope.payload)
+        assert isinstance(commit, Commit)
+        return commit.round
 
     def check_operation(self, operation: Operation) -> None:
         """Raises :class:`ProtocolError` when :meth:`on_operation` would refuse it."""
