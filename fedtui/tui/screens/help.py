@@ -16,23 +16,30 @@ from fedtui.tui.lines import Line, left, wrapped
 from fedtui.tui.widgets.sheet import Sheet
 
 GLOSSARY = (
-    ("room", "One federation: its members, base model, plan and history."),
-    ("round", "One cycle: train, contribute, elect, aggregate, verify, commit, preview."),
-    ("contribution", "What one participant trained in a round, signed. Never its pictures."),
+    ("adapter", "A small file that changes how the model draws. The room makes one together."),
+    (
+        "round",
+        "Everybody learns from their own pictures; one member mixes what was learned; the others "
+        "check the mix and agree; everybody goes on from it.",
+    ),
+    ("room", "Its members, the model they started from, what they agreed on, and its history."),
+    (
+        "contribution",
+        "What one member learned in a round, signed. Never its pictures.",
+    ),
     (
         "aggregator",
-        "♛ The member elected to combine the contributions. Its result is checked by the others, "
-        "never trusted.",
+        "♛ The member that mixes the contributions of a round, another one each time. Everybody "
+        "computes its result again; it is never trusted.",
     ),
     (
         "my loss",
         "How wrong this machine's predictions were while it trained; lower is better. The arrow "
         "compares the mean of the newest round with that of the first.",
     ),
-    ("quorum", "So many voters must recompute the same result before it counts."),
+    ("quorum", "So many members must compute the same result before it counts."),
     ("prepare, commit", "The two votes of a voter: I computed the same; it is decided."),
-    ("attempt", "One try at committing a round. The next attempt has the next aggregator."),
-    ("adapter", "The LoRA factors all members share after a commit."),
+    ("attempt", "One try at finishing a round. The next attempt has the next aggregator."),
     ("preview", "Pictures from fixed prompts and seeds, drawn after each commit. r0 is the base."),
     ("seen, rtt", "When a member last answered, and how long its answer took."),
 )
