@@ -270,7 +270,9 @@ async def check_trainer(settings: Settings) -> Check:
     from fedtui.training import TrainerProcess
 
     began = time.monotonic()
-    trainer = TrainerProcess(threads=settings.threads, device=settings.device)
+    trainer = TrainerProcess(
+        threads=settings.threads, device=settings.device, gpu_percent=settings.gpu_percent
+    )
     try:
         await trainer.start()
         device = trainer.state.device

@@ -99,6 +99,7 @@ class Node:
             log=profile.trainer_log,
             threads=settings.threads,
             device=settings.device,
+            gpu_percent=settings.gpu_percent,
             on_state=self._on_trainer,
         )
         self._arithmetic = TrainerProcess("arithmetic", log=profile.arithmetic_log)

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         "",
         description="Where the trainer computes: cpu, cuda, cuda:1, xpu, mps; the best if empty.",
     )
+    gpu_percent: Annotated[int, Field(ge=1, le=100)] = Field(
+        100, description="How much of the GPU's memory the trainer may take, in percent."
+    )
     previews: bool = Field(True, description="Whether to draw previews after each round.")
     share_previews: bool = Field(
         False,

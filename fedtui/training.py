@@ -84,13 +84,14 @@ class TrainerProcess:
         log: Path | None = None,
         threads: int = 0,
         device: str = "",
+        gpu_percent: int = 100,
         command: Sequence[str] = (),
         on_state: Callable[[ProcessState], None] | None = None,
         on_log: Callable[[str], None] | None = None,
     ) -> None:
         self.role = role
         self._command = tuple(command) or _command(role)
-        self._environment = _environment(threads, device)
+        self._environment = _environment(threads, device, gpu_percent)
         self._log = _WorkerLog(role, log, on_log)
         self._on_state = on_state
         self._state = ProcessState()
@@ -365,7 +366,7 @@ def _command(role: Role) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "trainer", "--role", role)
 
 
-def _environment(threads: int, device: str) -> Mapping[str, str]:
+def _environment(threads: int, device: str, gpu_percent: int) -> Mapping[str, str]:
     environment = dict(os.environ)
     environment["PYTHONUNBUFFERED"] = "1"
     environment["PYTHONSAFEPATH"] = "1"
@@ -373,6 +374,7 @@ def _environment(threads: int, device: str) -> Mapping[str, str]:
         environment["FEDTUI_THREADS"] = str(threads)
     if device:
         environment["FEDTUI_DEVICE"] = device
+    environment["FEDTUI_GPU_PERCENT"] = str(gpu_percent)
     return environment
 
 

@@ -7,12 +7,14 @@ import os
 import torch
 
 from trainer.config import MAX_THREADS
-from trainer.errors import NO_USABLE, TrainerError
+from trainer.errors import MISUSE, NO_USABLE, TrainerError
 
 DEVICE_VARIABLE = "FEDTUI_DEVICE"
 """Environment: ``cpu``, ``cuda``, ``cuda:1``, ``xpu`` or ``mps``; the best one without it."""
 THREADS_VARIABLE = "FEDTUI_THREADS"
 """Environment: CPU threads. Equal results on a CPU need an equal number of threads."""
+GPU_PERCENT_VARIABLE = "FEDTUI_GPU_PERCENT"
+"""Environment: percent of the device's own memory this process may take, from 1; all without it."""
 
 
 def choose() -> torch.device:
@@ -54,11 +56,37 @@ def threads() -> int:
     return int(wanted)
 
 
+def gpu_share() -> float:
+    """The part of a device's own memory this process may take, up to 1. Raises TrainerError."""
+    wanted = os.environ.get(GPU_PERCENT_VARIABLE, "") or "100"
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= 100:
+        raise TrainerError(
+            "The share of the device's memory is impossible",
+            f"{GPU_PERCENT_VARIABLE}={wanted}",
+            "Give a number from 1 to 100.",
+            MISUSE,
+        )
+    return int(wanted) / 100
+
+
+def _bound(device: torch.device, share: float) -> None:
+    """Makes torch refuse more than ``share`` of the device's memory, as when there is no more."""
+    if share == 1:
+        return
+    if device.type == "mps":
+        torch.mps.set_per_process_memory_fraction(share)
+    elif device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(share, device)
+    elif device.type == "xpu":
+        torch.xpu.set_per_process_memory_fraction(share, device)
+
+
 def configure() -> torch.device:
-    """Fixes threads and deterministic kernels for this process and chooses the device."""
+    """Fixes threads, memory and deterministic kernels for this process and chooses the device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads())
     device = choose()
+    _bound(device, gpu_share())
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.backends.cudnn.benchmark = False
     return device

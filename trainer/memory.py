@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from trainer.device import gpu_share
 from trainer.errors import TrainerError
 
 log = logging.getLogger("trainer")
@@ -80,12 +81,14 @@ def held() -> Iterator[None]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had on the device."""
+    """Memory that can still be had on the device, within what this process may take of it."""
+    share = gpu_share()
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        free, whole = torch.cuda.mem_get_info(device)
+        return int(min(free, share * whole - torch.cuda.memory_reserved(device)))
     if device.type == "mps":
         used = torch.mps.driver_allocated_memory()
-        return int(torch.mps.recommended_max_memory() - used)
+        return int(share * torch.mps.recommended_max_memory() - used)
     return int(psutil.virtual_memory().available)
 
 

@@ -40,6 +40,7 @@ def ask_all(
         role,
         threads=chosen.threads,
         device=chosen.device,
+        gpu_percent=chosen.gpu_percent,
         on_log=output.say if output.settings.debug else None,
     )
     return running.run(_ask(trainer, requests, on_progress, keys or {}))

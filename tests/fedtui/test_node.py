@@ -15,8 +15,9 @@ from fedtui.paths import Profile, RoomPaths, sha256_of
 from fedtui.settings import Settings
 from p2p.blobs.chunks import describe
 from p2p.envelope import Envelope, seal_genesis
-from p2p.errors import ProtocolError
+from p2p.errors import ProtocolError, StorageError
 from p2p.identity import Identity
+from p2p.pacing import Bandwidth
 from p2p.room import Genesis, Member, Plan, Policy
 
 
@@ -56,6 +57,23 @@ def room(profile: Profile) -> rooms.Room:
 
 def node_of(profile: Profile, room: rooms.Room) -> Node:
     return Node(profile, Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False), room)
+
+
+async def test_what_the_settings_allow_is_all_that_a_room_may_take(
+    profile: Profile, room: rooms.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "GIB", 1000)
+    limits = {"disk_limit": 2, "upload_limit": 128, "download_limit": 256, "threads": 3}
+    settings = Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False, **limits)
+    made = Node(profile, settings, room)
+    await made.start()
+    try:
+        with pytest.raises(StorageError, match="quota"):
+            await made._peer.blobs.put(bytes(2001))
+        assert made._peer._bandwidth == Bandwidth(128 << 10, 256 << 10)
+        assert made._trainer._environment["FEDTUI_THREADS"] == "3"
+    finally:
+        await made.stop()
 
 
 async def test_a_disk_that_was_full_for_a_while_ends_no_training(

@@ -122,7 +122,7 @@ async def test_work_that_waits_to_be_announced_is_not_pruned(
     await node.start()
     await until(lambda: node.peer.contributed(1))
     assert kept == [True]
-    assert not node.peer.blobs._pinned
+    await until(lambda: not node.peer.blobs._pinned)
     await node.stop()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainer import device
+from trainer import device, memory
 from trainer.errors import TrainerError
 
 
@@ -51,6 +51,36 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
     assert name in caught.value.cause
     assert "Unset" in caught.value.remedy
     assert caught.value.code == 5
+
+
+def test_no_more_of_a_card_is_taken_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card of 80 GB with 70 free, of which 10 are ours: 40 may be taken, 30 more."""
+    only(monkeypatch, "cuda")
+    allowed: list[float] = []
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, card: allowed.append(share)
+    )
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (70, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda card: 10)
+    threads = torch.get_num_threads()
+    try:
+        device.configure()
+        assert (allowed, memory.free_bytes(torch.device("cuda"))) == ([], 70)
+        monkeypatch.setenv(device.GPU_PERCENT_VARIABLE, "50")
+        device.configure()
+        assert (allowed, memory.free_bytes(torch.device("cuda"))) == ([0.5], 30)
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "101"])
+def test_an_impossible_share_of_a_card_is_refused(
+    monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setenv(device.GPU_PERCENT_VARIABLE, number)
+    with pytest.raises(TrainerError, match="impossible"):
+        device.gpu_share()
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many", "4096"])
