@@ -265,6 +265,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "join.requested": _asked,
     "join.gone": lambda e: (f"{e.get('name')} no longer waits to be let in", "info"),
     "join.declined": lambda e: (f"{e.get('name')} was not let in", "info"),
+    "join.refused": lambda e: (f"somebody was not let in: {e.get('why')}", "warning"),
     "identity.changed": lambda e: (
         f"CAREFUL: {e.get('name')} has another key than before. A new machine, or somebody else?"
         " Compare the words (`fedtui room members`) before you trust it",

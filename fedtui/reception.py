@@ -36,6 +36,7 @@ from p2p.identity import Identity
 from p2p.joining.invites import InviteBook
 from p2p.joining.lobby import Applicant, Lobby, Standing
 from p2p.joining.nearby import Announcer
+from p2p.joining.refusals import Refusal, reason_words
 from p2p.joining.wire import MAX_ADMITTED_BYTES, MAX_TOLD_OPERATIONS, Admitted
 from p2p.joining.words import fingerprint_hex
 from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_MEMBERS
@@ -165,6 +166,11 @@ class Reception:
             return True
         too_many = len(told.operations) > MAX_TOLD_OPERATIONS - SPARE_OPERATIONS
         return too_many or len(told.to_bytes()) > MAX_ADMITTED_BYTES - SPARE_BYTES
+
+    def refused(self, host: str, reason: Refusal) -> None:
+        """See :class:`p2p.joining.lobby.Doorkeeper`. Who was declined has been told of."""
+        if reason != "declined":
+            self._emit("join.refused", host=host, reason=reason, why=reason_words(reason))
 
     async def approve(self, applicant: Applicant) -> bool:
         """Asks whoever looks: a screen, a command, a program at the control API."""

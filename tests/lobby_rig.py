@@ -20,6 +20,7 @@ from p2p.joining.invites import Invite, InviteBook
 from p2p.joining.joiner import Joiner
 from p2p.joining.link import InviteLink
 from p2p.joining.lobby import Applicant, Lobby, LobbyLimits, Standing
+from p2p.joining.refusals import Refusal
 from p2p.joining.wire import Admitted
 from p2p.room import Genesis, Member, Plan, Policy
 
@@ -66,6 +67,7 @@ class Room:
     removed: set[str] = field(default_factory=set)
     asked: list[Applicant] = field(default_factory=list)
     given_up: int = 0
+    refusals: list[tuple[str, Refusal]] = field(default_factory=list)
 
     def standing(self, peer_id: str) -> Standing:
         if peer_id in self.removed:
@@ -93,6 +95,9 @@ class Room:
         if self.broken:
             raise NetworkError("no quorum")
         self.members[member.peer_id] = member
+
+    def refused(self, host: str, reason: Refusal) -> None:
+        self.refusals.append((host, reason))
 
     def admission(self) -> Admitted:
         return Admitted(

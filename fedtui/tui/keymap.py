@@ -294,6 +294,7 @@ WALL_KEYS: list[BindingType] = [
     key("left,h", "prompt(-1)", "Prompt", "The prompt before", "wall.previous"),
     key("n", "names", "Names", "Hide or show names", "wall.names"),
     key("i", "pictures", "Pictures", "Hide or show the pictures", "wall.pictures"),
+    key("I", "invite", "Invite", "Show an invite for everybody in the room to see", "wall.invite"),
 ]
 
 TAPE_KEYS: list[BindingType] = [

@@ -32,6 +32,9 @@ PICTURE_PIXELS: Final = 64 << 20
 PICTURE_RETRY_S: Final = 1.0
 """Between looks at a picture that could not be read."""
 
+INVITE_USES: Final = 32
+"""A link of a workshop admits so many machines."""
+
 OPERATION_S: Final = 60.0
 """An operation of the node that says nothing for so long has failed."""
 ERROR_SHOWN_S: Final = 12.0

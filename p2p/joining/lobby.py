@@ -89,6 +89,10 @@ class Doorkeeper(Protocol):
         """What a member needs to begin. Raises P2PError when that is too much to tell."""
         ...
 
+    def refused(self, host: str, reason: Refusal) -> None:
+        """Somebody was not let in. Told no more often than a log can bear."""
+        ...
+
 
 @dataclass(frozen=True)
 class LobbyLimits:
@@ -243,7 +247,8 @@ class Lobby:
             with self._place(host):
                 await self._serve(_Visitor(reader, writer, host))
         except _Refuse as refusal:
-            self._note("a machine at %s was not let in: %s", host, refusal.reason)
+            if self._note("a machine at %s was not let in: %s", host, refusal.reason):
+                self._doorkeeper.refused(host, refusal.reason)
             await self._refuse(writer, refusal.reason)
         except (ProtocolError, TrustError) as error:
             self._note("a machine at %s was not understood: %s", host, error.cause)
@@ -259,10 +264,11 @@ class Lobby:
         finally:
             writer.close()
 
-    def _note(self, text: str, *details: object) -> None:
-        """Logs what strangers cause, but no more of it than a disk can bear."""
-        now = asyncio.get_running_loop().time()
-        _log.log(logging.INFO if self._notes.take(now) else logging.DEBUG, text, *details)
+    def _note(self, text: str, *details: object) -> bool:
+        """Logs what strangers cause, but no more of it than a disk can bear; tells whether."""
+        noted = self._notes.take(asyncio.get_running_loop().time())
+        _log.log(logging.INFO if noted else logging.DEBUG, text, *details)
+        return noted
 
     @contextmanager
     def _place(self, host: str) -> Iterator[None]:

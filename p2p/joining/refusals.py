@@ -108,6 +108,11 @@ class NotNow(NetworkError):
         self.reason = reason
 
 
+def reason_words(reason: Refusal) -> str:
+    """Why somebody was not let in, in one clause."""
+    return _WORDS[reason][0]
+
+
 def refused(reason: Refusal, detail: str = "") -> InviteRefused | NotNow:
     """The error for a lobby's answer."""
     return (NotNow if reason in _TRANSIENT else InviteRefused)(reason, detail)

@@ -17,6 +17,7 @@ from fedtui.tui.app import FedtuiApp
 from fedtui.tui.look import Look, read, write
 from fedtui.tui.places import PLACES
 from fedtui.tui.screens.gallery import GalleryScreen
+from fedtui.tui.screens.invite import InviteScreen
 from fedtui.tui.screens.large import LargeScreen
 from fedtui.tui.screens.logs import LogsScreen
 from fedtui.tui.screens.page import PageScreen
@@ -26,7 +27,7 @@ from fedtui.tui.screens.wall import WallScreen
 from fedtui.tui.widgets.logview import LogLine
 from fedtui.tui.widgets.qr import QR
 from fedtui.tui.widgets.table import Table
-from fedtui.view import NodeView
+from fedtui.view import EventView, NodeView, RoundView
 
 
 async def test_number_keys_lead_to_every_screen_and_escape_back(folder: Path) -> None:
@@ -288,6 +289,26 @@ async def test_the_wall_shows_round_members_and_both_pictures(
         assert "before: base model" not in text(app)
         await pilot.press("escape")
         await until(pilot, lambda: app.theme == "fedtui")
+
+
+async def test_the_wall_lets_people_in_before_the_first_round(folder: Path) -> None:
+    refused = tuple(
+        EventView(n, NOON, "join.refused", f"visitor {n} was not let in", "warning")
+        for n in range(5)
+    )
+    view = replace(training(folder), round=RoundView(), events=refused)
+    async with shown(view, (120, 50)) as (pilot, app, source):
+        source.answers["invite"] = {
+            "text": "fedtui:" + "Ab3" * 40, "kind": "link", "uses": 32, "expires": NOON,
+            "auto_approve": False,
+        }  # fmt: skip
+        await pilot.press("w")
+        await until(pilot, lambda: "5 members joined" in text(app))
+        assert [n for n in range(5) if f"visitor {n}" in text(app)] == [2, 3, 4]
+        await pilot.press("I")
+        await until(pilot, lambda: isinstance(app.screen, InviteScreen))
+        assert source.done == [("invite", {"uses": 32})]
+        await until(pilot, lambda: bool(app.screen.query(QR)))
 
 
 async def test_a_window_that_is_only_a_wall_stays_one(folder: Path) -> None:

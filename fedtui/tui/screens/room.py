@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from textual.binding import BindingType
 
 from fedtui.tui.keymap import ROOM_KEYS
+from fedtui.tui.limits import INVITE_USES
 from fedtui.tui.lines import Ink, plain
 from fedtui.tui.messages import Answered
 from fedtui.tui.people import COLUMNS, Person, history_lines, member_of, person_lines, waiting_of
@@ -22,8 +23,6 @@ from fedtui.tui.wording import absent, count, short_id
 from fedtui.view import ChangeView, NodeView
 
 EMPTY = "The members appear here."
-INVITE_USES = 32
-"""A link of a workshop admits so many machines."""
 
 
 class RoomScreen(ListScreen):

@@ -12,8 +12,21 @@ from textual.widgets import Digits
 from fedtui.recipes import Recipe, recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import WALL_KEYS
-from fedtui.tui.limits import WALL_SLIDE_S
-from fedtui.tui.lines import Line, centred, cut, cut_words, joined, left, listed, spread, width_of
+from fedtui.tui.limits import INVITE_USES, WALL_SLIDE_S
+from fedtui.tui.lines import (
+    Line,
+    centred,
+    cut,
+    cut_words,
+    joined,
+    left,
+    listed,
+    spread,
+    width_of,
+    wrapped,
+)
+from fedtui.tui.messages import Answered
+from fedtui.tui.screens.invite import InviteScreen
 from fedtui.tui.screens.live import LiveScreen
 from fedtui.tui.themes import WALL
 from fedtui.tui.widgets.drawn import Drawn
@@ -36,6 +49,8 @@ from fedtui.view import NodeView, PeerView
 if TYPE_CHECKING:
     from fedtui.tui.app import FedtuiApp
 
+REFUSED = 3
+"""So many of those who could not join are told of, with the reason."""
 NAME = 16
 STATE = 10
 
@@ -75,7 +90,7 @@ class WallPeers(Drawn):
 
 
 class WallScreen(LiveScreen):
-    """Nothing here changes anything; nothing moves but the bars and the slideshow."""
+    """Nothing here changes anything but an invite; nothing moves but the bars and the slideshow."""
 
     PLACE = "wall"
     BINDINGS: ClassVar[list[BindingType]] = WALL_KEYS
@@ -157,6 +172,15 @@ class WallScreen(LiveScreen):
         self._prompt += step
         self._show_pictures()
 
+    def action_invite(self) -> None:
+        """A link for many machines, as a command and as a QR code."""
+        self.ask("invite", uses=INVITE_USES)
+
+    def on_answered(self, message: Answered) -> None:
+        """Shows the invite."""
+        if message.operation == "invite":
+            self.app.push_screen(InviteScreen(message.result))
+
     def action_freeze(self) -> None:
         """Stops or goes on with the slideshow."""
         self._frozen = not self._frozen
@@ -214,7 +238,11 @@ def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
         return "somebody" if nameless else names.get(peer, short_id(peer))
 
     if not now.number:
-        return [((f"{count(len(view.peers), 'member')} joined", "strong"),)]
+        refused = [event.text for event in view.events if event.type == "join.refused"]
+        return [
+            ((f"{count(len(view.peers), 'member')} joined", "strong"),),
+            *(line for why in refused[-REFUSED:] for line in wrapped(why, width, "warning")),
+        ]
     sign = phase_sign(now.phase)
     of = f" of {now.rounds}" if now.rounds else ""
     number: Line = ((f"round {now.number}{of}", "strong"),)

@@ -178,6 +178,7 @@ async def test_three_wrong_codes_burn_the_invite_even_for_the_right_one(open_: O
         assert await refusal(work) == "wrong_code"
     assert await refusal(joiner(2).by_code(code, addresses=[open_.address])) == "burnt"
     assert open_.book.invites()[0].state(open_.clock.now) == "burnt"
+    assert open_.room.refusals == [(LOOPBACK, "wrong_code")] * CODE_GUESSES + [(LOOPBACK, "burnt")]
 
 
 async def test_a_guess_is_spent_when_the_guesser_hangs_up_after_seeing_our_half(
