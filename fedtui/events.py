@@ -243,7 +243,8 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "contribution.sent": lambda e: (f"contribution sent, {e.get('bytes', 0):,} bytes", "ok"),
     "contribution.checked": _checked,
     "aggregator.elected": lambda e: (
-        f"round {e['round']}: {e.get('who')} aggregates (attempt {e['attempt']})",
+        f"round {e['round']}: {e.get('who')} leads"
+        + (f", attempt {e['attempt'] + 1}" if e["attempt"] else ""),
         "info" if e["attempt"] == 0 else "warning",
     ),
     "result.recomputed": _recomputed,

@@ -212,7 +212,7 @@ def _round_line(r: RoundView) -> str:
     if r.phase == "DONE":
         return f"all {r.rounds} rounds are done"
     return (
-        f"round {r.number} of {r.rounds}: {r.phase.lower()}, attempt {r.attempt}, "
+        f"round {r.number} of {r.rounds}: {r.phase.lower()}, attempt {r.attempt + 1}, "
         f"{r.contributions} of {r.expected} contributions, quorum {r.quorum} of {len(r.voters)}"
     )
 

@@ -228,7 +228,7 @@ async def test_a_grid_has_a_shot_in_each_place_and_tells_its_labels(rig: Rig) ->
     [
         ({"seeds": [1, 2]}, "one prompt and one seed"),
         ({"grid": ["nonsense"]}, "is no axis"),
-        ({"grid": ["lora=0:1:3"]}, "is no axis"),
+        ({"grid": ["lora=0:1:3"]}, "no adapter to vary"),
         ({"grid": ["round=9"]}, "round 9 has no adapter"),
         ({"grid": ["seed=0:63:64", "steps=1:64:64"]}, "cannot be drawn|were asked for"),
         ({"grid": ["seed=1,2", "seed=3"]}, "cannot be drawn"),

@@ -53,7 +53,7 @@ async def test_the_round_says_what_is_done_who_leads_and_who_is_next(folder: Pat
         assert "✓ COLLECT 4/5" in seen
         assert "▶ VERIFY 2/3 prepares" in seen
         assert "○ MERGE 0/3 commits" in seen
-        assert "gpu-srv-1 leads · attempt 1 · next lena (you), tomoko" in seen
+        assert "gpu-srv-1 leads · attempt 2 · next lena (you), tomoko" in seen
 
 
 async def test_a_pause_names_those_who_are_waited_for(folder: Path) -> None:

@@ -145,11 +145,11 @@ def pictures(folder: Path, rounds: int) -> tuple[PreviewView, ...]:
 def events() -> tuple[EventView, ...]:
     told = (
         ("info", "room.joined", "lena joined sunflower-42"),
-        ("info", "round.started", "round 3 started from 3f9a·c21e, five participants"),
+        ("info", "round.started", "round 5 started from 3f9a·c21e, five participants"),
         ("ok", "contribution.checked", "gpu-srv-1 contributed 4.6 MB, signature and shapes ok"),
         ("warning", "peer.state", "pierre does not answer, SUSPECT"),
         ("error", "peer.state", "pierre is LOST, the quorum of 3 is still met"),
-        ("ok", "aggregator.elected", "amir-mbp leads round 3, attempt 0"),
+        ("ok", "aggregator.elected", "round 5: amir-mbp leads"),
     )
     return tuple(
         EventView(i, NOON + 9 * i, kind, text, level)  # type: ignore[arg-type]

@@ -204,7 +204,7 @@ def election_lines(order: tuple[str, ...], attempt: int, name: Name, width: int)
     lines.append(fact("leads", ((f"{CROWN} {name(order[at])}", "strong"),)))
     if attempt:
         gone = listed(name(peer) for peer in order[:at])
-        lines += said("before", f"{gone} (attempt {attempt} now)", width, "warning")
+        lines += said("before", f"{gone} (attempt {attempt + 1} now)", width, "warning")
     if upcoming := order[at + 1 :]:
         lines += said("then", listed(name(peer) for peer in upcoming), width)
     lines += said(
@@ -223,7 +223,7 @@ def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
     lines = [fact("state", state_of(commit)), fact("checked", checked(commit))]
     lines.append(fact("led by", ((f"{CROWN} {name(commit.aggregator)}", "strong"),)))
     if commit.attempt:
-        lines += said("attempt", f"{commit.attempt}: those before did not get it done", width)
+        lines += said("attempt", f"{commit.attempt + 1}: those before did not get it done", width)
     if commit.seconds is not None:
         lines += said("took", f"{commit.seconds:.1f} s from the last contribution on", width)
     signed = f"{len(commit.signers)}: {listed(map(name, commit.signers))}"

@@ -259,7 +259,7 @@ def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
         told = f"{max(now.prepares, now.commits)} of {now.quorum} got the same result"
         lines.append(((told, "text"),))
     if now.aggregator:
-        again = f", attempt {now.attempt}" if now.attempt else ""
+        again = f", attempt {now.attempt + 1}" if now.attempt else ""
         lines.append(((f"{CROWN} {name(now.aggregator)} leads{again}", "strong"),))
     if now.waiting_for:
         told = listed(name(peer) for peer in now.waiting_for)

@@ -132,7 +132,7 @@ def people_line(view: NodeView, width: int) -> Line:
     if now.aggregator:
         parts.append(((f"{CROWN} {name(now.aggregator)}", "strong"), (" leads", "muted")))
     if now.attempt:
-        parts.append(((f"attempt {now.attempt}", "warning"),))
+        parts.append(((f"attempt {now.attempt + 1}", "warning"),))
     if now.waiting_for and now.phase != "PAUSED":
         parts.append((("waiting for ", "muted"), (listed(map(name, now.waiting_for)), "text")))
     upcoming = [name(peer) for peer in now.order[now.attempt + 1 : now.attempt + 3]]
