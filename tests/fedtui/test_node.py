@@ -63,6 +63,7 @@ async def test_what_the_settings_allow_is_all_that_a_room_may_take(
     profile: Profile, room: rooms.Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node, "GIB", 1000)
+    monkeypatch.delenv("FEDTUI_THREADS", raising=False)  # It wins over what is given here.
     limits = {"disk_limit": 2, "upload_limit": 128, "download_limit": 256, "threads": 3}
     settings = Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False, **limits)
     made = Node(profile, settings, room)
