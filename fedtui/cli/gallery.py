@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,6 +74,8 @@ def _do(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def _show(page: dict[str, Any], *, json: bool) -> None:
+    from fedtui.tui.wording import moment
+
     if json:
         output.data_json(page)
         return
@@ -83,7 +84,7 @@ def _show(page: dict[str, Any], *, json: bool) -> None:
         return
     for link in page["links"]:
         output.data(str(link))
-    until = time.strftime("%H:%M on %d %B", time.localtime(float(page["until"])))
+    until = moment(float(page["until"]))
     if page["network"]:
         output.show_qr(str(page["links"][0]))
         who = "everybody on this network who has the link"

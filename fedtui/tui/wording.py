@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from fedtui.tui.feed import Feed
@@ -90,6 +91,11 @@ def clock(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, second = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
+
+
+def moment(timestamp: float) -> str:
+    """A Unix time on this machine's clock and calendar: ``14:05 on 20 November``."""
+    return time.strftime("%H:%M on %d %B", time.localtime(timestamp))
 
 
 def ago(seconds: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -17,7 +16,7 @@ from fedtui.tui.lines import plain
 from fedtui.tui.look import Look
 from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.qr import QR
-from fedtui.tui.wording import count
+from fedtui.tui.wording import count, moment
 
 AROUND = 13
 """Lines of the dialog beside its picture."""
@@ -40,7 +39,7 @@ class InviteScreen(ModalScreen[None]):
         invite = self._invite
         text = plain(str(invite["text"]))
         look: Look = getattr(self.app, "look", Look())
-        until = time.strftime("%H:%M on %d %B", time.localtime(float(invite["expires"])))
+        until = moment(float(invite["expires"]))
         uses = count(int(invite["uses"]), "machine")
         with Vertical(id="dialog", classes="invite"):
             yield Static(Content("Others join with"), id="question")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +18,7 @@ from fedtui.tui.lines import plain
 from fedtui.tui.look import Look
 from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.qr import QR
+from fedtui.tui.wording import moment
 
 Wish = Literal["", "machine", "network", "close"]
 """What a person wants of the page; nothing, where it shall be open, or that it ends."""
@@ -66,7 +66,7 @@ class PageScreen(ModalScreen[Wish]):
     def _link(self) -> Iterator[Widget]:
         network = bool(self._page["network"])
         who = "everybody on this network with the link" if network else "this machine only"
-        until = time.strftime("%H:%M on %d %B", time.localtime(float(self._page["until"])))
+        until = moment(float(self._page["until"]))
         told = (
             f"For {who}, until {until}.\n\ny copies the link, x ends the page, esc leaves it open."
         )
