@@ -179,6 +179,9 @@ class RoundBase:
         locks = [lock for lock in (self._locked(), self._round.proof) if lock is not None]
         return max(locks, key=lambda lock: lock.attempt, default=None)
 
+    def _is_kept(self, result_blob: str) -> bool:
+        return result_blob in self._round.kept
+
     def _patience(self, attempt: int) -> float:
         """Seconds for an attempt, spread by a hash so that not all members give up at once."""
         timing = self.timing
@@ -225,6 +228,10 @@ class RoundBase:
         raise NotImplementedError
 
     def _vote(self, phase: Phase, value: str, lock: Lock | None = None) -> None:
+        raise NotImplementedError
+
+    def _confirm(self) -> None:
+        """The result of a certificate may be on this disk now."""
         raise NotImplementedError
 
     def _commit(self, commit: Commit, payload: bytes) -> None:

@@ -233,6 +233,17 @@ class RoundCore(Remembering):
             self._judge()
         return self._flush()
 
+    def on_result_kept(self, sha256: str, kept: bool, now: float) -> list[Effect]:
+        """A prepared result is on this disk to stay; if not, it is asked for again in a while."""
+        self._now = now
+        state = self._round
+        if sha256 in state.keeping:
+            state.keeping.discard(sha256)
+            if kept:
+                state.kept.add(sha256)
+                self._confirm()
+        return self._flush()
+
     # --- rounds and attempts ---------------------------------------------------------------------
     def _open_round(self) -> None:
         self._round = RoundState(started_at=self._now)
@@ -466,6 +477,7 @@ class RoundCore(Remembering):
             self._refetch(id_ for id_, v in state.verdicts.items() if v == UNAVAILABLE)
             return
         self._report()
+        self._confirm()
         if self.leader != self.me:
             if self._locked() is not None:
                 self._send(self.leader, self._own_lock())

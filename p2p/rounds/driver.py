@@ -62,6 +62,7 @@ from p2p.rounds.effects import (
     Elected,
     FetchBlob,
     FetchCommits,
+    KeepResult,
     MembersChanged,
     OperationHeard,
     Persist,
@@ -73,7 +74,6 @@ from p2p.rounds.effects import (
     SetTimer,
     TimerName,
     Verify,
-    named_result,
 )
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import (
@@ -320,7 +320,6 @@ class RoundDriver:
         for effect in effects:
             match effect:
                 case Persist():
-                    await self._keep_result(effect.record)
                     await asyncio.to_thread(self._ledger.write, effect.record)
                     self._on_persisted(effect.record)
                 case Send():
@@ -341,6 +340,8 @@ class RoundDriver:
                     self._tasks.spawn(self._precompute(effect), "precompute")
                 case Verify():
                     self._tasks.spawn(self._verify(effect), "verify")
+                case KeepResult():
+                    self._tasks.spawn(self._keep_result(effect), "keep")
                 case CommitRound():
                     self._on_commit(effect)
                 case FetchCommits():
@@ -387,14 +388,6 @@ class RoundDriver:
         if effect.peer == self.core.me or bucket.take(now):
             self.progress.note = effect.reason
             self._emit("message.refused", peer=effect.peer, reason=effect.reason)
-
-    async def _keep_result(self, record: Record) -> None:
-        """A commit or a lock on disk without its result, at every member after a power cut, would
-        be one that nobody can go on from."""
-        result = named_result(record)
-        if result is not None:
-            with suppress(BlobUnavailable):  # Whoever did not compute it fetches it later.
-                await self._blobs.make_durable(result.result_blob)
 
     def _on_contributed(self, record: Contributed) -> None:
         contribution = parse(record.envelope.type, record.envelope.payload)
@@ -528,6 +521,29 @@ class RoundDriver:
             self.progress.recomputed[effect.round] = equal
             self._emit("result.recomputed", round=effect.round, equal=equal)
         self._post(lambda now: self.core.on_verified(effect.value, verdict, now))
+
+    async def _keep_result(self, effect: KeepResult) -> None:
+        sha256 = effect.result.sha256
+        try:
+            await self._have_result(effect)
+            await self._blobs.make_durable(sha256)
+        except Exception as error:  # As above.
+            self.progress.note = str(error)
+            _log.warning("a prepared result cannot be kept: %s", error)
+            kept = False
+        else:
+            kept = True
+        self._post(lambda now: self.core.on_result_kept(sha256, kept, now))
+
+    async def _have_result(self, effect: KeepResult) -> None:
+        """Raises BlobUnavailable when nobody has it and it cannot be computed here."""
+        try:
+            await self.blob(effect.result, effect.holders)
+        except BlobUnavailable:
+            if not effect.parts or (
+                await self._computing.result_of(effect.parts, effect.previous) != effect.result
+            ):
+                raise
 
     async def blob(self, ref: BlobRef, likely: Iterable[str] = ()) -> Path:
         """A blob of the room's history, from here or from whoever has it.

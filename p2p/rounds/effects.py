@@ -11,7 +11,7 @@ from typing import Literal
 from p2p.blobs.chunks import BlobRef
 from p2p.envelope import Envelope
 from p2p.membership import Membership
-from p2p.messages import QC, Commit, Contribution, Evidence, Phase, Result, parse, parse_result
+from p2p.messages import QC, Contribution, Evidence, Phase, Result
 from p2p.operations import Operation
 from p2p.workload import Verdict
 
@@ -119,18 +119,6 @@ Record = (
     Forgot | Remembered | AttemptMoved | VoteCast | ProposalMade | Contributed | Committed | Accused
     | OperationHeard | OperationsSettled
 )  # fmt: skip
-
-
-def named_result(record: Record) -> Result | None:
-    """The result that a record, once on disk, may force the whole room to go on from."""
-    match record:
-        case Committed(payload=payload):
-            commit = parse(Commit.kind, payload)
-            assert isinstance(commit, Commit)
-            return parse_result(commit.body)
-        case VoteCast(lock=Lock(body=body)):
-            return parse_result(body)
-    return None
 
 
 @dataclass
@@ -276,6 +264,17 @@ class Verify:
 
 
 @dataclass(frozen=True)
+class KeepResult:
+    """Have a prepared result on this disk, safe from a power cut; ``on_result_kept`` is called in
+    any case. ``holders`` have recomputed it, and it follows from ``parts`` and ``previous``."""
+
+    result: BlobRef
+    holders: tuple[str, ...]
+    parts: tuple[Part, ...]
+    previous: BlobRef
+
+
+@dataclass(frozen=True)
 class CommitRound:
     """A round is decided, and durable by the time this effect is reached."""
 
@@ -323,8 +322,8 @@ class Rejected:
 
 
 Effect = (
-    Send | Broadcast | SetTimer | Persist | FetchBlob | Combine | Precompute | Verify | CommitRound
-    | FetchCommits | MembersChanged | RoundOpened | Elected | Rejected
+    Send | Broadcast | SetTimer | Persist | FetchBlob | Combine | Precompute | Verify | KeepResult
+    | CommitRound | FetchCommits | MembersChanged | RoundOpened | Elected | Rejected
 )  # fmt: skip
 
 UNAVAILABLE = Verdict(False, "blob unavailable")

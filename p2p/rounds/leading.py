@@ -109,6 +109,8 @@ class Leading(Collecting):
             self._announce(self.journal.proposals[self.attempt])
             return
         best = self._best_lock()
+        if best is not None and not self._has_holder(best):
+            best = None
         operations = self._admissions.ready()
         if best is not None:
             operations = parse_result(best.body).operations
@@ -133,6 +135,13 @@ class Leading(Collecting):
         everyone = self.alive & set(self.facts.voters) <= ready
         if (everyone or attempt.grace_over) and (not unchecked or attempt.checks_over):
             self._draft(reports, operations)
+
+    def _has_holder(self, lock: Lock) -> bool:
+        """Whether somebody keeps the result of a certificate on disk, so that the room can go on
+        from it: this node, or whoever reports a lock. Nobody can have committed any other."""
+        if lock == self._locked() or self._is_kept(parse_result(lock.body).result_blob):
+            return True
+        return any(report.lock is not None for _, report in self._attempt.reports.values())
 
     def _on_grace(self) -> None:
         """First the patience for more reports ends, then that for blobs still being checked."""

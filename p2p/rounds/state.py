@@ -70,7 +70,8 @@ class Heard:
 
 @dataclass
 class RoundState:
-    """What a restart may forget, for one round."""
+    """What a restart may forget, for one round. ``kept`` are results (SHA-256) that are on this
+    disk to stay, ``keeping`` those under way there."""
 
     started_at: float
     contributions: dict[str, Contribution] = field(default_factory=dict)
@@ -84,6 +85,8 @@ class RoundState:
     reached: dict[str, int] = field(default_factory=dict)
     ahead: dict[str, Envelope] = field(default_factory=dict)
     proof: Lock | None = None
+    kept: set[str] = field(default_factory=set)
+    keeping: set[str] = field(default_factory=set)
     accused: set[tuple[Offence, str]] = field(default_factory=set)
     deadline_passed: bool = False
     too_few: bool = False

@@ -31,6 +31,7 @@ from p2p.rounds.effects import (
     UNAVAILABLE,
     Accused,
     Broadcast,
+    KeepResult,
     Lock,
     Rejected,
     Verify,
@@ -268,11 +269,25 @@ class Voting(Leading):
         proof = self._round.proof
         if proof is None or proof.attempt < qc.attempt:
             self._round.proof = lock
-        if self._may_vote() and qc.attempt >= self.attempt:
-            if qc.attempt > self.attempt:
-                self._move(qc.attempt)
-            self._vote("commit", qc.value, lock)
+        if self._may_vote() and qc.attempt > self.attempt:
+            self._move(qc.attempt)
+        self._confirm()
         self._lead()
+
+    def _confirm(self) -> None:
+        """Votes for the value that a quorum prepared in this attempt, once its result is on this
+        disk: what a quorum of such votes decides outlives a power cut at all members."""
+        lock = self._round.proof
+        if lock is None or lock.attempt != self.attempt or not self._may_vote():
+            return
+        result = parse_result(lock.body)
+        if (self.attempt, "commit") in self.journal.votes or self._is_kept(result.result_blob):
+            self._vote("commit", lock.value, lock)
+        elif result.result_blob not in self._round.keeping:
+            self._round.keeping.add(result.result_blob)
+            holders = tuple(entry.peer for entry in lock.qc.signatures if entry.peer != self.me)
+            parts = rules.parts_of(result.inputs)
+            self._out.append(KeepResult(result.ref, holders, parts, self.facts.previous))
 
     # --- evidence --------------------------------------------------------------------------------
     def _accuse(

@@ -3,7 +3,8 @@
 Numbers are those of the protocol's specification: S1 one value per round, S2 one chain, S3 a
 result equals its inputs, S4 inputs are by distinct members, S5 no two values from one signer, S6
 attempts never go back, S7 a lock moves up only, with a certificate, S8 what was written is there
-after a crash, S9 only voters that an earlier commit names are counted, and no removed member.
+after a crash, S9 only voters that an earlier commit names are counted, and no removed member, S10
+the result of a commit outlives power cuts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from p2p.rounds.quorum import first_voters, quorum_size
 from p2p.rounds.rules import Facts, parts_of
 from p2p.sim.parts import INITIAL, combine
 
-ALL: Final = frozenset({"S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9"})
+ALL: Final = frozenset({"S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10"})
 OUTCOME: Final = frozenset({"S1", "S2"})
 """What a user would notice: with only these, a mutation is caught by the fork it causes."""
 
@@ -130,6 +131,11 @@ class Invariants:
         """A machine starts from an old disk: it may go back, but must not vote again."""
         self._progress.pop(node, None)
         self._locks.pop(node, None)
+
+    def on_lost(self, blob: str) -> None:
+        """A power cut took the last copy of a blob."""
+        lost = [number for number, ref in self._results.items() if ref.sha256 == blob]
+        self._require("S10", not lost, f"nobody has the result of round {lost} any more")
 
     def on_step(self, node: str, disk: Journal, facts: Facts, quorum: int) -> None:
         """Looks at what is on disk: what only was in memory was never said to anybody."""

@@ -126,6 +126,13 @@ class OwnClock(RoundCore):
         self._entering = False
 
 
+class VotesUnseen(RoundCore):
+    """M14: a certificate is enough for the vote that commits, wherever the result is."""
+
+    def _is_kept(self, result_blob: str) -> bool:
+        return True
+
+
 def lose_lock(journal: Journal) -> None:
     """M2: kill -9 loses the lock."""
     journal.lock = None
@@ -240,7 +247,13 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         "M13 a power cut takes the result of a commit away",
         keeps_results=False,
         nodes=3,
-        shows_as="stuck",
+        checked=ALL,
+    ),
+    "unseen-result": Mutation(
+        "M14 voters commit what they do not have",
+        core=VotesUnseen,
+        nodes=3,
+        checked=ALL,
     ),
     "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),
 }

@@ -26,6 +26,7 @@ from p2p.rounds.effects import (
     FetchBlob,
     FetchCommits,
     Journal,
+    KeepResult,
     OperationHeard,
     Persist,
     RoundOpened,
@@ -33,7 +34,6 @@ from p2p.rounds.effects import (
     SetTimer,
     TimerName,
     Verify,
-    named_result,
 )
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.quorum import Rule
@@ -65,11 +65,14 @@ FAR_AHEAD: Final = 99_999
 """The round that a liar says it works on."""
 TRAINING_SECONDS: Final = (0.2, 1.2)
 BAD_CONTRIBUTIONS: Final = 0.05
+MAX_DRIFT: Final = 1.25
+"""How much faster or slower a clock may run."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What to simulate. Times in virtual seconds; faults stop at ``calm``.
+    """What to simulate. Times in virtual seconds; faults stop at ``calm``, and by ``horizon`` the
+    room should have gone on. It gets :attr:`a_turn` more when silent and lying leaders come first.
 
     ``vote_crash`` is how likely a node dies right after it sent a vote, ``restore`` how likely a
     machine that starts does so from an old disk image, which a node finds out when it
@@ -77,7 +80,7 @@ class Scenario:
     members take place while it works. With ``locked_doors`` nobody listens to whoever is no member
     in its eyes. With ``carry`` late contributions count in the next round. With ``swim`` who is
     there is what the product's failure detection finds; otherwise it is known, with some errors.
-    ``keeps_results`` flushes a result before the commit that names it. ``ledgers`` puts the
+    ``keeps_results`` flushes a result before the vote that may commit it. ``ledgers`` puts the
     product's ledger files under the simulated disks.
     """
 
@@ -102,6 +105,13 @@ class Scenario:
     core: type[RoundCore] = RoundCore
     on_crash: Callable[[Journal], None] | None = None
     checked: Collection[str] = ALL
+
+    @property
+    def a_turn(self) -> float:
+        """How long it takes at most until every member has led once, whoever of them is silent."""
+        timing = self.timing
+        longest = timing.base * timing.cap * (1 + timing.jitter) * MAX_DRIFT
+        return longest * (self.nodes + self.newcomers)
 
 
 @dataclass(frozen=True)
@@ -199,14 +209,23 @@ class Simulation:
 
     def _run(self) -> Outcome:
         self._set_up()
-        before = 0
-        while self._queue and self._queue[0][0] <= self.scenario.horizon:
-            if self.now < self.scenario.calm <= self._queue[0][0]:
-                before = self._longest()
+        self._go_to(self.scenario.calm)
+        before, end = self._longest(), self.scenario.horizon
+        self._go_to(end)
+        while not self._outcome(before).live and end < self.scenario.horizon + self.scenario.a_turn:
+            end += self.scenario.timing.base
+            self._go_to(end)
+        return self._outcome(before)
+
+    def _go_to(self, time: float) -> None:
+        while self._queue and self._queue[0][0] <= time:
             self._step()
-        shortest = min(len(m.core.journal.commits) for m in self._honest())
-        silent = sum(machine.core.journal.amnesia for machine in self._honest())
-        return Outcome(self._longest(), before, self._longest() - shortest, silent, self.steps)
+
+    def _outcome(self, before: int) -> Outcome:
+        honest, rounds = self._honest(), self._longest()
+        shortest = min(len(machine.core.journal.commits) for machine in honest)
+        silent = sum(machine.core.journal.amnesia for machine in honest)
+        return Outcome(rounds, before, rounds - shortest, silent, self.steps)
 
     def _honest(self) -> list[Machine]:
         """Those who must come to know every round: members in the eyes of the longest ledger."""
@@ -254,7 +273,7 @@ class Simulation:
         """A machine that was not there yet."""
         vouched = frozenset(journal.operations)
         core = self._new_core(peer, liar, journal.copy(), vouched)
-        drift = self.random.uniform(0.8, 1.25)
+        drift = self.random.uniform(1 / MAX_DRIFT, MAX_DRIFT)
         machine = Machine(peer, core, liar, drift, journal, vouched=vouched)
         if self.scenario.ledgers:
             folder = self._files.enter_context(TemporaryDirectory(prefix="fedtui-sim-"))
@@ -313,6 +332,8 @@ class Simulation:
         if power_cut:
             for blob in machine.unsynced:
                 self._blobs[blob].discard(machine.id)
+                if not self._blobs[blob]:
+                    self.invariants.on_lost(blob)
             machine.unsynced.clear()
         machine.up = False
         machine.boot += 1
@@ -344,9 +365,6 @@ class Simulation:
                     if self.now < machine.full_until:
                         self.crash(machine)
                         return
-                    if self.scenario.keeps_results:
-                        result = named_result(effect.record)
-                        machine.unsynced.discard("" if result is None else result.result_blob)
                     machine.disk.apply(effect.record)
                     if machine.ledger is not None:
                         machine.ledger.write(effect.record)
@@ -369,6 +387,8 @@ class Simulation:
                     self._combine(machine, work)
                 case Verify() as work:
                     self._verify(machine, work)
+                case KeepResult() as work:
+                    self._keep_result(machine, work)
                 case FetchCommits():
                     self._fetch_commits(machine, effect)
         self._watch(machine)
@@ -459,6 +479,27 @@ class Simulation:
             return machine.core.on_verified(work.value, verdict, self.clock(machine))
 
         self._after(machine, self.random.uniform(0.02, 0.4), finish)
+
+    def _keep_result(self, machine: Machine, work: KeepResult) -> None:
+        blob = work.result.sha256
+
+        def finish() -> list[Effect]:
+            kept = self.now >= machine.full_until and self._have_result(machine, work)
+            if kept and self.scenario.keeps_results:
+                machine.unsynced.discard(blob)
+            return machine.core.on_result_kept(blob, kept, self.clock(machine))
+
+        self._after(machine, self.random.uniform(0.0, 0.2), finish)
+
+    def _have_result(self, machine: Machine, work: KeepResult) -> bool:
+        """Whether it is there, can be fetched, or follows from what is there."""
+        if self._obtain(machine, work.result.sha256, synced=False):
+            return True
+        inputs_here = all(machine.id in self._blobs[part.blob] for part in work.parts)
+        if not work.parts or not inputs_here or not self._obtain(machine, work.previous.sha256):
+            return False
+        self._keep(machine, work.result.sha256, synced=False)
+        return True
 
     def _fetch_commits(self, machine: Machine, effect: FetchCommits) -> None:
         source = self.machines.get(effect.peer)

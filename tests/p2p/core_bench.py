@@ -17,6 +17,7 @@ from p2p.rounds.effects import (
     FetchBlob,
     FetchCommits,
     Journal,
+    KeepResult,
     Persist,
     Rejected,
     Send,
@@ -84,6 +85,7 @@ class Bench:
         self.slow: set[str] = set()
         self.mute: set[str] = set()  # Whose ledgers cannot be had.
         self.bad_arithmetic: set[str] = set()
+        self.bare: set[str] = set()  # Who gets no result onto its disk.
         self.now = 0.0
         self.invariants = Invariants(ALL, self.genesis)
         self.cores = {peer: self._new(peer) for peer in self.peers}
@@ -150,6 +152,10 @@ class Bench:
                 equal = combine(effect.parts, effect.previous) == effect.result
                 verdict = Verdict(equal, "" if equal else "another result")
                 self.feed(peer, lambda core: core.on_verified(effect.value, verdict, self.now))
+            case KeepResult():
+                kept = peer not in self.bare
+                sha256 = effect.result.sha256
+                self.feed(peer, lambda core: core.on_result_kept(sha256, kept, self.now))
             case FetchCommits():
                 if effect.peer in self.mute:
                     return
