@@ -36,6 +36,7 @@ from p2p.rounds.effects import (
     Elected,
     FetchBlob,
     FetchCommits,
+    KeepResult,
     Persist,
     ProposalMade,
     Send,
@@ -258,6 +259,51 @@ def test_one_lock_is_enough_to_bind_the_next_leader() -> None:
         bench.fire(peer, "attempt")
     bench.deliver(without(dead))
     assert bench.values() == {value}
+
+
+def test_the_vote_that_commits_waits_until_the_result_is_on_disk() -> None:
+    bench = Bench(3)
+    late = bench.order[1]
+    bench.bare = set(bench.peers)
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [0] * 3
+    for disk in bench.disks.values():
+        assert disk.votes.keys() == {(0, "prepare")}
+        assert disk.lock is None
+    asked = [(peer, effect) for peer, effect in bench.effects if isinstance(effect, KeepResult)]
+    assert {peer for peer, _ in asked} == set(bench.peers)
+    for peer, effect in asked:
+        assert len(effect.parts) == 3
+        assert effect.holders
+        assert peer not in effect.holders
+    bench.bare = {late}
+    for peer in bench.peers:
+        bench.fire(peer, "resend")
+    bench.deliver()
+    assert bench.committed() == [1] * 3
+    assert {entry.peer for entry in qc_of(bench, late).signatures} == set(bench.peers) - {late}
+
+
+def test_a_certificate_whose_result_nobody_kept_binds_no_leader() -> None:
+    bench = Bench(3)
+    dead, *rest = bench.order
+    bench.bare = set(bench.peers)
+    bench.contribute()
+    bench.deliver()
+    lost = bench.disks[dead].votes[0, "prepare"]
+    bench.bare = set()
+    for peer in rest:
+        bench.fire(peer, "attempt")
+    bench.persist_until(lambda: bool(bench.values()), without(dead), timers=("grace",))
+    assert bench.values()
+    assert lost not in bench.values()
+
+
+def qc_of(bench: Bench, peer: str) -> QC:
+    commit = parse(Commit.kind, bench.cores[peer].journal.commits[0].payload)
+    assert isinstance(commit, Commit)
+    return commit.qc
 
 
 def is_vote(message: Message, phase: str) -> bool:

@@ -11,9 +11,11 @@ from toy_room import ToyNode, toy_genesis, until
 
 from p2p.blobs.store import BlobStore
 from p2p.errors import StorageError
-from p2p.rounds.effects import Rejected
+from p2p.rounds.driver import read_commit
+from p2p.rounds.effects import KeepResult, Rejected
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import REFUSED_BURST
+from p2p.rounds.rules import parts_of
 
 
 @pytest_asyncio.fixture
@@ -62,3 +64,26 @@ async def test_a_fault_while_old_rounds_are_removed_does_not_end_their_removal(
     for count in (1, 2):
         alone.peer._driver._forgetful.set()
         await until(lambda count=count: tries == count)  # type: ignore[misc]
+
+
+async def test_a_prepared_result_that_nobody_has_any_more_is_computed_again(
+    alone: ToyNode,
+) -> None:
+    alone.begin_training()
+    await until(lambda: len(alone.of("adapter.applied")) == 3)
+    first, second, _ = (
+        read_commit(record.payload)[0] for record in alone.peer._core.journal.commits
+    )
+    blobs, heard = alone.peer.blobs, list[tuple[str, bool]]()
+    driver = alone.peer._driver
+    driver.core.on_result_kept = lambda sha256, kept, now: heard.append((sha256, kept)) or []  # type: ignore[method-assign,func-returns-value]
+    blobs.remove(second.result_blob)
+    wanted = KeepResult(second.ref, (), parts_of(second.inputs), first.ref)
+    await driver._execute([wanted])
+    await until(lambda: len(heard) == 1)
+    assert blobs.path(second.result_blob).read_text() == "30"
+    blobs.remove(second.result_blob)
+    blobs.remove(second.inputs[0].blob)
+    await driver._execute([wanted])
+    await until(lambda: len(heard) == 2)
+    assert heard == [(second.result_blob, True), (second.result_blob, False)]
