@@ -89,7 +89,9 @@ def describe(request: Describe, job: Job) -> Result:
 
 
 def check_data(request: CheckData, job: Job) -> Result:
-    contents = dataset.scan(Path(request.folder), job, request.resolution, request.options)
+    resolution, side_step = models.sides(request.model, request.resolution)
+    contents = dataset.scan(Path(request.folder), job, resolution, request.options)
+    selection = Selection.of(contents, request.options, resolution, side_step)
     pictures = [
         {"file": p.file, "caption": p.caption.text, "width": p.width, "height": p.height}
         for p in contents.pictures[:LISTED_PICTURES]
@@ -100,7 +102,7 @@ def check_data(request: CheckData, job: Job) -> Result:
         "pictures": pictures,
         "problems": listed_problems(contents),
         "captions": contents.caption_counts(),
-        **_overview(contents, Selection.of(contents, request.options, request.resolution)),
+        **_overview(contents, selection),
     }
 
 

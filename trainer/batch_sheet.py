@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from trainer import contact_sheet, dataset
+from trainer import contact_sheet, dataset, models
 from trainer.config import MAX_SHEET_CELLS
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
@@ -24,9 +24,10 @@ def draw(request: PreviewData, job: Job) -> dict[str, Any]:
             "possible.",
             code=MISUSE,
         )
-    contents = dataset.scan(Path(request.folder), job, request.resolution, request.options)
+    resolution, side_step = models.sides(request.model, request.resolution)
+    contents = dataset.scan(Path(request.folder), job, resolution, request.options)
     contents.require_pictures()
-    selection = Selection.of(contents, request.options, request.resolution)
+    selection = Selection.of(contents, request.options, resolution, side_step)
     rows, listed = [], []
     for number in range(request.batches):
         job.check()

@@ -15,7 +15,8 @@ from trainer.config import MAX_ASPECT
 Size = tuple[int, int]
 """Width and height in pixels."""
 SIDE_STEP = 8
-"""Pixels; the autoencoders of all families shrink by 4 or 8."""
+"""Pixels; the autoencoders of all families shrink by 4 or 8. Transformers that take two latents for
+one token need twice that: :attr:`trainer.models.base.Family.side_step`."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Placement:
     top: int
 
 
-def default_step(resolution: int) -> int:
-    """Pixels between two sizes: 64 at 512, as other trainers have it."""
-    return max(SIDE_STEP, resolution // 8 // SIDE_STEP * SIDE_STEP)
+def default_step(resolution: int, side_step: int = SIDE_STEP) -> int:
+    """Pixels between two sizes, multiples of ``side_step``: 64 at 512, as others have it."""
+    return max(side_step, resolution // 8 // side_step * side_step)
 
 
 def sizes(resolution: int, step: int) -> tuple[Size, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def read_metadata(folder: Path) -> tuple[dict[str, Caption], list[Problem]]:
     problems: list[Problem] = []
     for name, rows, source, example in (
         (METADATA, _json_rows, "metadata", '{"file_name": "a.png", "text": "a red house"}'),
-        *((table, _table_rows, "table", "file_name,text  then  a.png,a red house")
+        *((table, _table_rows, "table", 'file_name,text  then  a.png,"a house, red"')
           for table in TABLES),
     ):  # fmt: skip
         path = folder / name
@@ -98,22 +99,31 @@ def read_metadata(folder: Path) -> tuple[dict[str, Caption], list[Problem]]:
                 remedy = f"Each line must look like {example}."
                 problem = Problem(name, f"Line {number} is not understood", remedy, False)
                 problems.append(problem)
-            elif not (folder / file).is_file():
+            elif (picture := _inside(folder, file)) is None:
                 remedy = "Correct the name, or remove the line."
                 what = f"Line {number} names {file[:80]!r}, not there"
                 problems.append(Problem(name, what, remedy, False))
             else:
-                found[file] = (*found.get(file, ()), *texts)[:MAX_CAPTIONS]
+                found[picture] = (*found.get(picture, ()), *texts)[:MAX_CAPTIONS]
         for file, texts in found.items():
             captions.setdefault(file, Caption(texts, source))  # type: ignore[arg-type]
     return captions, problems
+
+
+def _inside(folder: Path, file: str) -> str | None:
+    """A file as pictures are called, relative to ``folder``, however a table spells it: with the
+    whole path or by way of other folders. None if there is none inside."""
+    path = Path(os.path.normpath(folder / file))
+    inside = path.is_relative_to(folder) and path.is_file()
+    return path.relative_to(folder).as_posix() if inside else None
 
 
 Row = tuple[int, str | None, tuple[str, ...]]
 
 
 def _json_rows(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(): JSON may hold U+2028 and U+0085, which are lines to Python alone.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -124,12 +134,21 @@ def _json_rows(text: str) -> Iterator[Row]:
 
 
 def _table_rows(text: str) -> Iterator[Row]:
-    """Commas, semicolons or tabs; the header's first line decides."""
+    """Commas, semicolons or tabs; the header's first line decides.
+
+    A text of tags that nobody put into quotes runs on into cells without a header. It is whole
+    again when it is the last column; where it is not, nobody can tell.
+    """
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     try:
         for number, row in enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), 2):
-            yield number, *_row({(k or "").strip().lower(): v for k, v in row.items()})
+            rest: Sequence[str] = row.pop(None, None) or ()
+            named = {key.strip().lower(): value for key, value in row.items()}
+            last = next(reversed(named), "")
+            if any(rest) and last in TEXT_KEYS:
+                named[last] = delimiter.join((named[last], *rest)).rstrip(delimiter)
+            yield number, *(_row(named) if last in TEXT_KEYS or not any(rest) else (None, ()))
     except csv.Error:
         yield 0, None, ()
 
@@ -232,10 +251,15 @@ def _content(path: Path, limit: int) -> bytes | None:
 
 
 def _decoded(data: bytes) -> tuple[str, bool]:
-    """The text, and whether Latin-1 had to be assumed."""
+    """The text, and whether Latin-1 had to be assumed, or what Windows makes of it: that has
+    curly quotes and dashes where Latin-1 has control characters."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace"), False
     try:
         return data.decode("utf-8-sig"), False
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1252"), True
     except UnicodeDecodeError:
         return data.decode("latin-1"), True

@@ -20,6 +20,7 @@ from torch import nn
 
 from trainer import tensor_file
 from trainer.config import MAX_MODEL_HEADER
+from trainer.errors import MISUSE, TrainerError
 
 log = logging.getLogger("trainer")
 
@@ -64,28 +65,46 @@ def save(path: Path, run: str, place: Place, progress: Progress) -> None:
     tensor_file.write(path, arrays, metadata)
 
 
-def restore(path: Path, run: str, progress: Progress) -> Place:
-    """Continues where :func:`save` was; from the start if there is nothing or another run's."""
+def restore(path: Path, run: str, steps: int, progress: Progress, insist: bool = False) -> Place:
+    """Continues where :func:`save` was; from the start if there is nothing.
+
+    What is damaged, of another run or beyond ``steps`` counts as nothing, or raises
+    :class:`TrainerError` for somebody who would ``insist``.
+    """
     try:
-        arrays, metadata = tensor_file.read_all(path, MAX_MODEL_HEADER)
-        if metadata.get("run") != run:
-            log.info("the checkpoint %s belongs to another run and is not used", path)
-            return Place()
-        step, loss_sum = json.loads(metadata["place"])
-        place = Place(int(step), float.fromhex(loss_sum))
-        names = list(progress.parameters)
-        tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
-        values = [tensors[f"value/{name}"] for name in names]
-        average = [tensors[f"average/{name}"] for name in names] if progress.average else []
-        state = _state(names, tensors, json.loads(metadata["numbers"]))
-        progress.optimizer.load_state_dict(
-            {"state": state, "param_groups": json.loads(metadata["groups"])}
-        )
+        return _restored(path, run, steps, progress)
     except FileNotFoundError:
         return Place()
     except (OSError, KeyError, ValueError) as error:
+        if insist:
+            raise TrainerError(
+                "The checkpoint cannot be used",
+                f"{path}: {error}.",
+                "Say the same model, pictures and settings as before, or leave --resume out to "
+                "start anew.",
+                MISUSE,
+            ) from error
         log.warning("the checkpoint %s cannot be used: %s", path, error)
         return Place()
+
+
+def _restored(path: Path, run: str, steps: int, progress: Progress) -> Place:
+    """Raises OSError, KeyError and ValueError before anything is changed."""
+    arrays, metadata = tensor_file.read_all(path, MAX_MODEL_HEADER)
+    if metadata.get("run") != run:
+        raise ValueError("it belongs to a training of something else, or with other settings")
+    step, loss_sum = json.loads(metadata["place"])
+    place = Place(int(step), float.fromhex(loss_sum))
+    if place.step > steps:
+        raise ValueError(f"it is after step {place.step} already, and {steps} are asked for")
+    names = list(progress.parameters)
+    tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+    values = [tensors[f"value/{name}"] for name in names]
+    average = [tensors[f"average/{name}"] for name in names] if progress.average else []
+    state = _state(names, tensors, json.loads(metadata["numbers"]))
+    progress.optimizer.load_state_dict(
+        {"state": state, "param_groups": json.loads(metadata["groups"])}
+    )
     for parameter, value in zip(progress.parameters.values(), values, strict=True):
         parameter.data.copy_(value)
     if progress.average is not None:

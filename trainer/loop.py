@@ -40,8 +40,8 @@ from trainer.supply import Supply
 class Recipe:
     """How to train. ``run`` names everything that decides the course, for checkpoints.
 
-    ``min_snr`` is γ of the loss weighting, ``proximal`` FedProx's μ, ``dropout`` the share of an
-    adapter's inputs left out; 0 for none.
+    ``min_snr`` is γ of the loss weighting, ``proximal`` FedProx's μ; 0 for none. With ``resume`` a
+    checkpoint that cannot be gone on from is an error.
     """
 
     steps: int
@@ -55,7 +55,7 @@ class Recipe:
     proximal: float = 0.0
     tuning: Tuning = field(default_factory=Tuning)
     sample_every: int = 0
-    dropout: float = 0.0
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,14 @@ def train(
     Reports ``{"stage": "train", "step", "steps", "loss", "images_per_s"}`` with the mean loss so
     far. With ``saved`` it resumes from that file and leaves one behind when cancelled. ``draw``
     draws pictures of what there is after so many steps. Raises :class:`Cancelled`, and
-    :class:`TrainerError` when the loss is no longer finite.
+    :class:`TrainerError` when the loss is no longer finite, or for a checkpoint it cannot use.
     """
     values = list(parameters.values())
     anchors = [value.detach().clone() for value in values] if recipe.proximal else []
     progress = _begun(parameters, recipe)
-    place = checkpoint.restore(saved, recipe.run, progress) if saved is not None else Place()
+    place = Place()
+    if saved is not None:
+        place = checkpoint.restore(saved, recipe.run, recipe.steps, progress, recipe.resume)
     losses = Losses(place)
     pace = _Pace(place.step, recipe, crew.size)
     measured: list[tuple[int, float]] = []
@@ -262,8 +264,8 @@ def _advance(
     total = torch.zeros((), device=model.device)
     for place in range(step * tuning.accumulate, (step + 1) * tuning.accumulate):
         number = place * crew.size + crew.rank
-        if recipe.dropout:
-            torch.manual_seed(derived("dropout", recipe.seed, recipe.round, recipe.node, number))
+        # For dropout, an adapter's or a network's own: it asks nobody but the global generator.
+        torch.manual_seed(derived("dropout", recipe.seed, recipe.round, recipe.node, number))
         value = step_loss(model, material, recipe, number) / tuning.accumulate
         value.backward()  # type: ignore[no-untyped-call]
         total = total + value.detach()

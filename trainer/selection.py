@@ -21,7 +21,7 @@ from trainer import buckets, captions, dataset, pictures
 from trainer.buckets import Size
 from trainer.config import MAX_CROPS, MAX_REPEATS
 from trainer.dataset import Contents, Picture
-from trainer.errors import MISUSE, TrainerError
+from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.protocol import DataOptions
 
 if TYPE_CHECKING:
@@ -90,10 +90,19 @@ class Selection:
     options: DataOptions
 
     @classmethod
-    def of(cls, contents: Contents, options: DataOptions, resolution: int) -> Selection:
-        """Lists what may be met. Raises :class:`TrainerError` for impossible options."""
-        check(options, resolution)
-        step = options.bucket_step or buckets.default_step(resolution)
+    def of(
+        cls,
+        contents: Contents,
+        options: DataOptions,
+        resolution: int,
+        side_step: int = buckets.SIDE_STEP,
+    ) -> Selection:
+        """Lists what may be met; sides are multiples of ``side_step`` pixels.
+
+        Raises :class:`TrainerError` for impossible options, and when nothing is left.
+        """
+        check(options, resolution, side_step)
+        step = options.bucket_step or buckets.default_step(resolution, side_step)
         square = (resolution, resolution)
         among = buckets.sizes(resolution, step) if options.buckets else (square,)
         entries = []
@@ -109,6 +118,13 @@ class Selection:
                         repeats,
                     )
                 )
+        if contents.pictures and not entries:
+            raise TrainerError(
+                "There are no pictures to train on",
+                f"All {len(contents.pictures)} lie in folders that count them 0 times.",
+                "Rename such a folder: the number before its first _ says how often.",
+                NO_USABLE,
+            )
         return cls(contents.folder, tuple(entries), options)
 
     @property
@@ -173,7 +189,7 @@ class Selection:
         return entry.views[choice.view].of(dataset.load(entry.picture, self.folder))
 
 
-def check(options: DataOptions, resolution: int) -> None:
+def check(options: DataOptions, resolution: int, side_step: int = buckets.SIDE_STEP) -> None:
     """Raises :class:`TrainerError` for options that contradict themselves."""
     cause = ""
     if not 0.0 <= options.dropout <= 1.0:
@@ -186,8 +202,10 @@ def check(options: DataOptions, resolution: int) -> None:
         cause = f"{options.crops} crops; 1 to {MAX_CROPS} are possible."
     elif options.keep < 0 or (options.keep and not options.shuffle):
         cause = "Tags are kept in their place, but none are shuffled."
-    elif options.bucket_step % buckets.SIDE_STEP or not 0 <= options.bucket_step <= resolution:
-        cause = f"Buckets {options.bucket_step} pixels apart; multiples of 8 are possible."
+    elif options.bucket_step % side_step or not 0 <= options.bucket_step <= resolution:
+        cause = (
+            f"Buckets {options.bucket_step} pixels apart; multiples of {side_step} are possible."
+        )
     elif options.bucket_step and not options.buckets:
         cause = "A distance between buckets is given, but pictures are cut to squares."
     if cause:

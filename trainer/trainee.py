@@ -21,6 +21,10 @@ from trainer.lora_file import Architecture, LoraAdapter
 from trainer.models.base import BaseModel, LoadedModel
 from trainer.protocol import DENSE, Train
 
+PARTS = ("part", "former")
+"""Endings of the folders that a whole model is written to, and that its forerunner is put aside
+to: no folder under the model's own name is ever half one, half the other."""
+
 
 class Trainee(ABC):
     """Something to train. It is made, and refuses what cannot be, before a model is loaded.
@@ -33,6 +37,14 @@ class Trainee(ABC):
     def __init__(self, request: Train, base: BaseModel) -> None:
         self.request = request
         self.base = base
+        folder = request.mode == DENSE and request.export == "diffusers"
+        if not folder and Path(request.out).is_dir():
+            raise TrainerError(
+                "There is no place for the result",
+                f"{request.out} is a folder, and what trains is written to a file.",
+                "Name a file in it.",
+                MISUSE,
+            )
 
     @property
     def speaks(self) -> bool:
@@ -182,13 +194,15 @@ class Whole(Trainee):
         if self.request.export == "factors":
             notes = {ROUNDS_KEY: str(self.rounds), STEPS_KEY: str(self.request.steps)}
             return written(tensor_file.write(out, whole.extracted(named), notes))
-        draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+        draft, former = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in PARTS)
         try:
             model.save(draft)
-            shutil.rmtree(out, ignore_errors=True)
+            if out.exists():
+                out.replace(former)
             draft.replace(out)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(former, ignore_errors=True)
         digests = BaseModel(out.name, out, model.family)
         size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
         return {

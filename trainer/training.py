@@ -99,8 +99,8 @@ class Found:
 
 def found(request: Train, base: BaseModel, job: Job) -> Found:
     """Raises :class:`TrainerError` for folders and files that cannot be trained with."""
-    resolution = request.resolution or base.resolution
-    selection.check(request.data, resolution)
+    resolution, side_step = request.resolution or base.resolution, base.family.side_step
+    selection.check(request.data, resolution, side_step)
     if request.export == "kohya":
         lora_file.check_format(base, "kohya")
     what = trainee.of(request, base)
@@ -114,13 +114,33 @@ def found(request: Train, base: BaseModel, job: Job) -> Found:
 
     tuning, contents = request.tuning, scanned(request.folder, request.data)
     prior = scanned(tuning.prior) if tuning.prior else None
+    held_out = scanned(tuning.held_out) if tuning.held_out else None
+    if held_out:
+        for trained in (contents, *([prior] if prior else [])):
+            _require_apart(trained, held_out)
     return Found(
         what,
         contents,
-        Selection.of(contents, request.data, resolution),
+        Selection.of(contents, request.data, resolution, side_step),
         Selection.of(prior, dataset.PLAIN, resolution) if prior else None,
-        scanned(tuning.held_out) if tuning.held_out else None,
+        held_out,
     )
+
+
+def _require_apart(trained: Contents, held_out: Contents) -> None:
+    """Raises :class:`TrainerError` when a loss on pictures held out would be one on pictures learnt
+    by heart: most often their folder lies inside the one that is trained on."""
+    known = {picture.sha256: picture.file for picture in trained.pictures}
+    common = [picture for picture in held_out.pictures if picture.sha256 in known]
+    if common:
+        first = common[0]
+        raise TrainerError(
+            "Pictures held out are trained on",
+            f"{len(common)} of {len(held_out.pictures)}; for instance {first.file} of "
+            f"{held_out.folder} is {known[first.sha256]} of {trained.folder}.",
+            "Move them out of the folder that is trained on, or leave the other one out.",
+            MISUSE,
+        )
 
 
 def run(
@@ -267,7 +287,7 @@ def _recipe(request: Train, plan: Plan, run_name: str) -> Recipe:
         request.proximal,
         request.tuning,
         request.samples.every,
-        request.spec.dropout,
+        request.resume,
     )
 
 
@@ -285,7 +305,7 @@ def _run_name(
     plain = replace(
         request, model="", folder="", out="", initial="", cache="", checkpoint="",
         steps=0 if constant else request.steps, export="factors", personal="", samples=Samples(),
-        batch=plan.batch, tuning=tuning,
+        batch=plan.batch, tuning=tuning, resume=False,
     )  # fmt: skip
     digest = hashlib.sha256(json.dumps(asdict(plain), sort_keys=True).encode())
     digest.update(digests.model.encode())

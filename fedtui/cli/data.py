@@ -9,6 +9,7 @@ import typer
 
 from fedtui.cli import data_options as words
 from fedtui.cli import output, places
+from fedtui.cli.learn import EMBEDDED_MODEL
 from fedtui.errors import ExitCode
 
 SHOWN_PROBLEMS = 20
@@ -21,7 +22,12 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="A folder of pictures with captions.")],
-    resolution: Annotated[int, typer.Option(help="Pixels of the shorter side in training.")] = 64,
+    model: Annotated[
+        str, typer.Option(help="What will be trained: decides the resolution and possible sizes.")
+    ] = EMBEDDED_MODEL,
+    resolution: Annotated[
+        int, typer.Option(min=0, help="Pixels of the shorter side in training; 0 is the model's.")
+    ] = 0,
     preview: Annotated[
         Path | None, typer.Option(help="A PNG to draw the first batches of training into.")
     ] = None,
@@ -74,12 +80,13 @@ def check(
         if data.get("stage") == "scan":
             line.show(f"looking at file {data['step'] + 1}")
 
-    report = ask(CheckData(place, resolution, options), role="arithmetic", on_progress=show)
+    request = CheckData(place, resolution, options, model)
+    report = ask(request, role="arithmetic", on_progress=show)
     line.clear()
     if preview is not None and report["usable"]:
         out = str(preview.expanduser().absolute())
-        request = PreviewData(place, out, resolution, options, batch, seed=seed)
-        report["preview"] = ask(request)
+        drawing = PreviewData(place, out, resolution, options, batch, seed=seed, model=model)
+        report["preview"] = ask(drawing)
     if json:
         output.data_json(report)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,6 +155,7 @@ def train(
         resolution=resolution,
         seed=seed,
         checkpoint=str(checkpoint),
+        resume=resume,
         min_snr=min_snr,
         mode="dense" if method == "full" else "fedex",
         tuning=tuning,
@@ -226,6 +228,8 @@ def writable(out: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {target.parent}", error.strerror or "") from error
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"cannot write to {target.parent}", "you have no right to")
     return target
 
 

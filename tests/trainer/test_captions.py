@@ -142,3 +142,48 @@ def test_a_caption_that_cannot_be_read_is_named_and_the_picture_used(
     assert len(contents.pictures) == 3
     found = {p.file: p.problem for p in contents.problems if "Permission denied" in p.problem}
     assert set(found) == {"a.png", "metadata.jsonl"}
+
+
+@pytest.mark.parametrize("header", ["file_name,text", "file_name,Caption"])
+def test_tags_that_nobody_put_into_quotes_are_all_read(folder: Path, header: str) -> None:
+    rows = 'a.png,night, moon, sea\nb.png,"night, moon"\nc.png,a house,\n'
+    (folder / "metadata.csv").write_text(f"{header}\n{rows}")
+    assert texts(scan(folder)) == {
+        "a.png": ("night, moon, sea",), "b.png": ("night, moon",), "c.png": ("a house",),
+    }  # fmt: skip
+
+
+def test_tags_before_another_column_are_never_cut(folder: Path) -> None:
+    (folder / "metadata.csv").write_text("file_name,text,who\na.png,night, moon,lena\n")
+    contents = scan(folder)
+    assert texts(contents)["a.png"] == ()
+    problem = next(p for p in contents.problems if p.file == "metadata.csv")
+    assert "Line 2" in problem.problem
+    assert '"a house, red"' in problem.remedy
+
+
+def test_a_picture_is_known_however_a_table_spells_its_place(folder: Path) -> None:
+    lines = [
+        {"file_name": str(folder / "a.png"), "text": "one"},
+        {"file_name": "x/../b.png", "text": "two"},
+        {"file_name": f"../{folder.name}/c.png", "text": "three"},
+        {"file_name": "../elsewhere.png", "text": "four"},
+    ]
+    picture(9).save(folder.parent / "elsewhere.png")
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    contents = scan(folder)
+    assert texts(contents) == {"a.png": ("one",), "b.png": ("two",), "c.png": ("three",)}
+    assert [p.problem for p in contents.problems] == ["Line 4 names '../elsewhere.png', not there"]
+
+
+def test_a_text_may_hold_what_only_python_takes_for_a_line(folder: Path) -> None:
+    line = json.dumps({"file_name": "a.png", "text": "one\u2028two\x85three"}, ensure_ascii=False)
+    (folder / "metadata.jsonl").write_text(line, encoding="utf-8")
+    assert texts(scan(folder))["a.png"] == ("one two three",)
+
+
+def test_what_an_editor_of_windows_saved_keeps_its_quotes(folder: Path) -> None:
+    (folder / "a.txt").write_bytes("it’s a “house” – café".encode("cp1252"))
+    (folder / "b.txt").write_bytes(b"caf\xe9 \x81")
+    assert texts(scan(folder))["a.png"] == ("it’s a “house” – café",)
+    assert texts(scan(folder))["b.png"] == ("café",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from family_rig import stable_diffusion_3
 from PIL import Image
 from trainer_rig import MakePictures, picture
 
@@ -86,3 +87,13 @@ def test_a_sheet_that_is_too_large_is_refused(folder: Path, tmp_path: Path) -> N
     with pytest.raises(TrainerError) as caught:
         batch_sheet.draw(request, Job())
     assert caught.value.code == 2
+
+
+def test_a_check_for_a_model_takes_its_resolution_and_sides(folder: Path, tmp_path: Path) -> None:
+    model = stable_diffusion_3(tmp_path / "sd3")
+    report = check_data(CheckData(str(folder), 0, OPTIONS, str(model)), Job())
+    assert report["buckets"] == {"32x32": 1, "48x16": 3}
+    out = str(tmp_path / "sheet.png")
+    preview = PreviewData(str(folder), out, 0, OPTIONS, batch=2, batches=2, model=str(model))
+    drawn = batch_sheet.draw(preview, Job())
+    assert {c["size"] for batch in drawn["batches"] for c in batch} <= set(report["buckets"])

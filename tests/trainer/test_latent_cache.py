@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from family_rig import pixart
 from trainer_rig import MakePictures, picture
 
 from trainer import cache, dataset, models
@@ -150,3 +153,24 @@ def test_moments_are_kept_and_not_one_sample_of_them(
     assert not torch.equal(one, two)
     mean = moments.chunk(2, dim=1)[0] * model.pipe.vae.config.scaling_factor
     assert torch.allclose(model.latents(moments, torch.zeros(shape)), mean)
+
+
+def test_two_models_with_one_text_encoder_keep_their_captions_apart(tmp_path: Path) -> None:
+    """PixArt-Σ reads 300 tokens, PixArt-α 120 of the same T5."""
+    sigma, alpha = pixart(tmp_path / "sigma"), tmp_path / "alpha"
+    shutil.copytree(sigma, alpha)
+    index = json.loads((alpha / "model_index.json").read_text())
+    index["_class_name"] = "PixArtAlphaPipeline"
+    (alpha / "model_index.json").write_text(json.dumps(index))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture(1).save(folder / "a.png")
+    (folder / "a.txt").write_text("a b " * 80)
+    shapes = []
+    for place in (sigma, alpha):
+        base = models.resolve(str(place))
+        model = base.family.load(base, torch.device("cpu"))
+        kept = Cache(tmp_path / "cache")
+        examples = cache.encode(dataset.scan(folder), 32, model, Digests.of(base), kept, Job())
+        shapes.append(examples.states.shape[1])
+    assert shapes == [300, 120]

@@ -15,6 +15,7 @@ from typing import Any
 
 import family_rig
 import pytest
+import torch
 from single_file_rig import (
     flux_tensors,
     write_flux_file,
@@ -431,3 +432,45 @@ def test_only_one_set_of_weights_is_fetched() -> None:
         "transformer/diffusion_pytorch_model.safetensors.index.json",
         "text_encoder/model.safetensors",
     }  # fmt: skip
+
+
+def test_a_noise_that_is_not_known_is_refused_and_never_guessed(tmp_path: Path) -> None:
+    """Playground 2.5 is an SDXL by its index, and would train with another model's betas."""
+    import diffusers
+
+    folder = family_rig.WRITERS["stable-diffusion-xl"](tmp_path / "edm")
+    diffusers.EDMEulerScheduler().save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", "EDMEulerScheduler"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    base = models.resolve(str(folder))
+    with pytest.raises(TrainerError, match="not supported") as caught:
+        base.family.load(base, torch.device("cpu"))
+    assert "EDMEulerScheduler" in caught.value.cause
+    assert caught.value.code == 5
+
+
+@pytest.mark.parametrize("variant", ["fp16", None])
+def test_weights_in_parts_are_read_in_either_precision(
+    tiny_model: Path, tmp_path: Path, variant: str | None
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    folder = tmp_path / "parts"
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_model).to(dtype=torch.float16)
+    pipe.save_pretrained(folder, variant=variant, max_shard_size="100KB")
+    assert len(list((folder / "unet").glob("*.safetensors"))) > 1
+    parts, whole = models.resolve(str(folder)), models.resolve(str(tiny_model))
+    assert parts.layers("unet") == whole.layers("unet")
+    loaded = parts.family.load(parts, torch.device("cpu")).components["unet"].state_dict()
+    for name, value in pipe.unet.state_dict().items():
+        assert torch.equal(loaded[name], value.float()), name
+
+
+def test_a_path_that_is_not_there_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match="no such model") as caught:
+        models.resolve(str(tmp_path / "typo"))
+    assert caught.value.code == 2
+    with pytest.raises(TrainerError, match="no model here") as caught:
+        models.resolve(str(tmp_path))
+    assert caught.value.code == 5

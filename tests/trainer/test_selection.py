@@ -346,3 +346,27 @@ def test_the_entries_longest_unused_make_room(
     assert set(encoded.place.rglob("*.safetensors")) == (entries - old) | used
     Cache(encoded.place, limit=10**9).trim()
     assert set(encoded.place.rglob("*.safetensors")) == (entries - old) | used
+
+
+@pytest.mark.parametrize("resolution", [576, 704, 960, 1024])
+def test_buckets_have_the_sides_that_a_model_can_take(
+    make_pictures: MakePictures, resolution: int
+) -> None:
+    """Transformers put two latents into a token: at 960 an eighth would be 120 pixels."""
+    options = DataOptions(buckets=True)
+    contents = scan(make_pictures(), options=options)
+    for side_step in (8, 16):
+        found = Selection.of(contents, options, resolution, side_step)
+        assert not any(side % side_step for size in found.buckets for side in size)
+        assert set(found.buckets) != {(resolution, resolution)}
+    with pytest.raises(TrainerError, match="impossible") as caught:
+        Selection.of(contents, replace(options, bucket_step=24), resolution, 16)
+    assert "multiples of 16" in caught.value.cause
+
+
+def test_a_folder_whose_pictures_all_count_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "0_style").mkdir()
+    picture(1).save(tmp_path / "0_style" / "a.png")
+    with pytest.raises(TrainerError, match="no pictures") as caught:
+        chosen(tmp_path, DataOptions(folder_repeats=True))
+    assert "0 times" in caught.value.cause

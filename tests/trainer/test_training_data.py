@@ -93,7 +93,10 @@ def test_prior_pictures_of_another_shape_train_beside_buckets(
     prior = tmp_path / "prior"
     prior.mkdir()
     picture(9, (64, 64)).save(prior / "x.png")
-    tuning = Tuning(prior=str(prior), held_out=str(prior))
+    held_out = tmp_path / "held-out"
+    held_out.mkdir()
+    picture(10, (64, 64)).save(held_out / "x.png")
+    tuning = Tuning(prior=str(prior), held_out=str(held_out))
     result = studio.train(replace(request_to_train, tuning=tuning), Job())
     assert result["steps"] == 12
     assert result["held_out"]
@@ -107,3 +110,22 @@ def test_contradictions_are_refused_before_the_model_is_loaded(
         fresh.train(replace(request_to_train, data=DataOptions(dropout=2.0)), Job())
     assert caught.value.code == 2
     assert fresh._loaded is None
+
+
+def test_pictures_held_out_are_never_among_those_trained_on(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    """Most often their folder lies inside the other one."""
+    inside = Path(request_to_train.folder) / "held-out"
+    inside.mkdir()
+    picture(50, (64, 64)).save(inside / "x.png")
+    with pytest.raises(TrainerError, match="held out") as caught:
+        studio.train(replace(request_to_train, tuning=Tuning(held_out=str(inside))), Job())
+    assert caught.value.code == 2
+    assert "held-out/x.png" in caught.value.cause
+    prior = tmp_path / "prior"
+    prior.mkdir()
+    picture(60, (64, 64)).save(prior / "y.png")
+    both = Tuning(prior=str(prior), held_out=str(prior))
+    with pytest.raises(TrainerError, match="held out"):
+        studio.train(replace(request_to_train, tuning=both), Job())

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,3 +309,44 @@ def test_a_changed_model_is_read_again(studio: Studio, tiny_model: Path, tmp_pat
     assert first["sha256"] != second["sha256"]
     assert studio._use(str(copy), Job()).model.schedule.config.prediction_type == "sample"
     assert models.resolve(str(copy)).resolution == first["resolution"] == 32
+
+
+@pytest.mark.parametrize(("change", "cause"), [
+    ({"learning_rate": 0.5}, "other settings"),
+    ({"steps": 2}, "after step"),
+    ({}, "header"),
+])  # fmt: skip
+def test_whoever_insists_on_going_on_hears_why_that_cannot_be(
+    studio: Studio, request_to_train: Train, tmp_path: Path, change: dict[str, Any], cause: str
+) -> None:
+    kept = tmp_path / "ck"
+    saved = replace(request_to_train, checkpoint=str(kept))
+    with pytest.raises(Cancelled):
+        train(studio, saved, cancel_at(4))
+    if not change:
+        kept.write_bytes(kept.read_bytes()[:20])
+    before = kept.read_bytes()
+    with pytest.raises(TrainerError, match="checkpoint") as caught:
+        train(studio, replace(saved, resume=True, **change))
+    assert cause in caught.value.cause
+    assert "--resume" in caught.value.remedy
+    assert kept.read_bytes() == before
+    other = replace(request_to_train, **change)
+    assert train(studio, replace(saved, **change)) == train(studio, other)
+
+
+def test_insisting_where_there_is_no_checkpoint_begins(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    request = replace(request_to_train, checkpoint=str(tmp_path / "ck"), resume=True)
+    assert train(studio, request) == train(studio, request_to_train)
+
+
+def test_a_result_without_a_place_is_refused_before_the_work(
+    request_to_train: Train, tmp_path: Path
+) -> None:
+    fresh = Studio()
+    with pytest.raises(TrainerError, match="no place") as caught:
+        fresh.train(replace(request_to_train, out=str(tmp_path)), Job())
+    assert caught.value.code == 2
+    assert fresh._loaded is None

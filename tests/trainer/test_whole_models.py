@@ -133,3 +133,13 @@ def test_a_latent_model_trains_whole_too(
     assert result["steps"] == 2
     own = whole.read(tiny_model / "unet" / "diffusion_pytorch_model.safetensors")
     assert whole.read(Path(request.out)).keys() == own.keys()
+
+
+def test_a_network_with_dropout_of_its_own_trains_alike_each_time(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = ddpm(tmp_path / "dropout", dropout=0.3)
+    request = replace(request_to_train, model=str(model))
+    results = {studio.train(request, Job())["sha256"] for _ in range(2)}
+    assert len(results) == 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer import embedded
-from trainer.errors import NO_USABLE, TrainerError
+from trainer.buckets import SIDE_STEP
+from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.models import store
 from trainer.models.base import BaseModel, Family, read_config
 from trainer.models.flux import Flux
@@ -30,11 +31,21 @@ FAMILIES: tuple[Family, ...] = (
 """The first that recognises a folder reads it."""
 
 
+def sides(model: str, resolution: int) -> tuple[int, int]:
+    """The resolution to train at, where 0 means the model's own, and what sides of pictures are
+    multiples of. Without a model any resolution is as good as given."""
+    if not model:
+        return resolution, SIDE_STEP
+    base = resolve(model)
+    return resolution or base.resolution, base.family.side_step
+
+
 def resolve(model: str) -> BaseModel:
     """Finds a base model that is ready to be read: ``tiny-landscapes``, a diffusers folder, or a
     single file or hub name that was imported before.
 
-    Raises :class:`TrainerError` with code 5 for anything else.
+    Raises :class:`TrainerError`: with code 2 when there is nothing of this name, with code 5 for
+    what is there and no model.
     """
     if model == embedded.MODEL_NAME:
         return described(model, embedded.WEIGHTS)
@@ -49,6 +60,14 @@ def resolve(model: str) -> BaseModel:
 def described(name: str, folder: Path) -> BaseModel:
     """The model of a folder, as the family that recognises it reads it."""
     index = folder / "model_index.json"
+    if not folder.exists():
+        raise TrainerError(
+            "There is no such model",
+            f"{folder} does not exist.",
+            f"Give a diffusers folder, a .safetensors checkpoint, a hub name, or "
+            f"{embedded.MODEL_NAME}.",
+            MISUSE,
+        )
     if not index.is_file():
         raise TrainerError(
             "There is no model here",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, ...]
+PLAIN_INDEX, VARIANT_INDEX = "*.safetensors.index.json", "*.safetensors.index.fp16.json"
+"""Lists of the parts of a network's weights, and of those of its fp16 variant."""
 Layers = Mapping[str, Shape]
 """Module names and the shapes of their weights: (out, in), or (out, in, k, k) of a convolution."""
 
@@ -172,10 +174,23 @@ class Family(ABC):
         return int(pipe.vae.config.latent_channels)
 
     def schedule(self, pipe: Any) -> Any:
-        """The noise of training, from the scheduler that draws; see :class:`LoadedModel`."""
+        """The noise of training, from the scheduler that draws; see :class:`LoadedModel`.
+
+        Raises :class:`TrainerError` for one that says no betas, as those of EDM: to assume some
+        would silently train another model.
+        """
         from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-        return DDPMScheduler.from_config(pipe.scheduler.config)
+        config = pipe.scheduler.config
+        if "beta_schedule" not in config:
+            kind = type(pipe.scheduler).__name__
+            raise TrainerError(
+                "This kind of model is not supported",
+                f"The noise that its {kind} takes away does not grow by betas, nor in a flow.",
+                "Choose a model with another scheduler; one of EDM's kind cannot be trained.",
+                NO_USABLE,
+            )
+        return DDPMScheduler.from_config(config)
 
     def draw(self, pipe: Any, drawings: Sequence[Drawing], watch: Watcher) -> list[Image]:
         """See :meth:`LoadedModel.draw`."""
@@ -261,7 +276,7 @@ class BaseModel:
     def files(self, component: str) -> list[Path]:
         """The files of a component that decide what it computes, sorted."""
         folder = self.folder / component
-        found = [path for path in folder.glob("*") if path.suffix in (".json", ".txt")]
+        found = [path for path in folder.glob("*") if path.suffix in (".json", ".txt", ".model")]
         if component in self.family.networks:
             found = [folder / "config.json", *weight_files(folder)]
         return sorted(found)
@@ -284,8 +299,13 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class Digests:
-    """SHA-256 of a model's components and of the model as a whole."""
+    """SHA-256 of a model's components and of the model as a whole.
 
+    ``pipeline`` is the class that reads captions: of two with the same text encoder one may take
+    more tokens, as PixArt-Σ does beside PixArt-α.
+    """
+
+    pipeline: str
     components: Mapping[str, str]
     text_parts: Sequence[str]
     picture_parts: Sequence[str]
@@ -295,6 +315,7 @@ class Digests:
         family = model.family
         names = [name for name in (*family.networks, *family.settings) if model.has(name)]
         return cls(
+            str(read_config(model.folder / "model_index.json").get("_class_name")),
             {name: model.component_sha256(name) for name in names},
             family.text_parts,
             family.picture_parts,
@@ -307,16 +328,16 @@ class Digests:
 
     @property
     def text(self) -> str:
-        """Names the components that decide a caption's states."""
-        return self._of(self.text_parts)
+        """Names everything that decides a caption's states."""
+        return self._of(self.text_parts, self.pipeline)
 
     @property
     def pictures(self) -> str:
         """Names the components that decide a picture's moments."""
         return self._of(self.picture_parts)
 
-    def _of(self, names: Sequence[str]) -> str:
-        known = "".join(self.components[name] for name in names if name in self.components)
+    def _of(self, names: Sequence[str], reader: str = "") -> str:
+        known = reader + "".join(self.components[name] for name in names if name in self.components)
         return hashlib.sha256(known.encode()).hexdigest()
 
 
@@ -343,7 +364,7 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises :class:`TrainerError` when there are none.
     """
-    for index in sorted(folder.glob("*.safetensors.index.json")):
+    for index in (*folder.glob(PLAIN_INDEX), *folder.glob(VARIANT_INDEX)):
         names = sorted(set(read_config(index).get("weight_map", {}).values()))
         return [folder / Path(name).name for name in names]
     for stem in ("diffusion_pytorch_model", "model"):
@@ -364,7 +385,8 @@ def latent_side(folder: Path, denoiser: str) -> int:
 
 def has_plain_weights(folder: Path) -> bool:
     """Whether a network's weights lie there under their plain name, not as an fp16 variant."""
-    return bool(list(folder.glob("*model.safetensors*")))
+    plain = (*folder.glob("*model.safetensors"), *folder.glob(PLAIN_INDEX))
+    return bool(plain)
 
 
 def _unusable(folder: Path, cause: str) -> TrainerError:

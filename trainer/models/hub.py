@@ -29,6 +29,8 @@ WEIGHTS = re.compile(
 )
 """Names of a network's weights and of the list of their parts."""
 AGAIN = "Run the command again to go on where it stopped, or give a folder on this machine."
+ELSE = "; and there is no folder or file of this name here"
+"""What somebody who meant a path has to know: names on the hub look like paths."""
 RESERVE = 1 << 30
 """Bytes that a download leaves free on the disk."""
 
@@ -100,7 +102,7 @@ def _listing(model: str) -> tuple[str, str, list[Remote]]:
     name, revision = match["name"], match["revision"]
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         remedy = "Unset it, or give a folder on this machine."
-        raise _refused(model, "HF_HUB_OFFLINE is set", remedy)
+        raise _refused(model, f"HF_HUB_OFFLINE is set{ELSE}", remedy)
     try:
         info = huggingface_hub.HfApi(endpoint=_endpoint()).model_info(
             name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT
@@ -108,9 +110,9 @@ def _listing(model: str) -> tuple[str, str, list[Remote]]:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no"
         hint = " (private, gated or misspelt?)" if status in (401, 403, 404) else ""
-        raise _refused(model, f"the hub answered {status}{hint}") from error
+        raise _refused(model, f"the hub answered {status}{hint}{ELSE}") from error
     except Exception as error:  # httpx and requests have families of their own
-        raise _refused(model, f"the hub cannot be reached: {error}") from error
+        raise _refused(model, f"the hub cannot be reached: {error}{ELSE}") from error
     files = [
         Remote(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else "")
         for file in info.siblings or ()

@@ -79,7 +79,7 @@ def found(model: str) -> Path:
         raise TrainerError(
             "The model is not on this machine yet" if is_hub_name(model) else
             "The model is a single file that was not unpacked yet",
-            model,
+            f"There is no folder or file {model} here either." if is_hub_name(model) else model,
             f"Run: fedtui model import {model}",
             NO_USABLE,
         )  # fmt: skip

@@ -52,8 +52,10 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class CheckData(Request):
-    """Looks at a folder of pictures as training with ``options`` would; no model. Arithmetic.
+    """Looks at a folder of pictures as training with ``options`` would. Arithmetic.
 
+    Of a ``model`` only its settings are read: which sides its pictures can have, and which
+    resolution is meant by 0.
     ``captions`` counts pictures by where their caption is, ``sizes`` and ``buckets`` count them by
     ``WIDTHxHEIGHT`` as they are and as they are trained on, ``tags`` are the commonest parts
     between commas. A ``pass`` over the data has so many pictures; ``encoded`` views and wordings
@@ -69,6 +71,7 @@ class CheckData(Request):
     folder: str
     resolution: int = 64
     options: DataOptions = DataOptions()
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class PreviewData(Request):
     """Draws the first ``batches`` that training would see, a row for each, and names what is in it.
 
     Dark parts are masked. The choices are those of :class:`Train` with the same folder, options,
-    batch, seed, round and node. Result: ``{"path", "batches": [[{"file", "caption", "size",
+    model, batch, seed, round and node. Result: ``{"path", "batches": [[{"file", "caption", "size",
     "mirrored"}...]...]}``.
     """
 
@@ -90,6 +93,7 @@ class PreviewData(Request):
     seed: int = 0
     round: int = 0
     node: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,8 @@ class Train(Request):
     Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
     the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. ``data`` says what
     is made of the folder; the prior's pictures and those held out are taken as they lie. With a
-    ``checkpoint`` file, the same request resumes where a killed or cancelled one stopped.
+    ``checkpoint`` file, the same request resumes where a killed or cancelled one stopped; one of
+    other settings, or beyond ``steps``, is not used, and an error if ``resume`` insists on it.
     """
 
     kind: ClassVar[str] = "train"
@@ -140,6 +141,7 @@ class Train(Request):
     node: str = ""
     cache: str = ""
     checkpoint: str = ""
+    resume: bool = False
     min_snr: float = 0.0
     mode: str = "fedex"
     proximal: float = 0.0
