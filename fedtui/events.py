@@ -243,7 +243,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "contribution.sent": lambda e: (f"contribution sent, {e.get('bytes', 0):,} bytes", "ok"),
     "contribution.checked": _checked,
     "aggregator.elected": lambda e: (
-        f"round {e['round']}: {e.get('who')} leads"
+        f"round {e['round']}: {e.get('who')} combines"
         + (f", attempt {e['attempt'] + 1}" if e["attempt"] else ""),
         "info" if e["attempt"] == 0 else "warning",
     ),

@@ -12,7 +12,7 @@ from textual.filter import LineFilter
 _PAIRS = (
     "─- ━= │| ┃| ┊: ╌- ╭+ ╮+ ╰+ ╯+ ┌+ ┐+ └+ ┘+ ├+ ┤+ ┬+ ┴+ ┼+ ═= ▔- ▁_ ▏| ▕| ▊| ▎| ▌| ▐| "
     "▀^ ▄_ █# ▘' ▝' ▖, ▗, ▞/ ▚\\ ▛# ▜# ▙# ▟# ░. ▒: ▓# ▲^ ▼v ▸> ▾v ■# □o "
-    "●* ○o ◌. ✓v ✔v ✗x ▶> ↑^ ↓v ←< →> ♛K ·. …~ –- —- ×x •* «< »> ’' ⏎<"
+    "●* ○o ◌. ✓v ✔v ✗x ▶> ↑^ ↓v ←< →> ◆@ ·. …~ –- —- ×x •* «< »> ’' ⏎<"
 )
 ASCII: Mapping[int, str] = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
 BRAILLE = range(0x2800, 0x2900)

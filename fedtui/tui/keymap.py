@@ -70,7 +70,7 @@ GLOBAL_KEYS: list[BindingType] = [
 
 SCREEN_KEYS: list[BindingType] = [
     key("escape", "back", "Back", "Back, or to the dashboard", "place.back", display="esc"),
-    key("f", "full", "Full", "Give the focused panel the whole screen", "place.full"),
+    key("f", "full", "Full screen", "Give the focused panel the whole screen", "place.full"),
     key("y", "copy", "Copy", "Copy the value under the focus", "place.copy"),
 ]
 
@@ -82,7 +82,7 @@ START = "Start the round that waits for it"
 
 DASHBOARD_KEYS: list[BindingType] = [
     key("s", "start", "Start round", START, "dash.start", show=True),
-    key("space", "enlarge", "Large", "Show the newest picture large", "dash.picture", show=True),
+    key("space", "enlarge", "Enlarge", "Show the newest picture large", "dash.picture", show=True),
     key(
         "left_square_bracket",
         "prompt(-1)",
@@ -94,13 +94,13 @@ DASHBOARD_KEYS: list[BindingType] = [
     key(
         "right_square_bracket",
         "prompt(1)",
-        "Prompt",
+        "Next prompt",
         NEXT,
         "dash.prompt.next",
         show=True,
         display="]",
     ),
-    key("f", "full", "Full", "Give the focused panel the whole screen", "dash.full", show=True),
+    key("f", "full", "Full screen", "Give the focused panel the whole screen", "dash.full", show=True),
     key("o", "outside", "Open", "Open the newest picture in a viewer", "dash.open"),
 ]
 
@@ -145,7 +145,7 @@ GALLERY_KEYS: list[BindingType] = [
     key("right,l", "round(1)", "Round", "The round after", "gallery.later", show=True),
     key("up,k", "prompt(-1)", "Previous prompt", "The prompt before", "gallery.previous"),
     key("down,j", "prompt(1)", "Prompt", "The prompt after", "gallery.next", show=True),
-    key("space,enter", "enlarge", "Large", "Show the picture large", "gallery.large", show=True),
+    key("space,enter", "enlarge", "Enlarge", "Show the picture large", "gallery.large", show=True),
     key("p", "pin", "Pin", "Compare with this round from now on", "gallery.pin", show=True),
     key(
         "c",
@@ -195,7 +195,7 @@ DATA_KEYS: list[BindingType] = [
 
 STUDIO_KEYS: list[BindingType] = [
     key("f5", "draw", "Draw", "Draw with what is set", "studio.draw", show=True, display="F5"),
-    key("f6", "seed", "Seed", "Another seed", "studio.seed", show=True, display="F6"),
+    key("f6", "seed", "New seed", "Another seed", "studio.seed", show=True, display="F6"),
     key("f7", "again", "Reuse", "Take over what made the picture", "studio.again", display="F7"),
     key("f8", "stop", "Stop", "Stop drawing", "studio.stop", display="F8"),
     key("v", "vary('across')", "Grid", "What varies across a grid", "studio.vary", show=True),
@@ -213,7 +213,7 @@ STUDIO_KEYS: list[BindingType] = [
     key(
         "right_square_bracket",
         "weight(0.05)",
-        "Weight",
+        "More weight",
         "More of the adapter",
         "studio.more",
         show=True,

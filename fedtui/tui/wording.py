@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Ink, plain
-from fedtui.view import Level, NodeView, PeerState, PeerView, Phase
+from fedtui.view import Level, NodeView, PeerState, PeerView, Phase, RoundView
 
-CROWN = "♛"
-"""Marks the aggregator: the member elected for this attempt."""
+AGGREGATOR = "◆"
+"""Marks the member that combines in this attempt. No crown: newcomers took it for the winner's."""
 NOTHING = "–"
 """Stands for a value that is not known; never a zero."""
 
@@ -129,6 +129,13 @@ def loss(value: float | None) -> str:
     if not abs(value) < 1000:  # also true of nan
         return f"{value:.0e}"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def must_agree(now: RoundView) -> str:
+    """How many of the voters must get the same result; empty while that is not known."""
+    if not now.quorum or not now.voters:
+        return ""
+    return f"{now.quorum} of {len(now.voters)} must agree"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -46,14 +46,30 @@ async def test_every_size_shows_members_round_loss_and_pictures(
         assert all(cell_len(strip.text) == size[0] for strip in strips(app))
 
 
-async def test_the_round_says_what_is_done_who_leads_and_who_is_next(folder: Path) -> None:
+async def test_the_round_says_what_is_done_who_combines_and_who_is_next(folder: Path) -> None:
     async with shown(verifying(folder)) as (_, app, _source):
         seen = text(app)
         assert "✓ TRAIN" in seen
-        assert "✓ COLLECT 4/5" in seen
-        assert "▶ VERIFY 2/3 prepares" in seen
-        assert "○ MERGE 0/3 commits" in seen
-        assert "gpu-srv-1 leads · attempt 2 · next lena (you), tomoko" in seen
+        assert "✓ COLLECT 4/5 sent" in seen
+        assert "▶ VERIFY 2/3 agree" in seen
+        assert "○ MERGE ─" in seen, "a step that has not begun counts nothing"
+        told = "◆ gpu-srv-1 combines · attempt 2 · 3 of 5 must agree · next lena (you), tomoko"
+        assert told in seen
+
+
+async def test_every_figure_says_what_it_is_of_and_which_way_is_good(folder: Path) -> None:
+    """What people who saw the program for the first time took for something else."""
+    async with shown(training(folder), (80, 24)) as (_, app, _source):
+        seen = text(app)
+        assert "3 of 5 must agree" in seen
+        assert "COLLECT 1/5 sent" in seen
+        assert "0/3" not in seen
+        assert "since r1, lower is better" in seen
+        assert "same start (seed 7)" in seen
+        assert "pictures" in seen
+        assert "samples" not in seen
+        assert "RTX 4090" in seen
+        assert "lead" not in seen
 
 
 async def test_a_pause_names_those_who_are_waited_for(folder: Path) -> None:
@@ -286,7 +302,7 @@ async def test_an_aggregator_nobody_knows_is_named_by_its_short_id(folder: Path)
     view = training(folder)
     view = replace(view, round=replace(view.round, aggregator=identity(40)))
     async with shown(view) as (_, app, _source):
-        assert f"{identity(40)[:4]}·{identity(40)[4:8]} leads" in text(app)
+        assert f"{identity(40)[:4]}·{identity(40)[4:8]} combines" in text(app)
 
 
 def test_the_default_view_is_not_busy() -> None:

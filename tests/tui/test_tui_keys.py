@@ -47,7 +47,7 @@ def test_no_vital_key_needs_ctrl() -> None:
 
 @pytest.mark.parametrize("pressed", ["question_mark", "f1"])
 async def test_help_explains_keys_and_words(folder: Path, pressed: str) -> None:
-    async with shown(training(folder), (120, 60)) as (pilot, app, _source):
+    async with shown(training(folder), (120, 70)) as (pilot, app, _source):
         await pilot.press(pressed)
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         assert isinstance(app.screen, HelpScreen)
@@ -374,8 +374,8 @@ async def test_a_click_selects_a_member(folder: Path) -> None:
 
 
 async def test_the_footer_shows_few_keys_and_clips_none(folder: Path) -> None:
-    keys = "f Full space Large ] Prompt ? Help q Quit"
-    for size in ((60, 16), (80, 24)):
+    few = "f Full screen space Enlarge ] Next prompt ? Help"
+    for size, keys in (((60, 16), few), ((80, 24), f"{few} q Quit")):
         async with shown(training(folder), size) as (pilot, app, _source):
             await until(pilot, lambda: bottom(app).split() == keys.split())
 

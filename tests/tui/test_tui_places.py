@@ -66,7 +66,7 @@ async def test_peers_shows_all_of_the_member_under_the_cursor(folder: Path) -> N
         await pilot.pause()
         seen = text(app)
         assert "192.168.1.21:47001" in seen
-        assert "♛ leads this attempt" in seen
+        assert "◆ combines this round" in seen
         assert "in 4 of 4 committed rounds" in seen
         for _ in range(3):
             await pilot.press("j")

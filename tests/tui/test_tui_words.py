@@ -93,9 +93,9 @@ def test_a_committed_round_is_counted_from_the_ledger(tmp_path: Path) -> None:
     entry = CommitView(3, "", "", "", 0, "", ("a", "b"), (InputView("a", 20, "x"),))
     now = replace(view.round, phase="PREVIEW", contributions=0, commits=0, prepares=0)
     line = words(steps_line(replace(view, round=now, commits=(entry,)), 120))
-    assert "COLLECT 1" in line
+    assert "COLLECT 1 sent" in line
     assert "VERIFY ━" in line
-    assert "MERGE 2 commits" in line
+    assert "MERGE 2 signed" in line
 
 
 def test_the_most_urgent_thing_is_said_first(tmp_path: Path) -> None:
@@ -158,16 +158,16 @@ def test_odd_losses_are_drawn_too(values: list[float]) -> None:
     [
         ([], ""),
         ([(1, 0.4), (1, 0.1)], ""),
-        ([(1, 0.3), (1, 0.5), (2, 0.2), (3, 0.1), (3, 0.3)], "  ↓ 50 % since r1"),
-        ([(2, 0.2), (3, 0.3), (3, math.nan)], "  ↑ 50 % since r2"),
-        ([(1, 0.2), (2, 0.2)], "  as in r1"),
-        ([(1, 0.0), (2, 0.2)], "  as in r1"),
+        ([(1, 0.3), (1, 0.5), (2, 0.2), (3, 0.1), (3, 0.3)], " ↓ 50 % since r1"),
+        ([(2, 0.2), (3, 0.3), (3, math.nan)], " ↑ 50 % since r2"),
+        ([(1, 0.2), (2, 0.2)], " as in r1"),
+        ([(1, 0.0), (2, 0.2)], " as in r1"),
     ],
 )
 def test_whether_it_gets_better_is_said_of_whole_rounds(
     values: list[tuple[int, float]], words: str
 ) -> None:
-    told = trend([LossPoint(number, 0, value) for number, value in values])
+    told = trend([LossPoint(number, 0, value) for number, value in values], "since r")
     assert "".join(text for text, _ in told) == words
 
 

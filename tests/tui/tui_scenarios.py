@@ -149,7 +149,7 @@ def events() -> tuple[EventView, ...]:
         ("ok", "contribution.checked", "gpu-srv-1 contributed 4.6 MB, signature and shapes ok"),
         ("warning", "peer.state", "pierre does not answer, SUSPECT"),
         ("error", "peer.state", "pierre is LOST, the quorum of 3 is still met"),
-        ("ok", "aggregator.elected", "round 5: amir-mbp leads"),
+        ("ok", "aggregator.elected", "round 5: amir-mbp combines"),
     )
     return tuple(
         EventView(i, NOON + 9 * i, kind, text, level)  # type: ignore[arg-type]

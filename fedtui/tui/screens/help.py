@@ -19,8 +19,8 @@ GLOSSARY = (
     ("adapter", "A small file that changes how the model draws. The room makes one together."),
     (
         "round",
-        "Everybody learns from their own pictures; one member mixes what was learned; the others "
-        "check the mix and agree; everybody goes on from it.",
+        "Everybody learns from their own pictures; one member combines what was learned; the "
+        "others check the result and agree; everybody goes on from it.",
     ),
     ("room", "Its members, the model they started from, what they agreed on, and its history."),
     (
@@ -29,18 +29,30 @@ GLOSSARY = (
     ),
     (
         "aggregator",
-        "♛ The member that mixes the contributions of a round, another one each time. Everybody "
-        "computes its result again; it is never trusted.",
+        "◆ The member that combines the contributions of a round, another one each time: a task, "
+        "no prize. Everybody computes its result again; it is never trusted.",
     ),
     (
         "my loss",
         "How wrong this machine's predictions were while it trained; lower is better. The arrow "
         "compares the mean of the newest round with that of the first.",
     ),
-    ("quorum", "So many members must compute the same result before it counts."),
-    ("prepare, commit", "The two votes of a voter: I computed the same; it is decided."),
+    (
+        "seed",
+        "The number that a picture's starting noise is made from. The same prompt and seed in "
+        "every round: what differs is what the room has learned.",
+    ),
+    (
+        "quorum",
+        "So many voters must agree before a result counts: 3 of 5, say. Not everybody has to be "
+        "there, but more than half.",
+    ),
+    (
+        "prepare, commit",
+        "The two votes of a voter: I computed the same (agree); it is decided (signed).",
+    ),
     ("attempt", "One try at finishing a round. The next attempt has the next aggregator."),
-    ("preview", "Pictures from fixed prompts and seeds, drawn after each commit. r0 is the base."),
+    ("preview", "Pictures drawn after each commit. r0 is from before any training."),
     ("seen, rtt", "When a member last answered, and how long its answer took."),
 )
 

@@ -14,7 +14,7 @@ from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.wording import (
-    CROWN,
+    AGGREGATOR,
     NOTHING,
     ago,
     count,
@@ -81,7 +81,7 @@ def member_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
     if peer.me:
         state.append((("  this machine", "muted"),))
     if peer.aggregator:
-        state.append(((f"  {CROWN} leads this attempt", "accent"),))
+        state.append(((f"  {AGGREGATOR} combines this round", "accent"),))
     lines = [fact("state", *state), fact("role", ((plain(peer.role), "text"),))]
     if peer.steps:
         share: Line = ((f" {peer.step} of {peer.steps}", "text"),)

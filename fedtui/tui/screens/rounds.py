@@ -1,4 +1,4 @@
-"""Every round: who led, what went in, who signed, and whether this machine got the same result."""
+"""Every round: who combined, what went in, who signed, and whether this machine got the same result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.table import Column, Table, number, one
 from fedtui.tui.wording import (
-    CROWN,
+    AGGREGATOR,
     NOTHING,
     absent,
     clock,
@@ -40,7 +40,7 @@ class Round:
     number: int
     commit: CommitView | None
     state: Line
-    leader: str
+    aggregator: str
     inputs: str
     out: str
     signed: str
@@ -94,9 +94,9 @@ def state_of(commit: CommitView) -> Line:
     return (("✓ COMMIT", "ok"),)
 
 
-def led_by(leader: str) -> str:
-    """The crown is for somebody."""
-    return leader if leader == NOTHING else f"{CROWN} {leader}"
+def marked(aggregator: str) -> str:
+    """The sign is for somebody."""
+    return aggregator if aggregator == NOTHING else f"{AGGREGATOR} {aggregator}"
 
 
 def padded(line: Line, width: int) -> Line:
@@ -108,7 +108,7 @@ def padded(line: Line, width: int) -> Line:
 COLUMNS: tuple[Column[Round], ...] = (
     Column("round", 0, 5, 5, lambda r, w: number(str(r.number), w), True),
     Column("state", 0, 9, 9, lambda r, w: padded(r.state, w)),
-    Column("led by", 2, 8, 20, lambda r, w: one(led_by(r.leader), w)),
+    Column("combines", 2, 8, 20, lambda r, w: one(marked(r.aggregator), w)),
     Column("inputs", 1, 6, 6, lambda r, w: number(r.inputs, w), True),
     Column("left out", 5, 8, 8, lambda r, w: number(r.out, w, "warning"), True),
     Column("signed", 4, 6, 6, lambda r, w: number(r.signed, w), True),
@@ -159,7 +159,7 @@ class RoundsScreen(ListScreen):
 
 
 def open_lines(view: NodeView, width: int) -> list[Line]:
-    """The round under way: who leads, who is next, what came in, what is missing."""
+    """The round under way: who combines, who is next, what came in, what is missing."""
     now, names = view.round, names_by_id(view)
 
     def name(peer: str) -> str:
@@ -196,12 +196,12 @@ def votes(have: int, need: int) -> tuple[Line, Line]:
 
 
 def election_lines(order: tuple[str, ...], attempt: int, name: Name, width: int) -> list[Line]:
-    """Who leads, who led before and failed, and who would be next."""
+    """Who combines, who should have before and failed, and who would be next."""
     if not order:
         return []
     at = min(attempt, len(order) - 1)
     lines: list[Line] = [(), heading("Election")]
-    lines.append(fact("leads", ((f"{CROWN} {name(order[at])}", "strong"),)))
+    lines.append(fact("aggregator", ((f"{AGGREGATOR} {name(order[at])}", "strong"),)))
     if attempt:
         gone = listed(name(peer) for peer in order[:at])
         lines += said("before", f"{gone} (attempt {attempt + 1} now)", width, "warning")
@@ -221,7 +221,7 @@ def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
         return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
 
     lines = [fact("state", state_of(commit)), fact("checked", checked(commit))]
-    lines.append(fact("led by", ((f"{CROWN} {name(commit.aggregator)}", "strong"),)))
+    lines.append(fact("aggregator", ((f"{AGGREGATOR} {name(commit.aggregator)}", "strong"),)))
     if commit.attempt:
         lines += said("attempt", f"{commit.attempt + 1}: those before did not get it done", width)
     if commit.seconds is not None:

@@ -34,11 +34,12 @@ from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.picturerow import Caption
 from fedtui.tui.widgets.sizeplate import SizePlate
 from fedtui.tui.wording import (
-    CROWN,
+    AGGREGATOR,
     clock,
     count,
     loss,
     name_of,
+    must_agree,
     names_by_id,
     peer_sign,
     phase_sign,
@@ -56,7 +57,7 @@ STATE = 10
 
 
 class WallTitle(Drawn):
-    """The room, and who leads."""
+    """The room, and how it does."""
 
     DEFAULT_CSS = "WallTitle { height: 1; padding: 0 2; }"
 
@@ -72,7 +73,7 @@ class WallState(Drawn):
     nameless = False
 
     def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
-        """Phase, tallies, leader."""
+        """Phase, tallies, aggregator."""
         return state_lines(feed.view, width, nameless=self.nameless) if feed.view else []
 
 
@@ -256,11 +257,12 @@ def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
     if now.expected:
         lines.append(((f"{now.contributions} of {now.expected} contributions", "text"),))
     if now.quorum:
-        told = f"{max(now.prepares, now.commits)} of {now.quorum} got the same result"
+        agreed = max(now.prepares, now.commits)
+        told = f"{agreed} of {now.quorum} agree" if agreed else must_agree(now)
         lines.append(((told, "text"),))
     if now.aggregator:
         again = f", attempt {now.attempt + 1}" if now.attempt else ""
-        lines.append(((f"{CROWN} {name(now.aggregator)} leads{again}", "strong"),))
+        lines.append(((f"{AGGREGATOR} {name(now.aggregator)} combines{again}", "strong"),))
     if now.waiting_for:
         told = listed(name(peer) for peer in now.waiting_for)
         lines.append(((f"waiting for {told}", "warning"),))
@@ -283,7 +285,7 @@ def peer_lines(
         name = f"member {i + 1}" if nameless else name_of(peer)
         lines.append(
             (
-                (f"{CROWN} " if peer.aggregator else "  ", "accent"),
+                (f"{AGGREGATOR} " if peer.aggregator else "  ", "accent"),
                 (left(name, NAME), "strong"),
                 (left(f" {sign.glyph} {sign.word}", STATE + 1), sign.ink),
                 ("█" * full, "ok" if share >= 1 else "accent"),

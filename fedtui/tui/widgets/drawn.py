@@ -33,6 +33,8 @@ INK_VARIABLES: dict[Ink, str] = {
 """What each ink is called in a theme."""
 
 BOLD: frozenset[Ink] = frozenset({"strong", "key"})
+KEY_GROUND = "panel"
+"""What a key stands on: without it ``space Enlarge`` reads as one phrase."""
 
 
 class Titled(Widget):
@@ -135,15 +137,17 @@ def ink_styles(widget: Widget) -> dict[Ink, Style]:
     third of the time to the first paint.
     """
     variables = widget.app.theme_variables
-    return _ink_styles(tuple(variables[name] for name in INK_VARIABLES.values()))
+    colours = tuple(variables[name] for name in INK_VARIABLES.values())
+    return _ink_styles(colours, variables[KEY_GROUND])
 
 
 @lru_cache(32)
-def _ink_styles(colours: tuple[str, ...]) -> dict[Ink, Style]:
-    return {
+def _ink_styles(colours: tuple[str, ...], ground: str) -> dict[Ink, Style]:
+    styles = {
         ink: Style(color=Color.parse(colour).rich_color, bold=True if ink in BOLD else None)
         for ink, colour in zip(INK_VARIABLES, colours, strict=True)
     }
+    return styles | {"key": styles["key"] + Style(bgcolor=Color.parse(ground).rich_color)}
 
 
 def under(strip: Strip, style: Style) -> Strip:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Ink, Line, Span, plain
+from fedtui.tui.lines import Ink, Line, Span, plain, width_of
 from fedtui.tui.look import Look
 from fedtui.tui.widgets.drawn import Drawn, notice
 from fedtui.tui.wording import clock, loss
@@ -38,7 +38,7 @@ class LossPlot(Drawn, can_focus=True):
         if view is None:
             self.entitle((("My loss", "muted"),))
             return []
-        self.entitle(title(view), trainer_words(view.trainer))
+        self.entitle(title(view, width), trainer_words(view.trainer))
         points = [point for point in view.losses if math.isfinite(point.loss)]
         if not points:
             watching = view.role == "observer"
@@ -59,14 +59,21 @@ def marker_for(app: object) -> Marker:
     return "braille" if look.characters == "unicode" else "block"
 
 
-def title(view: NodeView) -> Line:
-    """The panel's name, the newest value, and whether it gets better."""
+def title(view: NodeView, width: int) -> Line:
+    """The panel's name, whether it gets better, and which way that is. The newest value stands in
+    the table of members, and nowhere else."""
+    name: Line = (("My loss", "muted"),)
     if not view.losses:
-        return (("My loss", "muted"),)
-    return ("My loss ", "muted"), (loss(view.losses[-1].loss), "text"), *trend(view.losses)
+        return name
+    direction: Line = ((", lower is better", "muted"),)
+    for since in ("since round ", "since r"):
+        told = (*name, *trend(view.losses, since), *direction)
+        if width_of(told) <= width:
+            return told
+    return (*name, *trend(view.losses, "since r"))
 
 
-def trend(points: Sequence[LossPoint]) -> Line:
+def trend(points: Sequence[LossPoint], since: str) -> Line:
     """The newest round's mean against the first round's; nothing before there are two."""
     finite = [point for point in points if math.isfinite(point.loss)]
     if not finite or finite[0].round == finite[-1].round:
@@ -77,9 +84,9 @@ def trend(points: Sequence[LossPoint]) -> Line:
     )
     change = round(100 * (newest - first) / first) if first > 0 else 0
     if not change:
-        return ((f"  as in r{finite[0].round}", "muted"),)
+        return ((f" as {since.replace('since', 'in')}{finite[0].round}", "muted"),)
     sign = "↓" if change < 0 else "↑"
-    told = f"  {sign} {abs(change)} % since r{finite[0].round}"
+    told = f" {sign} {abs(change)} % {since}{finite[0].round}"
     return ((told, "ok" if change < 0 else "warning"),)
 
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left
 from fedtui.tui.widgets.table import Column, Table, number, one
-from fedtui.tui.wording import CROWN, NOTHING, absent, ago, loss, name_of, peer_sign, rtt
+from fedtui.tui.wording import AGGREGATOR, NOTHING, absent, ago, loss, name_of, peer_sign, rtt
 from fedtui.view import PeerView
 
 EMPTY = "Nobody here yet. Members appear when their machines and this one have found each other."
@@ -18,7 +18,7 @@ EMPTY = "Nobody here yet. Members appear when their machines and this one have f
 
 def name_cell(peer: PeerView, width: int) -> Line:
     """The crown of the aggregator, the name, and which one is me."""
-    mark: Span = (f"{CROWN} ", "accent") if peer.aggregator else ("  ", "text")
+    mark: Span = (f"{AGGREGATOR} ", "accent") if peer.aggregator else ("  ", "text")
     mine = " (you)" if peer.me else ""
     label = left(name_of(peer), width - 2 - len(mine)).rstrip()
     room = width - 2 - cell_len(label)
@@ -59,13 +59,13 @@ COLUMNS: tuple[Column[PeerView], ...] = (
     Column("state", 1, 9, 9, state_cell),
     Column("progress", 2, 12, 25, progress_cell),
     Column("loss", 3, 6, 6, lambda p, w: number(loss(p.loss), w), True),
-    Column("samples", 5, 7, 7, lambda p, w: number(count_of(p), w), True),
+    Column("pictures", 5, 8, 8, lambda p, w: number(count_of(p), w), True),
     Column("sent", 8, 4, 4, lambda p, w: tick(p.contributed, w)),
     Column("voted", 9, 5, 5, lambda p, w: tick(p.voted, w)),
     Column("seen", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True),
     Column("rtt", 7, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True),
     Column(
-        "device", 6, 10, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")
+        "device", 6, 9, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")
     ),
     Column("role", 10, 11, 11, lambda p, w: one(p.role, w, "muted")),
     Column("id", 11, 9, 9, lambda p, w: one(p.short, w, "muted")),
@@ -74,7 +74,7 @@ COLUMNS: tuple[Column[PeerView], ...] = (
 
 
 def count_of(peer: PeerView) -> str:
-    """Samples, or that they are not known."""
+    """Of pictures, or that it is not known."""
     return NOTHING if peer.samples is None else f"{min(peer.samples, 9_999_999)}"
 
 

@@ -60,6 +60,14 @@ def label_of(preview: PreviewView, newest: bool, width: int) -> Line:
     return ((name, "accent" if newest else "text"),)
 
 
+def start_words(seed: int, width: int) -> str:
+    """That every picture of a row began alike, so that only the adapter makes the difference."""
+    for told in (f"same starting noise each time (seed {seed})", f"same start (seed {seed})"):
+        if len(told) <= width:
+            return told
+    return f"seed {seed}"
+
+
 def waiting_words(view: NodeView) -> str:
     """What will appear here, and what it waits for."""
     trainer = view.trainer
@@ -226,13 +234,10 @@ class PictureRow(Horizontal, Titled, can_focus=True):
     def _titles_now(self, recipe: Recipe | None, width: int) -> tuple[Line, Line]:
         if recipe is None:
             return (("Pictures", "muted"),), ()
-        seed = f"seed {recipe.seed}"
-        prompt = cut_words(recipe.prompt, max(8, width - len(seed) - 4))
-        title: Line = ((f"{prompt}  ", "text"), (seed, "muted"))
-        number = f"{self._index % len(self.recipes) + 1}/{len(self.recipes)}"
-        if width > 24:
-            number = f"prompt {number}"
-        return title, ((number, "muted"),) if len(self.recipes) > 1 else ()
+        every = len(self.recipes)
+        name = f"Prompt {self._index % every + 1}/{every} " if every > 1 else "Prompt "
+        prompt = cut_words(recipe.prompt, max(8, width - len(name)))
+        return ((name, "muted"), (prompt, "text")), ((start_words(recipe.seed, width), "muted"),)
 
     def copy_value(self) -> tuple[str, str] | None:
         """The path of the newest picture."""

@@ -1,4 +1,4 @@
-"""The way of the round: what is done, what is going on, who leads and who is waited for."""
+"""The way of the round: what is done, what goes on, who combines and who is waited for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import DOT, Ink, Line, joined, listed, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
-from fedtui.tui.wording import CROWN, clock, names_by_id, short_id
+from fedtui.tui.wording import AGGREGATOR, clock, must_agree, names_by_id, short_id
 from fedtui.view import CommitView, NodeView, RoundView
 
 STEPS = ("TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW")
@@ -27,7 +27,7 @@ class RoundStepper(Drawn):
     """Two lines: the steps, and the people they hang on."""
 
     def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
-        """The steps and, below, who leads."""
+        """The steps and, below, who combines."""
         if feed.view is None:
             return []
         self.entitle(title(feed.view))
@@ -66,18 +66,23 @@ def steps(view: NodeView) -> list[Step]:
 
 
 def tallies(view: NodeView, committed: CommitView | None) -> dict[str, str]:
-    """How far each step is; of a committed round, what its ledger entry says."""
+    """How far each step is; of a committed round, what its ledger entry says.
+
+    A step tells of it once something has come: 0/3 beside 1/5 made people ask what the room's
+    other two were doing.
+    """
     now = view.round
     made = sum(p.round == now.number for p in view.previews) if now.number else 0
-    found = {"PREVIEW": f"{made}"} if made else {}
+    found = {"PREVIEW": f"{made} drawn"} if made else {}
     if committed:
-        signed = f"{len(committed.signers)} commits" if committed.signers else ""
-        return found | {"COLLECT": f"{len(committed.inputs)}", "MERGE": signed}
-    if now.expected:
-        found["COLLECT"] = f"{now.contributions}/{now.expected}"
-    if now.quorum:
-        found["VERIFY"] = f"{now.prepares}/{now.quorum} prepares"
-        found["MERGE"] = f"{now.commits}/{now.quorum} commits"
+        signed = f"{len(committed.signers)} signed" if committed.signers else ""
+        return found | {"COLLECT": f"{len(committed.inputs)} sent", "MERGE": signed}
+    if now.contributions and now.expected:
+        found["COLLECT"] = f"{now.contributions}/{now.expected} sent"
+    if now.prepares and now.quorum:
+        found["VERIFY"] = f"{now.prepares}/{now.quorum} agree"
+    if now.commits and now.quorum:
+        found["MERGE"] = f"{now.commits}/{now.quorum} signed"
     return found
 
 
@@ -111,7 +116,8 @@ def connector(width: int, done: bool) -> tuple[str, Ink]:
 
 
 def people_line(view: NodeView, width: int) -> Line:
-    """Who leads, who is next, which attempt, who is waited for; says less where it is narrow."""
+    """Who combines, which attempt, who is waited for, how many must agree, who is next; says less
+    where it is narrow."""
     now = view.round
     names = names_by_id(view)
 
@@ -130,11 +136,13 @@ def people_line(view: NodeView, width: int) -> Line:
     elif now.phase == "FAILED":
         parts.append((("✗ FAILED", "error"),))
     if now.aggregator:
-        parts.append(((f"{CROWN} {name(now.aggregator)}", "strong"), (" leads", "muted")))
+        parts.append(((f"{AGGREGATOR} {name(now.aggregator)}", "strong"), (" combines", "muted")))
     if now.attempt:
         parts.append(((f"attempt {now.attempt + 1}", "warning"),))
     if now.waiting_for and now.phase != "PAUSED":
         parts.append((("waiting for ", "muted"), (listed(map(name, now.waiting_for)), "text")))
+    if now.phase in STEPS and (told := must_agree(now)):
+        parts.append(((told, "muted"),))
     upcoming = [name(peer) for peer in now.order[now.attempt + 1 : now.attempt + 3]]
     if now.aggregator and upcoming:
         parts.append((("next ", "muted"), (listed(upcoming), "text")))
@@ -142,9 +150,11 @@ def people_line(view: NodeView, width: int) -> Line:
         parts.append(((plain(now.note), "muted"),))
     if not parts:
         parts.append(((resting(view), "muted"),))
-    while len(parts) > 1 and width_of(joined(parts)) > width:
+    limit = waiting_words(now)
+    room = width - width_of(limit) - 2 if limit else width
+    while len(parts) > 1 and width_of(joined(parts)) > room:
         parts.pop()
-    return spread(joined(parts, DOT), waiting_words(now), width)
+    return spread(joined(parts, DOT), limit, width)
 
 
 def waiting_words(now: RoundView) -> Line:
