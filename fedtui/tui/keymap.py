@@ -100,7 +100,14 @@ DASHBOARD_KEYS: list[BindingType] = [
         show=True,
         display="]",
     ),
-    key("f", "full", "Full screen", "Give the focused panel the whole screen", "dash.full", show=True),
+    key(
+        "f",
+        "full",
+        "Full screen",
+        "Give the focused panel the whole screen",
+        "dash.full",
+        show=True,
+    ),
     key("o", "outside", "Open", "Open the newest picture in a viewer", "dash.open"),
 ]
 

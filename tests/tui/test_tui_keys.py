@@ -377,7 +377,7 @@ async def test_the_footer_shows_few_keys_and_clips_none(folder: Path) -> None:
     few = "f Full screen space Enlarge ] Next prompt ? Help"
     for size, keys in (((60, 16), few), ((80, 24), f"{few} q Quit")):
         async with shown(training(folder), size) as (pilot, app, _source):
-            await until(pilot, lambda: bottom(app).split() == keys.split())
+            await until(pilot, lambda keys=keys: bottom(app).split() == keys.split())  # type: ignore[misc]
 
 
 async def test_a_key_that_has_no_room_gives_way_and_help_stays(folder: Path) -> None:

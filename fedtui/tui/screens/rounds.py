@@ -1,4 +1,4 @@
-"""Every round: who combined, what went in, who signed, and whether this machine got the same result."""
+"""Every round: who combined what, who signed, and whether this machine got the same result."""
 
 from __future__ import annotations
 

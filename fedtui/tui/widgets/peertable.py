@@ -64,9 +64,7 @@ COLUMNS: tuple[Column[PeerView], ...] = (
     Column("voted", 9, 5, 5, lambda p, w: tick(p.voted, w)),
     Column("seen", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True),
     Column("rtt", 7, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True),
-    Column(
-        "device", 6, 9, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")
-    ),
+    Column("device", 6, 9, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")),
     Column("role", 10, 11, 11, lambda p, w: one(p.role, w, "muted")),
     Column("id", 11, 9, 9, lambda p, w: one(p.short, w, "muted")),
     Column("address", 12, 21, 27, lambda p, w: one(p.address or NOTHING, w, "muted")),
