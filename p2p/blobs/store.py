@@ -242,9 +242,8 @@ class BlobStore:
     # --- removing ---------------------------------------------------------------------------
     def remove(self, sha256: str) -> None:
         """Forgets a blob; unknown ones are no error."""
-        with suppress(FileNotFoundError):
-            self._location(sha256).unlink()
         with self._counting:
+            self._location(sha256).unlink(missing_ok=True)
             self._stored -= self._sizes.pop(sha256, 0)
         self._verified.pop(sha256, None)
         self._volatile.discard(sha256)
@@ -268,16 +267,33 @@ class BlobStore:
         with self._counting:
             touched, self._touched = self._touched, set()
         touched.update(self._fetching.keys(), self._pinned.elements())
-        before = self._stored
+        freed = 0
         for name in doomed:
-            if name not in touched and name in self._sizes and not self._pinned[name]:
-                # One at a time: unlinking a large file takes as long as some disks like.
-                await asyncio.to_thread(self._location(name).unlink, missing_ok=True)
-                self.remove(name)
+            if name not in touched and not self._pinned[name]:
+                freed += await self._forget_untouched(name)
         for part in list(self._partial.glob("*.part")):
             if part.stem not in touched | self._touched:
                 await asyncio.to_thread(part.unlink, missing_ok=True)
-        return before - self._stored
+        return freed
+
+    async def _forget_untouched(self, sha256: str) -> int:
+        """Removes a blob unless somebody has just begun to need it; returns the bytes freed.
+
+        It loses its name first, at once and under the lock: unlinking a large file takes as long
+        as some disks like, and the same bytes may be stored again meanwhile.
+        """
+        gone = self._partial / f"{secrets.token_hex(16)}.draft"
+        with self._counting:
+            if sha256 in self._touched or sha256 not in self._sizes:
+                return 0
+            with suppress(FileNotFoundError):
+                self._location(sha256).rename(gone)
+            size = self._sizes.pop(sha256)
+            self._stored -= size
+        self._verified.pop(sha256, None)
+        self._volatile.discard(sha256)
+        await asyncio.to_thread(gone.unlink, missing_ok=True)
+        return size
 
     # --- inside -----------------------------------------------------------------------------
     def _files(self) -> Iterator[Path]:
@@ -351,13 +367,13 @@ class BlobStore:
             if not location.parent.exists():
                 location.parent.mkdir(mode=0o700)
                 sync_directory(self._directory)
-            draft.replace(location)
-            if durable:
-                sync_directory(location.parent)
             with self._counting:
+                draft.replace(location)
                 self._stored += size - self._sizes.get(sha256, 0)
                 self._sizes[sha256] = size
                 self._touched.add(sha256)
+            if durable:
+                sync_directory(location.parent)
 
     async def _fetch_missing(
         self, client: BlobClient, ref: BlobRef, sources: Sources, durable: bool

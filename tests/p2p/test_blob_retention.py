@@ -98,6 +98,27 @@ async def test_pruning_spares_what_was_just_stored(tmp_path: Path) -> None:
     assert dict(store.sizes) == {new.sha256: new.size}
 
 
+async def test_what_is_stored_again_while_it_is_pruned_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BlobStore(tmp_path)
+    old = await store.put(b"old")
+    await store.prune([])
+    unlink, again = Path.unlink, []
+
+    def slow(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if not again:
+            again.append(path)
+            store._copy_in(b"old")  # As the thread of a put does.
+
+    monkeypatch.setattr(Path, "unlink", slow)
+    await store.prune([old.sha256])
+    assert again
+    assert store.path(old.sha256).read_bytes() == b"old"
+    assert dict(store.sizes) == {old.sha256: old.size}
+
+
 async def test_what_is_stored_while_others_look_does_not_disturb_them(tmp_path: Path) -> None:
     store = BlobStore(tmp_path)
     first = await store.put(b"first")
