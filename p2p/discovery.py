@@ -40,6 +40,7 @@ from p2p.limits import (
     DISCOVERY_RETRY_MIN,
     INTERFACE_POLL_INTERVAL,
     MAX_ADDRESSES_PER_PEER,
+    MAX_BROWSED_NAMES,
     MAX_PARALLEL_RESOLVES,
     MAX_PENDING_RESOLVES,
     RESOLVE_TIMEOUT,
@@ -62,6 +63,10 @@ class DiscoveryState:
 
     def __str__(self) -> str:
         return "on" if self.is_on else f"off ({self.reason})"
+
+
+class _Flooded(Exception):
+    """More names than any network has: somebody invents them."""
 
 
 def room_tag(room_id: str, day: int) -> str:
@@ -109,6 +114,8 @@ class Discovery:
         self._on_loopback = only_loopback(interfaces)
         self._state = DiscoveryState(False, "not started")
         self._pending: set[str] = set()
+        self._browsed = 0
+        self._missed = False
         self._resolving = asyncio.Semaphore(MAX_PARALLEL_RESOLVES)
         self._rescan = asyncio.Event()
         self._supervisor = TaskOwner("discovery")
@@ -167,15 +174,18 @@ class Discovery:
             instance = f"{self._peer_id[:8]}-{secrets.token_hex(3)}.{SERVICE_TYPE}"
             known = self._snapshot()
             await zeroconf.zeroconf.async_wait_for_start()
-            browser = AsyncServiceBrowser(
-                zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._on_change]
-            )
+            browser = self._browse(zeroconf)
             try:
                 if self._announce:
                     await (await zeroconf.async_register_service(self._record(instance)))
                 self._state = DiscoveryState(True)
                 while True:
                     await self._next_look(INTERFACE_POLL_INTERVAL)
+                    if self._browsed > MAX_BROWSED_NAMES:
+                        raise _Flooded("somebody floods this network with invented records")
+                    if self._missed and not self._pending:
+                        await browser.async_cancel()
+                        browser = self._browse(zeroconf)
                     if (current := self._snapshot()) != known:
                         known = current
                         await self._follow(zeroconf, instance)
@@ -187,6 +197,11 @@ class Discovery:
             async with asyncio.timeout(DISCOVERY_CLOSE_TIMEOUT):
                 await zeroconf.async_close()
 
+    def _browse(self, zeroconf: AsyncZeroconf) -> AsyncServiceBrowser:
+        """Hears of every record of ours that is there, also of those known before."""
+        self._browsed, self._missed = 0, False
+        return AsyncServiceBrowser(zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._on_change])
+
     async def _follow(self, zeroconf: AsyncZeroconf, instance: str) -> None:
         """Interfaces or the day changed: zeroconf itself watches neither."""
         if self._interfaces is None:
@@ -195,7 +210,10 @@ class Discovery:
             await (await zeroconf.async_update_service(self._record(instance)))
 
     def _snapshot(self) -> tuple[object, ...]:
-        return self._day(), *own_addresses(self._interfaces)
+        try:
+            return self._day(), *own_addresses(self._interfaces)
+        except OSError:  # No file descriptor left, for example: looked at again soon.
+            return (self._day(),)
 
     def _record(self, instance: str) -> AsyncServiceInfo:
         tag = room_tag(self._room_id, self._day())
@@ -211,11 +229,21 @@ class Discovery:
     def _on_change(
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
-        if state_change is ServiceStateChange.Removed or name in self._pending:
+        if state_change is ServiceStateChange.Removed:
             return
-        if len(self._pending) < MAX_PENDING_RESOLVES:
-            self._pending.add(name)
-            self._resolvers.spawn(self._resolve(zeroconf, name), "resolve")
+        if state_change is ServiceStateChange.Added:
+            self._browsed += 1
+            if self._browsed > MAX_BROWSED_NAMES:
+                # zeroconf plans a query for each, and keeps it as long as the record says.
+                self._rescan.set()
+                return
+        if name in self._pending:
+            return
+        if len(self._pending) == MAX_PENDING_RESOLVES:
+            self._missed = True
+            return
+        self._pending.add(name)
+        self._resolvers.spawn(self._resolve(zeroconf, name), "resolve")
 
     async def _resolve(self, zeroconf: Zeroconf, name: str) -> None:
         try:

@@ -111,6 +111,8 @@ MAX_HINTED_PEERS: Final = 512
 RESOLVE_TIMEOUT: Final = 3.0
 MAX_PARALLEL_RESOLVES: Final = 8
 MAX_PENDING_RESOLVES: Final = 256
+MAX_BROWSED_NAMES: Final = 4096
+"""Records of ours on one network; with more the mDNS sockets are closed and opened anew."""
 INTERFACE_POLL_INTERVAL: Final = 5.0
 DISCOVERY_RETRY_MIN: Final = 5.0
 DISCOVERY_RETRY_MAX: Final = 60.0

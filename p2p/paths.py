@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -142,15 +142,16 @@ class Paths:
             self._tasks.spawn(self._client.try_directly(peer_id), "direct way")
 
     # --- inside -----------------------------------------------------------------------------
-    def _every(self, seconds: float, work: Callable[[], object]) -> None:
+    def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.spawn(self._repeat(seconds, work), work.__name__.strip("_"))
 
-    async def _repeat(self, seconds: float, work: Callable[[], object]) -> None:
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            result = work()
-            if asyncio.iscoroutine(result):
-                await result
+            try:
+                await work()
+            except Exception:  # For months: one time without file descriptors must not end it.
+                _log.exception("%s failed", work.__name__.strip("_"))
 
     async def _follow_interfaces(self) -> None:
         hosts = await asyncio.to_thread(own_hosts)

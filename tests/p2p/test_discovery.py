@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from member_rig import LOOPBACK, eventually, identity
-from zeroconf import NonUniqueNameException
+from zeroconf import NonUniqueNameException, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from p2p import discovery as discovery_module
 from p2p.addresses import Address
 from p2p.discovery import SERVICE_TYPE, Discovery, room_tag, today
 from p2p.errors import ProtocolError
-from p2p.limits import MAX_ADDRESSES_PER_PEER
+from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_BROWSED_NAMES
 
 ROOM_ID = secrets.token_hex(32)
 """Another one in every test process: they all share the loopback interface."""
@@ -139,6 +139,75 @@ async def test_trouble_turns_it_off_with_a_reason_and_is_retried(
     assert str(ada.discovery.state).startswith("off (")
     await eventually(lambda: ada.discovery.state.is_on)
     assert opened == 3
+
+
+async def test_a_machine_without_file_descriptors_looks_again(
+    running: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = iter([True] * 4)
+    real_open, real_own = discovery_module.open_mdns, discovery_module.own_addresses
+
+    def refuse() -> None:
+        if next(fails, False):
+            raise OSError(24, "Too many open files")
+
+    def open_late(interfaces: Sequence[str] | None) -> AsyncZeroconf:
+        refuse()
+        return real_open(interfaces)
+
+    def own_late(interfaces: Sequence[str] | None) -> list[str]:
+        refuse()
+        return real_own(interfaces)
+
+    monkeypatch.setattr(discovery_module, "open_mdns", open_late)
+    monkeypatch.setattr(discovery_module, "own_addresses", own_late)
+    monkeypatch.setattr(discovery_module, "DISCOVERY_RETRY_MIN", 0.02)
+    ada = make(1)
+    await ada.discovery.start()
+    running.append(ada)
+    await eventually(lambda: ada.discovery.state.is_on)
+    assert next(fails, False) is False
+
+
+async def test_invented_names_cost_a_bounded_number_of_plans(
+    running: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each name zeroconf plans queries as long as its record says, 136 years at most."""
+    ada = make(1)
+    monkeypatch.setattr(discovery_module, "DISCOVERY_RETRY_MIN", 0.02)
+    monkeypatch.setattr(discovery_module, "DISCOVERY_RETRY_MAX", 0.02)
+    lives: list[AsyncZeroconf] = []
+    real_open = discovery_module.open_mdns
+
+    def open_mdns(interfaces: Sequence[str] | None) -> AsyncZeroconf:
+        lives.append(real_open(interfaces))
+        return lives[-1]
+
+    monkeypatch.setattr(discovery_module, "open_mdns", open_mdns)
+    await ada.discovery.start()
+    running.append(ada)
+    await eventually(lambda: ada.discovery.state.is_on)
+    first = lives[0].zeroconf
+    for number in range(2 * MAX_BROWSED_NAMES):
+        name = f"{number}.{SERVICE_TYPE}"
+        ada.discovery._on_change(first, SERVICE_TYPE, name, ServiceStateChange.Added)
+    await eventually(lambda: first.done)
+    await eventually(lambda: len(lives) > 1 and ada.discovery.state.is_on)
+
+
+async def test_a_record_for_which_there_was_no_time_is_read_later(
+    running: list[Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = make(1), make(2)
+    monkeypatch.setattr(discovery_module, "MAX_PENDING_RESOLVES", 0)
+    for seen in (ada, bob):
+        await seen.discovery.start()
+        running.append(seen)
+    await eventually(lambda: ada.discovery.state.is_on and bob.discovery.state.is_on)
+    await eventually(lambda: ada.discovery._missed)
+    monkeypatch.setattr(discovery_module, "MAX_PENDING_RESOLVES", 256)
+    ada.discovery.rescan()
+    await eventually(lambda: identity(2).peer_id in ada.hints)
 
 
 async def test_a_taken_instance_name_is_replaced(

@@ -135,6 +135,24 @@ def test_link_local_addresses_are_for_mdns_only(monkeypatch: pytest.MonkeyPatch)
     assert own_hosts(link_local=True) == ("fe80::1",)
 
 
+async def test_one_failure_does_not_end_the_look_at_the_network(tmp_path: Path) -> None:
+    """A machine that had no file descriptor left once must notice its next address."""
+    ada = ToyNode(tmp_path, 0, toy_genesis(1, rounds=1))
+    await ada.start(train=False)
+    looks: list[int] = []
+
+    async def look() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError(24, "Too many open files")
+
+    try:
+        ada.peer._paths._every(0.01, look)
+        await until(lambda: len(looks) > 2)
+    finally:
+        await ada.stop()
+
+
 async def test_a_starved_machine_says_that_it_is_the_slow_one(tmp_path: Path) -> None:
     ada = ToyNode(tmp_path, 0, toy_genesis(1, rounds=1))
     await ada.start(train=False)
