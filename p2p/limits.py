@@ -204,6 +204,8 @@ SUSPICION_INTERVALS: Final = 4.0
 SUSPICION_PATIENCE: Final = 6.0
 """An unconfirmed suspicion lasts this many times longer."""
 SUSPICION_CONFIRMATIONS: Final = 3
+ACCUSER_PAUSE: Final = 60.0
+"""How often accusations by one member cost local health; all of them are answered."""
 REFUTATIONS_PER_START: Final = 1 << 20
 """An incarnation number counts starts above this and refutations below it."""
 SPREAD_INTERVAL: Final = 5.0

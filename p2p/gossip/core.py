@@ -39,6 +39,7 @@ from p2p.gossip.hello import Accusation, Digest, Hello, Said
 from p2p.gossip.rumours import Rumours, Statement
 from p2p.gossip.suspicion import LocalHealth, Suspicion
 from p2p.limits import (
+    ACCUSER_PAUSE,
     INDIRECT_PROBES,
     INDIRECT_TIMEOUT,
     LATE_SECONDS,
@@ -111,6 +112,9 @@ class SwimCore:
         self._local = LocalHealth()
         self._records: dict[str, _Record] = {}
         self._probes: dict[str, _Probing] = {}
+        self._accused_by: dict[str, float] = {}
+        self._is_accused = False
+        self._refuted_at = -math.inf
         self._present, self._absent = _Ring(choose), _Ring(choose)
         self._last_timer = self._next_round = self._next_sync = now
         self._synced = False
@@ -141,6 +145,7 @@ class SwimCore:
         for gone in self._records.keys() - others:
             del self._records[gone]
             self._probes.pop(gone, None)
+            self._accused_by.pop(gone, None)
             self._rumours.forget(gone)
         for peer in sorted(others - self._records.keys()):
             self._records[peer] = _Record(PeerHealth(peer, since=now))
@@ -208,6 +213,7 @@ class SwimCore:
             effects.append(Woke(gap))
             self._raise_incarnation(now)
             self._synced = False
+        self._refute(now)
         for record in self._records.values():
             suspicion = record.suspicion
             if suspicion is not None and now >= suspicion.deadline:
@@ -389,9 +395,7 @@ class SwimCore:
         accusation = statement.said
         assert isinstance(accusation, Accusation)
         if accusation.peer == self._me:
-            if not self._hello.leaving:
-                self._local.worse()
-                self._raise_incarnation(now)
+            self._on_accused(statement.signer, now)
             return []
         record = self._records[accusation.peer]
         effects: list[Effect] = []
@@ -403,6 +407,23 @@ class SwimCore:
             record.accused = statement
             self._rumours.add(statement, source, self._sends(urgent=True), urgent=True)
         return effects
+
+    def _on_accused(self, accuser: str, now: float) -> None:
+        """Somebody misses us. Any member may make that up as often as it likes, so one accuser
+        lets us doubt ourselves once in a while only."""
+        if now - self._accused_by.get(accuser, -math.inf) >= ACCUSER_PAUSE:
+            self._accused_by[accuser] = now
+            self._local.worse()
+        self._is_accused = True
+        self._refute(now)
+
+    def _refute(self, now: float) -> None:
+        """Contradicts whoever accused us, at most once per interval."""
+        due = now - self._refuted_at >= self._interval
+        if self._is_accused and due and not self._hello.leaving:
+            self._is_accused = False
+            self._refuted_at = now
+            self._raise_incarnation(now)
 
     def _accuse(self, record: _Record, now: float) -> list[Effect]:
         hello = record.health.hello

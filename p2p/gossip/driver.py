@@ -241,22 +241,28 @@ class Gossip:
 
     def _act(self, effects: list[Effect]) -> None:
         for effect in effects:
-            match effect:
-                case Probe():
-                    self._tasks.spawn(self._probe(effect), f"probe {effect.peer_id[:8]}")
-                case ProbeThrough():
-                    self._tasks.spawn(self._probe_through(effect), "indirect probe")
-                case StateChanged(peer_id, before, after):
-                    self._listener.peer_state(peer_id, before, after)
-                case HeadSeen(peer_id, round_number):
-                    self._listener.peer_head(peer_id, round_number)
-                case Located(peer_id, addresses):
-                    self.on_hint(peer_id, addresses)
-                case Witnessed(peer_id, helper):
-                    self._listener.witnessed(peer_id, helper)
-                case Woke(seconds):
-                    self._tasks.spawn(self._client.reset(), "reset")
-                    self._listener.woke(seconds)
+            try:
+                self._carry_out(effect)
+            except Exception:  # Of a listener: it must end neither the probes nor the timer.
+                _log.exception("what gossip found out was not taken")
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Probe():
+                self._tasks.spawn(self._probe(effect), f"probe {effect.peer_id[:8]}")
+            case ProbeThrough():
+                self._tasks.spawn(self._probe_through(effect), "indirect probe")
+            case StateChanged(peer_id, before, after):
+                self._listener.peer_state(peer_id, before, after)
+            case HeadSeen(peer_id, round_number):
+                self._listener.peer_head(peer_id, round_number)
+            case Located(peer_id, addresses):
+                self.on_hint(peer_id, addresses)
+            case Witnessed(peer_id, helper):
+                self._listener.witnessed(peer_id, helper)
+            case Woke(seconds):
+                self._tasks.spawn(self._client.reset(), "reset")
+                self._listener.woke(seconds)
 
     async def _probe(self, probe: Probe) -> None:
         answered = False

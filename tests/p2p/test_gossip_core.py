@@ -346,6 +346,31 @@ def test_one_liar_alone_makes_nobody_unreachable() -> None:
     assert ADA in c.alive()
 
 
+def test_one_liar_alone_makes_nobody_doubt_itself_or_talk_without_end() -> None:
+    """Ten accusations a second are within the budget of requests that a member has."""
+    c = core(ADA, EVE, ZOE)
+    for peer in (ADA, EVE, ZOE):
+        heard(c, peer, 0.0)
+    run(c, 0.0, 1.0)
+    probes = 0
+    for step in range(300):
+        now = 1.0 + step / 10
+        c.on_rumours(EVE, [accusation(EVE, ME, c.hello.incarnation)], now)
+        effects = c.on_timer(now)
+        for probe in of_kind(effects, Probe):
+            probes += 1
+            heard(c, probe.peer_id, now, seq=2 + step)
+    assert c.patience <= 2
+    assert c.hello.incarnation <= 1 + 30 + 1
+    assert probes <= PROBE_FANOUT * 2 * 31
+    run(c, 31.0, 39.9, step=0.1)
+    before = c.hello.incarnation
+    for accuser, now in ((ADA, 40.0), (ZOE, 40.1)):
+        c.on_rumours(accuser, [accusation(accuser, ME, c.hello.incarnation)], now)
+    run(c, 40.2, 42.0, step=0.1)
+    assert c.hello.incarnation == before + 2, "each is answered all the same"
+
+
 def test_strangers_accuse_nobody() -> None:
     c = core(ADA, BOB)
     heard(c, ADA, 0.0)

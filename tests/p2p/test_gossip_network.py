@@ -134,6 +134,25 @@ async def test_a_killed_peer_becomes_unreachable_and_comes_back(nodes: Nodes) ->
     await eventually(lambda: bob.id in ada.gossip.alive())
 
 
+async def test_a_listener_that_fails_ends_no_probing(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    told: list[tuple[Any, ...]] = []
+
+    def fail(*seen: Any) -> None:
+        told.append(seen)
+        raise RuntimeError("whoever listens has a fault")
+
+    ada.gossip._listener = GossipListener(peer_state=fail, peer_head=fail)
+    await eventually(lambda: bob.id in ada.gossip.alive())
+    port = bob.member.server.port
+    await bob.gossip._tasks.cancel()
+    await bob.member.server.stop()
+    await eventually(lambda: ada.gossip.peers()[bob.id].state is Liveness.UNREACHABLE)
+    await bob.member.server.start([LOOPBACK], port)
+    await eventually(lambda: ada.gossip.peers()[bob.id].state is Liveness.ALIVE)
+    assert len(told) >= 3
+
+
 async def test_a_peer_that_stops_says_goodbye(nodes: Nodes) -> None:
     ada, bob = await nodes.add(), await nodes.add()
     await eventually(lambda: bob.id in ada.gossip.alive() and ada.id in bob.gossip.alive())
