@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -118,6 +118,7 @@ class PeerClient:
         self._outboxes: dict[str, Outbox] = {}
         self._transfers: dict[str, asyncio.Semaphore] = {}
         self._relays: dict[str, str] = {}
+        self._trying: set[str] = set()
         self._pipes = Pipes()
         self._tasks = TaskOwner("peer client")
 
@@ -272,7 +273,7 @@ class PeerClient:
                 f"who answers at {host} port {port} is no member of this room",
                 remedy="Check the address, and whether that node has joined the room.",
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # A name no machine can have is a ValueError.
             raise NetworkError(
                 f"nobody answers at {host} port {port} ({error or type(error).__name__})",
                 remedy="Check the address, that fedtui runs there, and its firewall.",
@@ -306,7 +307,10 @@ class PeerClient:
         return self._relays.get(peer_id)
 
     async def try_directly(self, peer_id: str) -> None:
-        """Ends the relaying of a member that can be reached at an address of its own."""
+        """Ends the relaying of a member that can be reached at an address of its own; leaves it
+        to the try that is under way, if there is one."""
+        if peer_id in self._trying:
+            return
 
         async def attempt(address: Address) -> Address:
             found, reached = await self._who_is_at(address.host, address.port)
@@ -315,13 +319,18 @@ class PeerClient:
             return reached
 
         known = self._addresses.of(peer_id)
-        with suppress(OSError):
+        self._trying.add(peer_id)
+        try:
             async with asyncio.timeout(self._limits.connect):
                 reached = await first_success(
                     [partial(attempt, address) for address in known], lambda _: None
                 )
             self._addresses.worked(peer_id, reached)
             self._relays.pop(peer_id, None)
+        except OSError as error:
+            _log.debug("%s is not reached directly: %s", peer_id, error)
+        finally:
+            self._trying.discard(peer_id)
 
     async def _open_pipe(self, peer_id: str) -> socket.socket:
         helper = self._relays.get(peer_id)

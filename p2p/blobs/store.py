@@ -96,6 +96,8 @@ class BlobStore:
         self.accuse: Accuse = lambda peer, sha256: None
         self._reserved = 0
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # One at a time: members may ask for any blob, and votes are written by the same threads.
+        self._hashing = asyncio.Lock()
         self._publishing = threading.Lock()
         self._counting = threading.Lock()
         try:
@@ -148,12 +150,18 @@ class BlobStore:
         """
         path = self.path(sha256)
         if sha256 not in self._verified:
-            ref, chunks = await asyncio.to_thread(chunk, path)
-            if ref.sha256 != sha256:
-                self.remove(sha256)
-                raise BlobUnavailable(f"{sha256} was damaged on disk and has been removed")
-            self._verified[sha256] = chunks
+            async with self._hashing:
+                await self._verify(sha256)
         return path
+
+    async def _verify(self, sha256: str) -> None:
+        if sha256 in self._verified:
+            return
+        ref, chunks = await asyncio.to_thread(chunk, self.path(sha256))
+        if ref.sha256 != sha256:
+            self.remove(sha256)
+            raise BlobUnavailable(f"{sha256} was damaged on disk and has been removed")
+        self._verified[sha256] = chunks
 
     async def offer(self, sha256: str) -> Offer:
         """What can be given to others of a blob that is here, or of one that is on its way in.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from p2p.blobs.chunks import describe
+from p2p.blobs import store as store_module
+from p2p.blobs.chunks import chunk, describe
 from p2p.blobs.store import BlobStore
 from p2p.errors import BlobUnavailable, LimitError, StorageError
 from p2p.limits import GIB
@@ -63,6 +66,30 @@ async def test_a_blob_is_durable_before_it_is_visible(
     monkeypatch.setattr(Path, "replace", replace)
     await store.put(b"x")
     assert order == ["fsync", "fsync directory", "rename", "fsync directory"]
+
+
+async def test_checking_old_blobs_leaves_the_threads_to_others(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart anybody may ask for everything at once; votes are written by the same
+    threads."""
+    names = [(await store.put(bytes([n]))).sha256 for n in range(8)]
+    reopened = BlobStore(store._directory)
+    busy, most, hashed = 0, 0, 0
+
+    def slow(path: Path) -> object:
+        nonlocal busy, most, hashed
+        busy += 1
+        hashed += 1
+        most = max(most, busy)
+        time.sleep(0.01)
+        busy -= 1
+        return chunk(path)
+
+    monkeypatch.setattr(store_module, "chunk", slow)
+    offers = await asyncio.gather(*(reopened.offer(name) for name in names * 3))
+    assert all(offer.complete for offer in offers)
+    assert (most, hashed) == (1, len(names))
 
 
 async def test_a_taken_file_is_moved_and_hashed(store: BlobStore, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from p2p.limits import (
     MAX_CHUNKS_UNDER_WAY_PER_SOURCE,
     MAX_SOURCES,
     MIN_TRANSFER_RATE,
+    SLOW_CHUNK_SECONDS,
     UPLOAD_PATIENCE,
     UPLOAD_PROBE,
     UPLOAD_WINDOW_BYTES,
@@ -37,6 +38,7 @@ class Crowd:
     seed: int
     now: float = 0.0
     pending: list[Ask | Get] = field(default_factory=list)
+    began: dict[Get, float] = field(default_factory=dict)
     good: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -69,9 +71,10 @@ class Crowd:
             if isinstance(step, Get):
                 assert self.swarm.listed
                 assert not self.swarm.have >> step.index & 1, "asked for what is here"
+                self.began[step] = self.now
             self.pending.append(step)
         gets = [s for s in self.pending if isinstance(s, Get)]
-        in_time = [s for s in gets if self.behaviour[s.peer] != "stuck"]
+        in_time = [s for s in gets if self.now - self.began[s] <= SLOW_CHUNK_SECONDS]
         assert len(in_time) <= MAX_CHUNKS_UNDER_WAY
         assert all(
             n <= MAX_CHUNKS_UNDER_WAY_PER_SOURCE for n in Counter(s.peer for s in gets).values()

@@ -78,6 +78,13 @@ async def test_who_answers_at_a_place_is_told_by_its_certificate(room: Room) -> 
         await ada.client.identify(LOOPBACK, 1)
 
 
+@pytest.mark.parametrize("host", ["gpu..lab", "x" * 64, "a" * 300, "gpu-1\x00.lab", "\udc80"])
+async def test_a_place_that_cannot_exist_is_nobodys(room: Room, host: str) -> None:
+    ada = await room.add()
+    with pytest.raises(NetworkError, match="nobody answers"):
+        await ada.client.identify(host, 1)
+
+
 async def test_a_seed_or_a_remembered_address_is_enough_to_meet(tmp_path: Path) -> None:
     genesis = toy_genesis(2, rounds=1)
     ada = ToyNode(tmp_path, 0, genesis, interfaces=[])

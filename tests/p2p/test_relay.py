@@ -63,6 +63,27 @@ async def test_messages_wait_and_go_through_the_relay(room: Room) -> None:
     await eventually(lambda: (ada.id, b"hello bob") in bob.handler.messages)
 
 
+async def test_the_direct_way_is_tried_once_at_a_time(room: Room) -> None:
+    """A member that is reached through another may say ten times a second that it has moved."""
+    ada, bob, eve = await three(room)
+    isolate(ada, bob)
+    ada.client.relay_through(bob.id, eve.id)
+    callers: list[Any] = []
+    silent = await asyncio.start_server(lambda *caller: callers.append(caller), LOOPBACK, 0)
+    async with silent:
+        place = Address(*silent.sockets[0].getsockname()[:2])
+        ada.addresses.forget(bob.id)
+        ada.addresses.hint(bob.id, [place])
+        tries = [asyncio.ensure_future(ada.client.try_directly(bob.id)) for _ in range(40)]
+        await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+        assert sum(task.done() for task in tries) == 39, "they left it to the first"
+        assert len(callers) <= 1
+        ada.addresses.hint(bob.id, [bob.address])
+        await asyncio.wait(tries)
+    await ada.client.try_directly(bob.id)
+    assert ada.client.relay_of(bob.id) is None
+
+
 async def test_the_relay_sees_only_ciphertext(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     ada, bob, eve = await three(room)
     seen = bytearray()
