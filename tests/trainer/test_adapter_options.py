@@ -164,7 +164,11 @@ def test_a_text_encoder_that_does_not_train_reads_each_caption_once(tmp_path: Pa
 
 
 def test_a_text_adapter_resumes_to_the_same_bytes(
-    studio: Studio, wanted: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: Studio,
+    wanted: Train,
+    make_pictures: MakePictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trainer.loop.PROGRESS_INTERVAL", 0.0)
     step = 0
@@ -173,8 +177,9 @@ def test_a_text_adapter_resumes_to_the_same_bytes(
         nonlocal step
         step = data["step"] if data["stage"] == "train" else step
 
+    held_out = str(make_pictures("held-out", 2, first=40))
     spec = replace(wanted.spec, dropout=0.3)
-    tuned = replace(wanted, spec=spec, steps=4, tuning=Tuning(held_out=wanted.folder))
+    tuned = replace(wanted, spec=spec, steps=4, tuning=Tuning(held_out=held_out))
     saved = replace(tuned, checkpoint=str(tmp_path / "ck"))
     with pytest.raises(Cancelled):
         studio.train(saved, Job(lambda: step >= 2, report))
@@ -184,12 +189,13 @@ def test_a_text_adapter_resumes_to_the_same_bytes(
 
 
 def test_held_out_pictures_are_measured_with_the_trained_text_encoder(
-    studio: Studio, wanted: Train
+    studio: Studio, wanted: Train, make_pictures: MakePictures
 ) -> None:
     """The last validation of a training is what evaluating its adapter says."""
-    trained = studio.train(replace(wanted, tuning=Tuning(held_out=wanted.folder)), Job())
+    held_out = str(make_pictures("held-out", 2, first=40))
+    trained = studio.train(replace(wanted, tuning=Tuning(held_out=held_out)), Job())
     request = Evaluate(
-        wanted.model, wanted.folder, (wanted.out, ""), draws=VALIDATION_DRAWS, seed=wanted.seed
+        wanted.model, held_out, (wanted.out, ""), draws=VALIDATION_DRAWS, seed=wanted.seed
     )
     losses = studio.evaluate(request, Job())["losses"]
     assert trained["held_out"][-1][1] == pytest.approx(losses[wanted.out], rel=1e-2)
