@@ -16,6 +16,7 @@ from fedtui.errors import ExitCode, FedtuiError, UsageError
 
 if TYPE_CHECKING:
     from fedtui.experiment.compare import Sweep
+    from fedtui.experiment.ddpm import Measured as DdpmMeasured
     from fedtui.experiment.ddpm import Options as DdpmOptions
     from fedtui.experiment.ddpm import Setting as DdpmSetting
     from fedtui.experiment.fedflow import Measured, Options
@@ -215,39 +216,45 @@ def ddpm(
     """
     from fedtui.cli import running
     from fedtui.experiment import ddpm as experiment
-    from fedtui.experiment import ddpm_report
+    from fedtui.experiment import ddpm_claims, ddpm_report
 
     options = experiment.Options(rounds=rounds, pictures=pictures)
     if setting:
         options = replace(options, settings=tuple(_setting(text) for text in setting))
     chosen = range(seed, seed + seeds)
     target = (report or folder / "ddpm").absolute()
-    rows = running.run(_ddpm(options, chosen, folder, workers))
-    page = ddpm_report.write(options, chosen, rows, _command(), target)
+    measured, page = running.run(_ddpm(options, chosen, folder, target, workers))
     if json:
         output.data((target / "results.json").read_text(encoding="utf-8").rstrip())
         return
+    rows = [row for each in measured for row in each.rows]
     output.data(output.table(*ddpm_report.table(rows, rounds)))
-    for answer in ddpm_report.answers(rows, rounds):
-        output.data(answer)
+    for answer in ddpm_claims.answers(rows, options.settings, rounds):
+        output.data(f"{answer.claim.text}: {answer.in_short}")
+        for sentence in answer.sentences:
+            output.data(f"  {sentence}")
     output.data(f"report: {page}")
 
 
-async def _ddpm(options: DdpmOptions, seeds: range, folder: Path, workers: int) -> list[Row]:
+async def _ddpm(
+    options: DdpmOptions, seeds: range, folder: Path, target: Path, workers: int
+) -> tuple[list[DdpmMeasured], Path]:
     from fedtui.experiment import ddpm as experiment
+    from fedtui.experiment import ddpm_report
     from fedtui.experiment.lab import Lab, cores
 
     line = output.ProgressLine()
-    rows: list[Row] = []
+    measured = []
     try:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             for seed in seeds:
                 for number, setting in enumerate(options.settings, 1):
                     lab.prefix = f"seed {seed}, {number} of {len(options.settings)}: "
-                    rows += await experiment.run(lab, options, setting, seed)
+                    measured.append(await experiment.run(lab, options, setting, seed))
                 lab.prefix = f"seed {seed}: "
-                rows += await experiment.centralised(lab, options, options.settings[0], seed)
-        return rows
+                first = options.settings[0]
+                measured.append(await experiment.centralised(lab, options, first, seed))
+            return measured, await ddpm_report.write(lab, options, measured, _command(), target)
     finally:
         line.clear()
 
@@ -280,6 +287,20 @@ def _tell(options: Options, measured: list[Any]) -> None:
         output.data(finding)
 
 
+ELSEWHERE = ("--dir", "--report", "--workers")
+"""Options that change no number, with a value."""
+
+
 def _command() -> str:
-    """What was typed, without where the program lies."""
-    return shlex.join(["fedtui", *sys.argv[1:]])
+    """What was typed, as far as the numbers depend on it, without paths of this machine."""
+    kept = ["fedtui"]
+    words = iter(sys.argv[1:])
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in ELSEWHERE:
+            if not equals:
+                next(words, None)
+        elif word != "--json":
+            path = Path(value or word)
+            kept.append(word.replace(str(path), path.name) if path.is_absolute() else word)
+    return shlex.join(kept)

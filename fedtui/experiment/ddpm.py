@@ -9,14 +9,16 @@ small set of pictures that everybody has, and leaves out participants that disag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from fedtui.experiment.federation import HELD_OUT, Participant, Recipe, Trained, combine, train
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row
+from fedtui.paths import sha256_of
 from trainer.protocol import (
     AdapterSpec,
     DigitData,
@@ -34,6 +36,11 @@ SIDE = 8
 """Pixels a side: the digits' own."""
 MODE = "dense"
 DRAW_BATCH = 50
+CENTRALISED = "centralised"
+STEPS = "training steps"
+"""Of all participants together, up to a round."""
+LEFT_OUT = "left out"
+"""Contributions that the threshold filter left out, up to a round."""
 
 
 @dataclass(frozen=True)
@@ -90,36 +97,60 @@ def grid() -> tuple[Setting, ...]:
     )
 
 
-async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> list[Row]:
+@dataclass(frozen=True)
+class Measured:
+    """One federation of one seed: its rows, the last pictures drawn, and the last weights' hash."""
+
+    label: str
+    seed: int
+    rows: tuple[Row, ...]
+    drawn: Path
+    weights_sha256: str
+    extractor: Mapping[str, Any]
+
+
+async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> Measured:
     """One federation, measured. Raises :class:`FedtuiError` when a step fails."""
     model, holdout = await _ground(lab, seed)
     participants = await _participants(lab, setting, seed)
     recipe = _recipe(options, setting, model, seed)
     state = await lab.make("the first weights", InitWhole(str(model), ""))
-    rows: list[Row] = []
+    subject = _Subject(setting.label, model, holdout, seed)
+    parts: list[Measured] = []
+    steps = left_out = 0
     for number in range(1, options.rounds + 1):
         chosen = _chosen(participants, setting.per_round, seed, number)
         own = await asyncio.gather(
             *(_train(lab, recipe, setting, who, state, number) for who in chosen)
         )
-        state = (await combine(lab, recipe, number, state, chosen, own)).state
+        done = await combine(lab, recipe, number, state, chosen, own)
+        state = done.state
+        steps += sum(_steps(recipe, setting, who) for who in chosen)
+        left_out += sum(bool(who["excluded"]) for who in done.statistics["participants"])
         if number % options.measure_every == 0 or number == options.rounds:
-            rows += await _measure(lab, options, setting.label, model, state, holdout, seed, number)
-    return rows
+            counted = {STEPS: steps, LEFT_OUT: left_out}
+            parts.append(await _measure(lab, options, subject, state, number, counted))
+    return replace(parts[-1], rows=tuple(row for part in parts for row in part.rows))
 
 
-async def centralised(lab: Lab, options: Options, setting: Setting, seed: int) -> list[Row]:
-    """All digits in one place, for as many steps as the participants of ``setting`` together."""
+async def centralised(lab: Lab, options: Options, setting: Setting, seed: int) -> Measured:
+    """All digits in one place, for as many steps as the participants of ``setting`` together.
+
+    There are no rounds and so no moving average over them.
+    """
     model, holdout = await _ground(lab, seed)
     everybody = (await _participants(lab, Setting(participants=1, per_round=1), seed))[0]
     participants = await _participants(lab, setting, seed)
     recipe = _recipe(options, setting, model, seed)
-    steps = options.rounds * sum(_steps(recipe, setting, who) for who in participants)
+    steps = sum(
+        _steps(recipe, setting, who)
+        for number in range(1, options.rounds + 1)
+        for who in _chosen(participants, setting.per_round, seed, number)
+    )
     first = await lab.make("the first weights", InitWhole(str(model), ""))
     trained = await train(lab, "training in one place", recipe, everybody, first, steps=steps)
-    return await _measure(
-        lab, options, "centralised", model, trained.path, holdout, seed, options.rounds
-    )
+    subject = _Subject(CENTRALISED, model, holdout, seed)
+    return await _measure(lab, options, subject, trained.path, options.rounds, {STEPS: steps})
 
 
 async def _ground(lab: Lab, seed: int) -> tuple[Path, Path]:
@@ -178,17 +209,26 @@ async def _train(
     return await train(lab, what, recipe, who, state, steps=steps, round_number=number)
 
 
+@dataclass(frozen=True)
+class _Subject:
+    """What is measured, with which seed and against which digits."""
+
+    label: str
+    model: Path
+    holdout: Path
+    seed: int
+
+
 async def _measure(
     lab: Lab,
     options: Options,
-    label: str,
-    model: Path,
+    subject: _Subject,
     weights: Path,
-    holdout: Path,
-    seed: int,
     number: int,
-) -> list[Row]:
-    export = ExportWhole(str(model), str(weights), "")
+    counted: Mapping[str, int],
+) -> Measured:
+    """Loss and drawings of weights after a round; ``counted`` values become rows as they are."""
+    export = ExportWhole(str(subject.model), str(weights), "")
     folder = await lab.make("the model of the round", export, suffix="")
     request = Generate(
         model=str(folder),
@@ -200,19 +240,18 @@ async def _measure(
         batch=DRAW_BATCH,
     )
     drawn = await lab.make(f"round {number}: drawing", request, suffix="")
+    holdout, seed = str(subject.holdout), subject.seed
     loss, digits, sets = await asyncio.gather(
-        lab.ask(
-            "measuring the loss", Evaluate(str(folder), str(holdout), ("",), draws=4, seed=seed)
-        ),
+        lab.ask("measuring the loss", Evaluate(str(folder), holdout, ("",), draws=4, seed=seed)),
         lab.ask("reading the digits", JudgeDigits(str(drawn))),
         lab.ask(
             "measuring pictures",
-            MeasureSet(str(drawn), str(holdout), "pixels", resamples=500, seed=seed),
+            MeasureSet(str(drawn), holdout, "pixels", resamples=500, seed=seed),
         ),
     )
-    row = Row(seed, label, "", number, "loss", float(loss["losses"][""]), n=loss["pictures"])
-    return [
-        row,
+    row = Row(seed, subject.label, "", number, "loss", float(loss["losses"][""]))
+    rows = (
+        replace(row, n=loss["pictures"]),
         replace(row, metric="kid", n=options.pictures, **sets["kid"]),
         *(
             replace(row, metric=metric, value=float(value), n=options.pictures)
@@ -225,4 +264,6 @@ async def _measure(
                 ("coverage", sets["coverage"]),
             )
         ),
-    ]
+        *(replace(row, metric=name, value=float(count)) for name, count in counted.items()),
+    )
+    return Measured(subject.label, seed, rows, drawn, sha256_of(weights), sets["extractor"])

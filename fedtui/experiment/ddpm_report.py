@@ -7,29 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fedtui.experiment import page, plots, record
-from fedtui.experiment.ddpm import Options
+from fedtui.experiment.ddpm import CENTRALISED, STEPS, Measured, Options, Setting
+from fedtui.experiment.ddpm_claims import HIGHER_IS_BETTER, Answer, Claim, answers
+from fedtui.experiment.lab import Lab
 from fedtui.experiment.record import Record
 from fedtui.experiment.rows import Row, Spread, by_round, select, spread
+from trainer.protocol import ContactSheet, SheetRow
 
-METRICS = ("loss", "kid", "class coverage", "class entropy", "recall")
-QUESTIONS = (
-    ("more local epochs help at fixed rounds", "loss", "N=10 E=1 beta=0.5", "N=10 E=10 beta=0.5"),
-    ("more participants at ten a round hurt", "loss", "N=50 E=5 beta=0.5", "N=10 E=5 beta=0.5"),
-    ("uneven classes hurt", "loss", "N=10 E=5 beta=0.1", "N=10 E=5 beta=5"),
-    (
-        "a shared set raises class entropy at beta 0.1",
-        "class entropy",
-        "N=10 E=5 beta=0.1",
-        "N=10 E=5 beta=0.1 shared=1",
-    ),
-    (
-        "the threshold filter raises class entropy at beta 0.1",
-        "class entropy",
-        "N=10 E=5 beta=0.1",
-        "N=10 E=5 beta=0.1 threshold=0.2",
-    ),
-)
-"""What is claimed, the metric, the setting said to be worse, and the one said to be better."""
+METRICS = ("loss", "kid", "precision", "coverage", "class coverage", "class entropy")
+ARROWS = {True: "↑", False: "↓"}
+"""Where better is."""
+SHEET_PICTURES = 12
 
 
 def final(rows: Sequence[Row], label: str, metric: str, rounds: int) -> Spread | None:
@@ -44,66 +32,150 @@ def table(rows: Sequence[Row], rounds: int) -> tuple[list[str], list[list[str]]]
     lines = []
     for label in labels:
         found = [final(rows, label, metric, rounds) for metric in METRICS]
-        lines.append([label, *("" if value is None else str(value) for value in found)])
-    return ["setting", *METRICS], lines
+        steps = final(rows, label, STEPS, rounds)
+        lines.append(
+            [
+                label,
+                *("" if value is None else str(value) for value in found),
+                "" if steps is None else f"{steps.mean:.0f}",
+            ]
+        )
+    names = [f"{metric} {ARROWS[HIGHER_IS_BETTER[metric]]}" for metric in METRICS]
+    return ["setting", *names, STEPS], lines
 
 
-def answers(rows: Sequence[Row], rounds: int) -> list[str]:
-    """Each claim with both numbers, and whether the difference is as claimed."""
-    found = []
-    for claim, metric, worse, better in QUESTIONS:
-        one, other = (final(rows, label, metric, rounds) for label in (worse, better))
-        if one is None or other is None:
-            continue
-        gap = one.mean - other.mean if metric == "loss" else other.mean - one.mean
-        noise = max(one.deviation, other.deviation)
-        verdict = "yes" if gap > noise else "no" if gap < -noise else "within the spread of seeds"
-        found.append(f"{claim}: {verdict} ({metric} {worse}: {one}; {better}: {other})")
-    return found
+def comparisons(answer: Answer) -> tuple[list[str], list[list[str]]]:
+    """Header and lines: every comparison of a claim."""
+    lines = []
+    for each in answer.comparisons:
+        found, wanted_up = each.change, HIGHER_IS_BETTER[each.metric]
+        lone = found.difference.n == 1
+        lines.append(
+            [
+                each.between,
+                f"{each.metric} {ARROWS[wanted_up]}",
+                str(found.before),
+                str(found.after),
+                str(found.difference),
+                "" if lone else f"{found.low:+.4f} to {found.high:+.4f}",
+                found.as_wanted(wanted_up),
+                str(each.verdict),
+            ]
+        )
+    header = ["from → to", "measure", "from", "to", "difference, same seed", "95 % of its mean",
+              "seeds as claimed", "the claim"]  # fmt: skip
+    return header, lines
 
 
-def write(
-    options: Options, seeds: Sequence[int], rows: Sequence[Row], command: str, folder: Path
+def make_record(options: Options, measured: Sequence[Measured], command: str) -> Record:
+    """All seeds and settings in one record."""
+    weights: dict[str, dict[str, str]] = {}
+    for each in measured:
+        weights.setdefault(each.label, {})[str(each.seed)] = each.weights_sha256
+    return Record(
+        name="ddpm",
+        command=command,
+        options=asdict(options) | {"seeds": sorted({each.seed for each in measured})},
+        rows=tuple(row for each in measured for row in each.rows),
+        facts={"weights": weights, "extractor": dict(measured[0].extractor)},
+    )
+
+
+async def write(
+    lab: Lab, options: Options, measured: Sequence[Measured], command: str, folder: Path
 ) -> Path:
-    """Writes the report's files; returns the page. Raises :class:`UsageError`."""
-    shown = asdict(options) | {"seeds": list(seeds)}
-    record.write(Record("ddpm", command, shown, tuple(rows), {}), folder)
+    """Writes the report's files; returns the page. Raises :class:`FedtuiError`."""
+    results = make_record(options, measured, command)
+    record.write(results, folder)
+    rows, rounds, seeds = results.rows, options.rounds, results.options["seeds"]
     made = page.Page("Federated diffusion from scratch")
     made.text(
         "Real handwritten digits (scikit-learn's, 8 x 8 pixels), an unconditional diffusion model "
-        f"trained from random weights, {options.rounds} rounds, at most ten participants in each, "
+        f"trained from random weights, {rounds} rounds, at most ten participants in each, "
         f"{len(seeds)} seed(s). N participants, E passes over their own digits a round, classes "
-        "shared out by Dirichlet(beta). ± is the standard deviation over seeds."
+        "shared out by Dirichlet(beta). ± is the standard deviation over seeds; a seed is another "
+        "first model, another split and another training, drawings begin with the same noise."
     )
-    made.heading("Claims of the papers")
-    for answer in answers(rows, options.rounds):
-        made.text(answer)
-    made.heading("After the last round")
-    made.table(*table(rows, options.rounds))
+    found = answers(rows, options.settings, rounds)
+    for number, answer in enumerate(found, 1):
+        made.heading(answer.claim.text)
+        for sentence in (f"The claim: {answer.in_short}", *answer.sentences):
+            made.text(sentence)
+        made.table(*comparisons(answer))
+        path = folder / f"claim-{number}.png"
+        _plot(rows, answer, path)
+        what = _direction(answer.claim.plotted)
+        made.picture(path, f"{what} by round; a band is the standard deviation over seeds.")
     made.text(
-        "Loss: denoising loss on held-out digits. KID in the space of pixels. Class coverage: the "
-        "part of the ten classes that at least 2 % of the drawings are of; class entropy: 1 is "
-        "even. A support vector machine reads the drawings; its accuracy is in the rows.",
+        "A claim holds, or its opposite does, when the 95 % interval of the mean difference within "
+        "a seed (Student's t over seeds) leaves out zero, from three seeds on. Of twenty such "
+        "intervals one leaves it out by chance alone.",
         note=True,
     )
-    for metric in ("loss", "class entropy"):
-        name = metric.replace(" ", "-")
-        _plot(rows, metric, options.rounds, folder / f"{name}.png")
-        made.picture(folder / f"{name}.png", f"{metric} by round.")
+    made.heading("After the last round")
+    made.table(*table(rows, rounds))
+    made.text(_explained(rows), note=True)
+    sheet = await contact_sheet(lab, measured)
+    (folder / "pictures.png").write_bytes(sheet.read_bytes())
+    made.picture(
+        folder / "pictures.png",
+        f"Drawn after the last round with seed {measured[0].seed}: the same noise for every line.",
+    )
     made.heading("How it was made")
     made.code(command)
     made.code("\n".join(f"{name} {version}" for name, version in record.versions().items()))
+    made.code("\n".join(f"{name}: {value}" for name, value in asdict(options).items()
+                        if name != "settings"))  # fmt: skip
+    for label, hashes in results.facts["weights"].items():
+        lines = (f"{label}, seed {seed}: weights sha256 {found}" for seed, found in hashes.items())
+        made.code("\n".join(lines))
     out = folder / "index.html"
     made.write(out)
     return out
 
 
-def _plot(rows: Sequence[Row], metric: str, rounds: int, path: Path) -> None:
-    lines, levels = [], []
-    for label in dict.fromkeys(row.arm for row in rows):
-        found = by_round(rows, metric, label)
-        if set(found) == {rounds}:
-            levels.append(plots.Level(label, found[rounds].mean))
-        else:
-            lines.append(plots.Line(label, found))
-    plots.draw_lines(path, metric, "round", metric, lines, levels)
+async def contact_sheet(lab: Lab, measured: Sequence[Measured]) -> Path:
+    """The first pictures of every setting, a line each, of the first seed."""
+    first = [each for each in measured if each.seed == measured[0].seed]
+    lines = [(each.label, sorted(each.drawn.glob("*.png"))[:SHEET_PICTURES]) for each in first]
+    request = ContactSheet(
+        "",
+        ("",) * max(len(paths) for _, paths in lines),
+        tuple(SheetRow(label, tuple(map(str, paths))) for label, paths in lines),
+    )
+    return await lab.make("the contact sheet", request, suffix=".png")
+
+
+def _explained(rows: Sequence[Row]) -> str:
+    judge = select(rows, metric="judge's accuracy")[0]
+    return (
+        "↓ lower is better, ↑ higher. Loss: mean squared error of the prediction on held-out "
+        "digits, the same noise for every setting of a seed. KID, precision and coverage: drawings "
+        f"against held-out digits, in the space of pixels, {judge.n} drawings. Class coverage: the "
+        "part of the ten classes that at least 2 % of the drawings are of; class entropy: 1 is "
+        "even. Classes are read by a support vector machine that names "
+        f"{100 * judge.value:.1f} % of held-out digits rightly, but calls anything a digit, noise "
+        "too: believe it where precision is well above zero. Training steps are those of all "
+        "participants together. centralised: everything in one place for as many steps as the "
+        "first setting's participants, without their moving average."
+    )
+
+
+def _direction(metric: str) -> str:
+    better = "higher" if HIGHER_IS_BETTER[metric] else "lower"
+    return f"{metric} ({better} is better)"
+
+
+def _settings(claim: Claim, answer: Answer) -> list[Setting]:
+    """Those compared, from the one said to be worst to the best."""
+    compared = {each for pair in answer.comparisons for each in (pair.worse, pair.better)}
+    return sorted(compared, key=claim.worth)
+
+
+def _plot(rows: Sequence[Row], answer: Answer, path: Path) -> None:
+    metric = answer.claim.plotted
+    labels = [setting.label for setting in _settings(answer.claim, answer)]
+    lines = [plots.Line(label, by_round(rows, metric, label)) for label in labels]
+    central = by_round(rows, metric, CENTRALISED)
+    levels = [plots.Level(CENTRALISED, value.mean) for value in central.values()]
+    plots.draw_lines(path, answer.claim.text, "round", _direction(metric), lines, levels)

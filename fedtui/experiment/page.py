@@ -39,7 +39,7 @@ class Page:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(_unbroken(cell))}</td>" for cell in row) + "</tr>"
             for row in rows
         )
         self._parts.append(f"<table><tr>{head}</tr>{body}</table>")
@@ -63,3 +63,8 @@ class Page:
             f"<title>{title}</title><style>{STYLE}</style>\n<h1>{title}</h1>\n{body}\n</html>\n",
             encoding="utf-8",
         )
+
+
+def _unbroken(cell: str) -> str:
+    """Keeps a value and its spread on one line."""
+    return cell.replace(" ± ", "\u00a0±\u00a0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,8 +86,18 @@ async def test_digits_are_learnt_by_a_federation_of_whole_weights(tmp_path: Path
     options = ddpm.Options(rounds=2, batch=8, pictures=10, sampling_steps=2, measure_every=1)
     setting = ddpm.Setting(participants=30, per_round=2, epochs=1)
     async with Lab(tmp_path / "lab", workers=2) as lab:
-        rows = await ddpm.run(lab, options, setting, 1)
-    losses = select(rows, metric="loss")
+        measured = await ddpm.run(lab, options, setting, 1)
+        together = await ddpm.centralised(lab, options, setting, 1)
+        page = await ddpm_report.write(
+            lab, options, [measured, together], "fedtui", tmp_path / "report"
+        )
+    losses = select(measured.rows, metric="loss")
     assert [row.round for row in losses] == [1, 2]
     assert losses[1].value < losses[0].value
-    assert ddpm_report.write(options, [1], rows, "fedtui", tmp_path / "report").exists()
+    trained = select(measured.rows, metric=ddpm.STEPS, round_number=2)[0].value
+    # Two of thirty take part in a round: one place trains as long as those, not as all thirty.
+    assert select(together.rows, metric=ddpm.STEPS)[0].value == trained
+    assert str(tmp_path) not in page.read_text(encoding="utf-8")
+    facts = json.loads((tmp_path / "report" / "results.json").read_text())["facts"]
+    assert len(facts["weights"][setting.label]["1"]) == 64
+    assert facts["extractor"]["name"] == "pixels"
