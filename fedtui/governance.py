@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 
+from fedtui.agreement import terms
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import NetworkError, TrustError, UsageError
 from fedtui.inviting import translated
@@ -121,7 +122,7 @@ class Governance:
         operations.add("endorse", Endorsement, self._endorse)
         operations.add("start_rounds", Start, self._start_rounds)
         operations.add("change_key", Nothing, self._change_key)
-        operations.add("leave", Nothing, self._leave)
+        operations.add("plan", Nothing, self._plan)
         operations.add("verify", Verification, self._verify)
         operations.add("trust_history", Nothing, self._trust_history)
 
@@ -234,7 +235,14 @@ class Governance:
 
     # --- operations --------------------------------------------------------------------------
     async def _members(self, _: Nothing) -> Result:
-        return {"members": [asdict(member) for member in self.members()]}
+        members = [asdict(member) for member in self.members()]
+        return {"members": members, "folder": str(self._room.paths.root)}
+
+    async def _plan(self, _: Nothing) -> Result:
+        """What the room agreed on, in words; see :mod:`fedtui.agreement`."""
+        agreed = terms(self._room, len(self._peer.admins), self._peer.admin_threshold)
+        return {"room": self._room.id, "name": self._room.name,
+                "terms": [asdict(term) for term in agreed]}  # fmt: skip
 
     async def _remove(self, removal: Removal) -> Result:
         require_admin(self._peer)
@@ -380,11 +388,11 @@ class Governance:
             "change": made.id,
         }
 
-    async def _leave(self, _: Nothing) -> Result:
+    async def leave(self) -> None:
+        """Takes this machine out of the room. Raises :class:`FedtuiError` for the last admin."""
         me = self._peer.identity.peer_id
         await _operate(self._peer.remove_member(me))
         self._trust.note("left", me, self._room.name, room=self._room.id)
-        return {"room": self._room.id, "name": self._room.name}
 
     async def _trust_history(self, _: Nothing) -> Result:
         return {"events": [asdict(event) for event in self._trust.history()]}

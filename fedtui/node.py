@@ -63,6 +63,8 @@ STEERING = frozenset(
     {"round.started", "round.committed", "adapter.applied", "rounds.allowed", "member.changed"}
 )
 """Events after which there may be something else to train or to draw."""
+ANSWER_FIRST_S = 0.05
+"""Before a node ends by an operation: the caller must learn that it worked."""
 LEVELS = {"warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -71,6 +73,13 @@ class Switch:
     """``room``: a name, or the beginning of an id."""
 
     room: str
+
+
+@dataclass(frozen=True)
+class Leave:
+    """``anyway``: without telling the others; also as the last admin."""
+
+    anyway: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,7 @@ class Node:
         Reaching(self._peer).offer(self.operations)
         self.operations.add("switch", Switch, self._switch)
         self.operations.add("recover", Recovery, self._recover)
+        self.operations.add("leave", Leave, self._leave)
         self._learner = Learner(
             room,
             self._trainer,
@@ -244,9 +254,18 @@ class Node:
         rooms.use(self.profile, room)
         self.switching = room.id != self._room.id
         if self.switching:
-            # After the answer: the caller must learn that it worked.
-            asyncio.get_running_loop().call_later(0.05, self.request_stop)
+            asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.request_stop)
         return {"room": room.id, "name": room.name, "switching": self.switching}
+
+    async def _leave(self, wanted: Leave) -> dict[str, Any]:
+        """Works for no room from now on, and ends; what is on disk stays there."""
+        told = not wanted.anyway and self._me is not None
+        if told:
+            await self._governance.leave()
+        rooms.use(self.profile, None)
+        asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.request_stop)
+        return {"room": self._room.id, "name": self._room.name, "told": told,
+                "folder": str(self._room.paths.root)}  # fmt: skip
 
     async def _recover(self, wanted: Recovery) -> dict[str, Any]:
         """Forks the room with those who are here, and works for the new one."""

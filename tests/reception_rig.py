@@ -100,7 +100,8 @@ class Host:
         settings = Settings(host=LOOPBACK, interfaces=(LOOPBACK,))
         self.reception = Reception(self.peer, founder, self.room, settings, self.trust, self.emit)
         self.reception.offer(self.operations)
-        Governance(self.peer, self.room, self.trust).offer(self.operations)
+        self.governance = Governance(self.peer, self.room, self.trust)
+        self.governance.offer(self.operations)
 
     def emit(self, type_: str, /, **fields: Any) -> None:
         self.events.append({"type": type_, **fields})

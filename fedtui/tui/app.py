@@ -97,7 +97,7 @@ class FedtuiApp(App[None]):
         super().__init__()
         self.source = source
         self._quit_hint = quit_hint
-        self._owns_room = owns_room
+        self.owns_room = owns_room
         self._kept = kept
         self.look = look or read(kept)
         self.feed = Feed()
@@ -107,6 +107,7 @@ class FedtuiApp(App[None]):
         for place in (*PLACES, WALL_PLACE):
             self.add_mode(place.id, partial(self._opened, place))
         self._settled: set[str] = set()
+        self.farewell = ""
         self._ascii = AsciiFilter(enabled=False)
         self._filters.append(self._ascii)
         self._apply(self.look)
@@ -279,12 +280,17 @@ class FedtuiApp(App[None]):
         view = self.feed.view
         if isinstance(self.screen, QuitScreen):
             return
-        if not self._owns_room or self.feed.lost or view is None:
+        if not self.owns_room or self.feed.lost or view is None:
             self.exit()
         elif view.busy:
             self.push_screen(QuitScreen(view, self._quit_hint), self._answered)
         else:
             self._end_room()
+
+    def say_farewell(self, words: str) -> None:
+        """Ends the interface; ``words`` stand in the terminal afterwards, in place of the hint."""
+        self.farewell = words
+        self.exit()
 
     def action_help_quit(self) -> None:
         """Ctrl+C, as Textual calls it: asks like any other quitting."""
@@ -327,7 +333,7 @@ class FedtuiApp(App[None]):
             if self.theme != theme.name:
                 change = partial(self.change_look, theme=theme.name)
                 yield SystemCommand(f"Theme: {name}", "Change the colours", change)
-        ends = self._owns_room and not self.feed.lost
+        ends = self.owns_room and not self.feed.lost
         told_so = "Ends the node on this machine" if ends else "The node keeps running"
         yield SystemCommand("Quit", f"{told_so}. Key q", self.action_quit)
 
@@ -375,8 +381,8 @@ def run(
 
 
 def finish(app: FedtuiApp, hint: str = "") -> int:
-    """Runs the interface; afterwards says ``hint``. Returns the exit code."""
+    """Runs the interface; afterwards says ``hint``, or what the end was. Returns the exit code."""
     app.run()
-    if hint:
-        print(hint, file=sys.stderr)
+    if told := app.farewell or hint:
+        print(told, file=sys.stderr)
     return app.return_code or 0

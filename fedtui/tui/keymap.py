@@ -271,6 +271,8 @@ ROOM_KEYS: list[BindingType] = [
     key("A", "threshold", "Agree", "How many admins must sign a change", "room.threshold"),
     key("X", "remove", "Remove", "Remove the member from the room", "room.remove"),
     key("s", "start", "Start round", START, "room.start", show=True),
+    key("p", "plan", "Plan", "What the room agreed on", "room.plan", show=True),
+    key("L", "leave", "Leave", "Leave the room, after a question", "room.leave", show=True),
     key("t", "history", "Trust", "What happened that concerns trust", "room.trust", show=True),
 ]
 

@@ -140,7 +140,7 @@ def change_lines(change: ChangeView, width: int) -> list[Line]:
 def policy_lines(view: NodeView, width: int) -> list[Line]:
     """What the room has agreed on."""
     now = view.round
-    lines: list[Line] = [heading("The room's plan")]
+    lines: list[Line] = [(*heading("The room's plan"), ("  p shows all of it", "muted"))]
     lines += said("model", plain(view.model), width)
     lines += said("combines by", plain(view.combines_by), width)
     if view.shared:

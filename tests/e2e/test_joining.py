@@ -120,7 +120,10 @@ def test_a_running_node_moves_to_the_room_that_is_joined_or_chosen(homes: list[H
     rooms = {room["name"]: room["active"] for room in grace.json("room", "list")}
     assert rooms == {"Attic": False, "Cellar": True}
     grace.run("room", "use", "attic")
-    grace.run("room", "leave")
+    assert grace.json("room", "plan") == ada.json("room", "plan")
+    left = grace.json("room", "leave")
+    assert (left["name"], left["told"]) == ("Attic", True)
+    assert (Path(left["folder"]) / "genesis.json").is_file(), "what is on disk stays there"
     ada.eventually(lambda: [m["name"] for m in ada.json("room", "members")] == ["Ada"])
     grace.run("status", code=3)
 

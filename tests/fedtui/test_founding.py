@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fedtui import rooms, settings
+from fedtui.agreement import terms
 from fedtui.demo.founding import Founded, found
 from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError, UsageError
@@ -111,7 +112,13 @@ async def test_the_policy_is_what_the_founder_chose(tmp_path: Path) -> None:
     profile.create()
     me = Identity.load_or_create(profile.identity)
     choices = RoomChoices("Attic", quorum="two_thirds", min_voters=5, max_blob_mib=16, threshold=2)
-    genesis = (await found_room(profile, me, "Ada", choices)).genesis
+    room = await found_room(profile, me, "Ada", choices)
+    genesis = room.genesis
+    told = {term.name: term.value for term in terms(room, admins=1, threshold=2)}
+    assert told["quorum"] == "more than two thirds of the voters"
+    assert told["voters"] == "never fewer than 5"
+    assert told["largest file"] == "16 MiB"
+    assert told["signatures"] == "2 admins, or all while there are fewer"
     policy = (genesis.policy.quorum, genesis.policy.min_voters, genesis.policy.max_blob)
     assert policy == ("two_thirds", 5, 16 << 20)
     assert genesis.admin_threshold == 2

@@ -295,7 +295,7 @@ async def test_what_cannot_be_done_is_said(
 
 async def test_the_last_admin_cannot_leave(ada: Host) -> None:
     with pytest.raises(FedtuiError) as caught:
-        await ada.do("leave")
+        await ada.governance.leave()
     assert "admin" in caught.value.remedy
 
 
@@ -307,7 +307,7 @@ async def test_a_promoted_member_is_an_admin_and_then_one_may_leave(
     try:
         assert len((await ada.do("promote", peer="Grace"))["admins"]) == 2
         await eventually(lambda: identity(2).peer_id in grace.admins)
-        await ada.do("leave")
+        await ada.governance.leave()
         assert identity(1).peer_id not in ada.peer.members
         await eventually(lambda: identity(1).peer_id not in grace.members)
     finally:

@@ -64,6 +64,12 @@ def test_a_room_is_made_listed_left_and_invited_to_without_a_node(
     assert isinstance(read_invite(str(file)), InviteLink)
     assert told(capsys, "join", str(file))["was_member"]
 
+    agreed = told(capsys, "plan")
+    values = {term["name"]: term["value"] for term in agreed["terms"]}
+    assert (values["rounds"], values["begin"]) == ("2", "by themselves")
+    assert values["signatures"] == "1 of 1 admin"
+    assert "  rounds             2  (of the room's whole life)\n" in said(capsys, "plan")
+
     assert told(capsys, "leave")["told"] is False
     assert not told(capsys, "list")[0]["active"]
     said(capsys, "invites", code=2)

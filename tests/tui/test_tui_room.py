@@ -14,7 +14,9 @@ from tui_scenarios import NAMES, ScriptedSource, examined, identity, training
 from fedtui.errors import FedtuiError
 from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.invite import InviteScreen
+from fedtui.tui.screens.plan import PlanScreen
 from fedtui.tui.screens.rights import RightsScreen, ThresholdScreen
+from fedtui.tui.screens.room import RoomScreen
 from fedtui.tui.widgets.qr import QR
 from fedtui.tui.widgets.table import Table
 from fedtui.view import ChangeView, EvidenceView, NodeView, RequestView
@@ -27,6 +29,19 @@ LINK = {
     "expires": 1_800_000_000.0,
     "auto_approve": False,
 }
+
+
+TERMS = [
+    {"group": "Rounds", "name": "rounds", "value": "8", "meaning": "of its life", "change": ""},
+    {
+        "group": "Members",
+        "name": "signatures",
+        "value": "1 of 2 admins",
+        "meaning": "who comes",
+        "change": "fedtui room threshold",
+    },
+    {"group": "Members", "name": "x", "value": "[b]y[/b]\x1b[31m", "meaning": "", "change": ""},
+]
 
 
 def asked(view: NodeView, namesake: str = "") -> NodeView:
@@ -52,7 +67,14 @@ def with_members(source: ScriptedSource, count: int = 4) -> None:
         for i in range(count)
     ]
     source.answers |= {
-        "members": {"members": members},
+        "members": {"members": members, "folder": "/home/lena/rooms/q7m2"},
+        "plan": {"name": "sunflower-42", "room": "q7", "terms": TERMS},
+        "leave": {
+            "name": "sunflower-42",
+            "room": "q7",
+            "told": True,
+            "folder": "/home/lena/rooms/q7m2",
+        },
         "invite": LINK,
         "answer": {"peer": "p", "name": "mallory", "approved": True},
         "verify": {"peer": "p", "name": "amir-mbp", "verified": True},
@@ -145,6 +167,66 @@ async def test_removing_a_member_asks_first(folder: Path) -> None:
         await until(pilot, lambda: "Remove amir-mbp from the room?" in text(app))
         await pilot.press("right", "enter")
         await until(pilot, lambda: "amir-mbp is no member any more" in text(app))
+
+
+async def test_leaving_asks_first_says_what_stays_and_ends_the_window(folder: Path) -> None:
+    async with shown(training(folder), (120, 40)) as (pilot, app, source):
+        with_members(source)
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("L")
+        await until(pilot, lambda: "Leave sunflower-42?" in text(app))
+        assert "/home/lena/rooms/q7m2" in text(app)
+        assert "takes a new invite" in text(app)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "leave" not in {name for name, _ in source.done}, "No has the focus"
+        await pilot.press("L", "right", "enter")
+        await until(pilot, lambda: not app.is_running)
+        assert last(source, "leave") == {}
+        assert "has left sunflower-42" in app.farewell
+        assert "/home/lena/rooms/q7m2" in app.farewell
+
+
+async def test_a_room_that_cannot_be_left_stays_and_says_why(folder: Path) -> None:
+    async with shown(training(folder), (120, 40)) as (pilot, app, source):
+        with_members(source)
+        source.answers["leave"] = FedtuiError(
+            "the last admin cannot leave", "nobody could admit members", "promote another first"
+        )
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("L", "right", "enter")
+        await until(pilot, lambda: "promote another first" in text(app))
+        assert app.is_running
+        assert not app.farewell
+
+
+async def test_leaving_a_demo_is_not_offered(folder: Path) -> None:
+    async with shown(training(folder), owns_room=True) as (pilot, app, source):
+        with_members(source)
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("L")
+        await pilot.pause()
+        assert not isinstance(app.screen, ConfirmScreen)
+        assert app.is_running
+
+
+async def test_the_plan_is_told_whole_with_what_can_be_changed(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, source):
+        with_members(source)
+        await pilot.press("8")
+        await until(pilot, lambda: "✓ verified" in text(app))
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        await until(pilot, lambda: "of its life" in text(app))
+        assert "What sunflower-42 agreed on" in text(app)
+        assert "A changes it" in text(app)
+        assert "[b]y[/b]" in text(app)
+        assert "\x1b[31m" not in text(app)
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, RoomScreen))
 
 
 async def test_rights_are_changed_by_boxes_and_only_what_differs_is_asked_for(

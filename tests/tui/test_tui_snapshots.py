@@ -175,7 +175,13 @@ ANSWERS: dict[str, Any] = {
                 "words": ["unusual", "heart", "another", "figure", "destroy", "music"],
             }
             for i, name in enumerate(("lena", "amir-mbp", "gpu-srv-1"))
-        ]
+        ],
+        "folder": "/room",
+    },
+    "plan": {
+        "room": "q7m2x4k6",
+        "name": "sunflower-42",
+        "terms": [{"group": "Rounds", "name": "rounds", "value": "8", "meaning": "", "change": ""}],
     },
 }
 

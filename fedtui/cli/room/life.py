@@ -254,6 +254,28 @@ def recover(
     show_invite(invite, running=True)
 
 
+def plan(json: Json = False) -> None:
+    """Show what the room agreed on, and what of it can still be changed."""
+    from fedtui import paths, rooms
+    from fedtui.agreement import terms
+
+    room = rooms.current(paths.default_profile())
+    agreed = ask("plan") if works_for(room) else None
+    if agreed is None:
+        founding = terms(room, len(room.genesis.admins), room.genesis.admin_threshold)
+        agreed = {"room": room.id, "name": room.name, "terms": [asdict(term) for term in founding]}
+    if json:
+        output.data_json(agreed)
+        return
+    group = ""
+    for term in agreed["terms"]:
+        if term["group"] != group:
+            group = term["group"]
+            output.data(f"{group} of {agreed['name']}" if group == "Rounds" else group)
+        aside = f"change it with `{term['change']}`" if term["change"] else term["meaning"]
+        output.data(f"  {term['name']:<18} {term['value']}{f'  ({aside})' if aside else ''}")
+
+
 def leave(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Without telling the others: also as its last admin.")
@@ -262,26 +284,17 @@ def leave(
 ) -> None:
     """Leave the room; the others go on. What was trained here stays on this disk."""
     from fedtui import paths, rooms
-    from fedtui.cli import running
-    from fedtui.control.client import ControlClient
 
     profile = paths.default_profile()
     room = rooms.current(profile)
-    is_running = works_for(room)
-    told = is_running and not anyway and ask("leave") is not None
-    rooms.use(profile, None)
-
-    async def stop() -> None:
-        async with ControlClient(profile.control) as client:
-            await client.stop()
-
-    if is_running:
-        running.run(stop())
+    left = ask("leave", anyway=anyway) if works_for(room) else None
+    if left is None:
+        rooms.use(profile, None)
+    told = left is not None and left["told"]
+    folder = str(room.paths.root)
     if json:
-        output.data_json({"room": room.id, "name": room.name, "told": told})
+        output.data_json({"room": room.id, "name": room.name, "told": told, "folder": folder})
         return
-    output.say(
-        f"this machine works for no room any more; {room.name} stays below {room.paths.root}"
-    )
+    output.say(f"this machine works for no room any more; {room.name} stays below {folder}")
     if not told:
         output.say("the others have not been told: they see it as away, and can remove it")

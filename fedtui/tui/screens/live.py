@@ -48,6 +48,7 @@ LOOKING = frozenset(
         "gallery_state",
         "members",
         "trust_history",
+        "plan",
     }
 )
 """Operations that change nothing."""

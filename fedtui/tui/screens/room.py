@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.binding import BindingType
 
@@ -16,11 +16,15 @@ from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.invite import InviteScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.screens.live import Value
+from fedtui.tui.screens.plan import PlanScreen
 from fedtui.tui.screens.rights import RightsScreen, ThresholdScreen
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.table import Table
 from fedtui.tui.wording import absent, count, short_id
 from fedtui.view import ChangeView, NodeView
+
+if TYPE_CHECKING:
+    from fedtui.tui.app import FedtuiApp
 
 EMPTY = "The members appear here."
 
@@ -39,6 +43,7 @@ class RoomScreen(ListScreen):
         self._members: tuple[Person, ...] = ()
         self._history: list[dict[str, Any]] | None = None
         self._seen: object = None
+        self._folder = ""
 
     def look_again(self) -> None:
         """The members may have changed."""
@@ -76,6 +81,11 @@ class RoomScreen(ListScreen):
         match message.operation:
             case "members":
                 self._members = tuple(map(member_of, result["members"]))
+                self._folder = plain(str(result.get("folder", "")))
+            case "plan":
+                self.app.push_screen(PlanScreen(result))
+            case "leave":
+                cast("FedtuiApp", self.app).say_farewell(farewell_words(result))
             case "invite":
                 self.app.push_screen(InviteScreen(result))
             case "answer":
@@ -127,6 +137,10 @@ class RoomScreen(ListScreen):
             return True if person and person.member and not person.me else None
         if action == "rights":
             return True if person and person.member else None
+        if action in ("plan", "leave"):
+            # A demo's room ends with its interface.
+            owned = action == "leave" and cast("FedtuiApp", self.app).owns_room
+            return False if owned else True if self.view and self.view.room_id else None
         return super().check_action(action, parameters)
 
     def action_invite(self, code: bool) -> None:
@@ -271,6 +285,31 @@ class RoomScreen(ListScreen):
 
         self.app.push_screen(question, remove)
 
+    def action_plan(self) -> None:
+        """Shows what the room agreed on."""
+        self.ask("plan")
+
+    def action_leave(self) -> None:
+        """Takes this machine out of the room, after a question."""
+        view = self.view
+        if view is None:
+            return
+        where = f" below {self._folder}" if self._folder else ""
+        question = ConfirmScreen(
+            f"Leave {plain(view.room_name) or 'the room'}?",
+            "The others are told, and go on without this machine. What it contributed to committed "
+            "rounds stays in the adapter; what it trains now is lost to them.\n\n"
+            f"On this disk everything stays{where}: adapters, pictures, history. "
+            "The node here stops. To come back takes a new invite.",
+            "Leave",
+        )
+
+        def leave(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("leave")
+
+        self.app.push_screen(question, leave)
+
     def action_history(self) -> None:
         """What has happened that concerns whom to believe."""
         if self._history is not None:
@@ -283,6 +322,16 @@ class RoomScreen(ListScreen):
         """The fingerprint of the person under the cursor."""
         person = self.table.selected
         yield ("the fingerprint", person.fingerprint) if person and person.fingerprint else None
+
+
+def farewell_words(result: dict[str, Any]) -> str:
+    """What stands in the terminal when the room has been left."""
+    name = plain(str(result["name"]))
+    told = "" if result["told"] else " The others have not been told."
+    return (
+        f"This machine has left {name}.{told} What it has of the room stays below "
+        f"{plain(str(result['folder']))}. `fedtui` joins or makes another room."
+    )
 
 
 def done_words(operation: str, result: dict[str, Any]) -> str:
