@@ -38,14 +38,14 @@ class PlanScreen(ModalScreen[None]):
 
     def __init__(self, told: dict[str, Any]) -> None:
         super().__init__()
-        self._name = plain(str(told["name"]))
+        self._room = plain(str(told["name"]))
         self._terms: list[dict[str, str]] = list(told["terms"])
 
     def compose(self) -> ComposeResult:
         """One scrolling page."""
         with Vertical(id="help"):
             page = Sheet(self._text)
-            page.entitle((("What ", "muted"), (self._name, "strong"), (" agreed on", "muted")))
+            page.entitle((("What ", "muted"), (self._room, "strong"), (" agreed on", "muted")))
             page.border_subtitle = "esc closes"
             yield page
 
