@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from p2p.blobs.chunks import BlobRef
 from p2p.errors import ProtocolError
-from p2p.limits import MAX_MEMBERS
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MEMBERS
 from p2p.operations import Operation, Reason, read_payload
 from p2p.room import Digest, Message, Payload, PeerId, Signature
 
@@ -43,6 +43,7 @@ RoundNumber = Annotated[int, Field(ge=1, le=100_000)]
 AttemptNumber = Annotated[int, Field(ge=0, le=MAX_ATTEMPT)]
 ShortId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 EnvelopeText = Annotated[str, StringConstraints(max_length=MAX_ENVELOPE_TEXT)]
+ProofText = Annotated[str, StringConstraints(max_length=MAX_LARGE_MESSAGE_BYTES)]
 BodyText = Annotated[str, StringConstraints(max_length=MAX_BODY_TEXT)]
 BlobSize = Annotated[int, Field(ge=1, le=1 << 30)]
 
@@ -272,8 +273,8 @@ class Evidence(Message):
     offence: Offence
     accused: PeerId
     round: RoundNumber
-    first: EnvelopeText
-    second: EnvelopeText | None = None
+    first: ProofText
+    second: ProofText | None = None
 
 
 class Leave(Message):

@@ -162,8 +162,8 @@ def is_held(facts: Facts, membership: Membership) -> bool:
 
 
 def check_spelling(message: Message, envelope: Envelope) -> None:
-    """Raises :class:`ProtocolError` unless a message that others will quote is written as ours are:
-    blanks between its words could make what quotes it too large to send."""
+    """Raises :class:`ProtocolError` unless a message that others will quote or keep is written as
+    ours are: blanks between its words could make what quotes it too large to send."""
     if message.to_bytes() != envelope.payload:
         raise ProtocolError(f"a {envelope.type} is not written as {envelope.type}s are")
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
-from p2p.limits import MAX_MESSAGE_BYTES
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from p2p.membership import Membership
 from p2p.messages import (
     QC,
@@ -42,6 +42,11 @@ from p2p.rounds.quorum import make_qc, verify_qc
 from p2p.rounds.state import Heard
 from p2p.workload import Verdict
 
+MAX_PROOFS_PER_MEMBER = 8
+"""Offences of one member whose proofs are kept: those after them would only fill disks."""
+MAX_PROOF_TEXT = MAX_LARGE_MESSAGE_BYTES - 1024
+"""Bytes that a proof may quote to be kept, so that what is written can be read again."""
+
 
 class Voting(Leading):
     """Votes for what it has recomputed, locks on what a quorum prepared."""
@@ -55,7 +60,10 @@ class Voting(Leading):
         heard = self._attempt.heard
         if self._attempt.judging and heard is not None and heard.envelope == envelope:
             return
+        rules.check_spelling(proposal, envelope)
         value, result = value_of(proposal.body), parse_result(proposal.body)
+        if result.to_bytes().decode() != proposal.body:
+            raise ProtocolError("a result is not written as results are")
         reports = self._read_reports(proposal, self._admissions.after(result))
         if proposal.attempt > self.attempt:
             self._move(proposal.attempt)
@@ -297,6 +305,10 @@ class Voting(Leading):
         if (offence, accused) in self._round.accused:
             return
         self._round.accused.add((offence, accused))
+        quoted = sum(len(text_of(envelope)) for envelope in (first, second) if envelope is not None)
+        if quoted > MAX_PROOF_TEXT or not self._has_place_for_proof(accused):
+            self._out.append(Rejected(accused, f"{offence}: one more proof is not kept"))
+            return
         evidence = Evidence(
             offence=offence,
             accused=accused,
@@ -309,8 +321,16 @@ class Voting(Leading):
         if second is not None and len(envelope.to_bytes()) <= MAX_MESSAGE_BYTES:
             self._out.append(Broadcast(envelope))
 
+    def _has_place_for_proof(self, accused: str) -> bool:
+        kept = sum(evidence.accused == accused for evidence in self.journal.evidence)
+        return kept < MAX_PROOFS_PER_MEMBER
+
     def _on_evidence(self, evidence: Evidence) -> None:
+        if evidence.accused not in self.facts.voters:
+            raise ProtocolError("evidence accuses somebody who does not vote")
         if (evidence.offence, evidence.accused) in self._round.accused:
+            return
+        if not self._has_place_for_proof(evidence.accused):
             return
         quoted = [self._signer.open(t) for t in (evidence.first, evidence.second) if t is not None]
         rules.check_evidence(evidence, quoted)
