@@ -180,9 +180,18 @@ class Membership:
             members=members,
             admins=frozenset(new if admin == old else admin for admin in self.admins),
             removed=self.removed | {old},
-            last={(by, new if of == old else of): seq for (by, of), seq in self.last.items()},
+            last=self._last_about(old, new),
             successors={**self.successors, old: new},
         )
+
+    def _last_about(self, old: str, new: str) -> dict[tuple[str, str], int]:
+        """:attr:`last` with what was said of ``old`` said of ``new``, who may have been a member
+        before and left: the later word holds."""
+        last: dict[tuple[str, str], int] = {}
+        for (author, subject), seq in self.last.items():
+            about = author, new if subject == old else subject
+            last[about] = max(last.get(about, 0), seq)
+        return last
 
     def _without(self, peer: str, has_left: bool) -> Membership:
         peer = self.now(peer)
@@ -228,9 +237,13 @@ class Membership:
 
         The order depends on the set alone: starts of rounds first, which no crowd of newcomers may
         push out of a result; then by number and author; what only becomes possible by another one
-        comes after it.
+        comes after it. A key is given up after all that it has signed, which holds with it.
         """
-        waiting = sorted(operations, key=_place_in_line)
+        last_said: dict[str, int] = {}
+        for operation in operations:
+            for peer in operation.signers:
+                last_said[peer] = max(last_said.get(peer, 0), operation.change.seq)
+        waiting = sorted(operations, key=lambda operation: _place_in_line(operation, last_said))
         chosen: list[Operation] = []
         membership, stuck = self, False
         while waiting and not stuck:
@@ -261,9 +274,14 @@ def _needs_one(change: AnyChange) -> bool:
     return has_left or isinstance(change, RoundStart | KeyChange)
 
 
-def _place_in_line(operation: Operation) -> tuple[bool, int, str, str]:
+def _place_in_line(
+    operation: Operation, last_said: Mapping[str, int]
+) -> tuple[bool, int, bool, str, str]:
+    """``last_said`` is the greatest number among the operations that each member has signed."""
     change = operation.change
-    return not isinstance(change, RoundStart), change.seq, change.author, operation.id
+    gives_up = isinstance(change, KeyChange)
+    number = last_said.get(change.author, change.seq) if gives_up else change.seq
+    return not isinstance(change, RoundStart), number, gives_up, change.author, operation.id
 
 
 def check_signatures(operation: Operation, verify: Verify) -> None:

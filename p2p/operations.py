@@ -159,9 +159,10 @@ class Operation(Payload):
         return frozenset(entry.peer for entry in self.signatures)
 
     def joined(self, other: Operation) -> Operation:
-        """With the signatures of both, which are of the same change."""
+        """With the signatures of both, which are of the same change; of one member that has signed
+        twice, the one that is here already."""
         assert self.id == other.id
-        signatures = {entry.peer: entry for entry in (*self.signatures, *other.signatures)}
+        signatures = {entry.peer: entry for entry in (*other.signatures, *self.signatures)}
         kept = tuple(signatures[peer] for peer in sorted(signatures)[:MAX_SIGNATURES])
         return self.model_copy(update={"signatures": kept})
 

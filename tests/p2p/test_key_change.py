@@ -187,6 +187,74 @@ def test_what_the_old_key_did_late_is_not_carried_into_the_round_of_the_new_one(
     assert new not in bench.cores[others[0]].facts.present_before
 
 
+def test_what_a_member_signed_before_its_key_changed_holds_with_the_change() -> None:
+    """Whatever the numbers say: of the admin who changes its key, and of one who only agreed."""
+    admitted = MemberAdd(
+        author=BOB, seq=2, after=ROOM_ID,
+        member=ROOM.members[CLEO].model_copy(update={"peer_id": OTHER}),
+    )  # fmt: skip
+    genesis = simulated_genesis(3, "majority", 1000)
+    for author, number in ((BOB, 2), (ADA, 50)):
+        wish = admitted.model_copy(update={"author": author, "seq": number})
+        shared = Membership.founding(
+            genesis.model_copy(update={"admins": [ADA, BOB], "admin_threshold": 2})
+        )
+        both = Operation.of(SimSigner(ADA).seal(wish)).joined(
+            Operation.of(SimSigner(BOB).seal(wish))
+        )
+        for order in permutations([change(BOB, NEW, ADA, BOB, NEW), both]):
+            assert shared.folded(shared.applicable(order)).members.keys() == {
+                ADA, NEW, CLEO, OTHER,
+            }  # fmt: skip
+
+
+def test_who_changes_its_key_and_leaves_has_left() -> None:
+    for order in permutations([change(BOB, NEW), remove(BOB, by=BOB, seq=2)]):
+        assert ROOM.folded(ROOM.applicable(order)).members.keys() == {ADA, CLEO}
+
+
+def test_whom_an_admin_lets_in_while_its_key_changes_stays() -> None:
+    bench = Bench(3)
+    admin, new, guest = bench.peers[0], "z" * 52, "n" * 52
+    record = bench.genesis.members[1].model_copy(update={"peer_id": guest})
+    wish = MemberAdd(author=admin, seq=2, after=ROOM_ID, member=record)
+    for news in (change(admin, new), Operation.of(SimSigner(admin).seal(wish))):
+        bench.feed(admin, lambda core, news=news: core.on_operation(news, bench.now))
+    bench.deliver(lambda message: message[1] in bench.peers)
+    bench.contribute()
+    bench.deliver(lambda message: message[1] in bench.peers)
+    assert bench.committed() == [1] * 3
+    for core in bench.cores.values():
+        assert core.members.keys() == {new, guest, *bench.peers[1:]}
+
+
+def test_a_key_that_was_a_members_before_brings_no_old_decisions_back() -> None:
+    def admit(peer: str, seq: int) -> Operation:
+        record = ROOM.members[BOB].model_copy(update={"peer_id": peer})
+        wish = MemberAdd(author=ADA, seq=seq, after=ROOM_ID, member=record)
+        return Operation.of(SimSigner(ADA).seal(wish))
+
+    came_and_left = ROOM.folded([admit(NEW, seq=7), remove(NEW, by=NEW), watch_only(BOB, seq=3)])
+    again = came_and_left.after(change(BOB, NEW, seq=2))
+    with pytest.raises(ProtocolError, match="outdated"):
+        again.after(admit(NEW, seq=6))
+    assert not again.members[NEW].trains
+
+
+def test_who_signs_the_same_change_again_and_again_makes_no_news() -> None:
+    desk = Admissions(
+        journal := Journal(), SimSigner(CLEO), Facts.of(
+            simulated_genesis(3, "majority", 1000), ROOM_ID, ()
+        )
+    )  # fmt: skip
+    first = remove(BOB)
+    journal.operations[first.id] = first
+    (entry,) = first.signatures
+    other = entry.model_copy(update={"signature": entry.signature[:-4] + "AAAA"})
+    again = first.model_copy(update={"signatures": (other,)})
+    assert desk.learn(again) is None
+
+
 def test_who_is_removed_while_its_key_changes_is_removed_with_the_new_one() -> None:
     journal = Journal()
     facts = Facts.of(simulated_genesis(3, "majority", 1000), ROOM_ID, ())
