@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from p2p.envelope import Envelope
 from p2p.errors import ProtocolError
@@ -118,10 +118,24 @@ class Collecting(RoundBase):
 
     def _forget_extra(self) -> None:
         """What the reports of one attempt made necessary; those of the next are others."""
+        self._drop(tuple(self._round.extra))
+
+    def _forget_strangers(self) -> None:
+        """What newcomers contributed that have left before any commit named them. Whoever knows
+        that takes it from nobody, so whoever has it could agree with them on no result. What is
+        being proposed is left alone: the next attempt begins without."""
+        if self._attempt.draft is None and self._attempt.heard is None:
+            known = self._round.contributions.items()
+            self._drop([id_ for id_, c in known if not self._admissions.knows(c.peer)])
+
+    def _drop(self, contributions: Collection[str]) -> None:
         state = self._round
-        for id_ in state.extra:
-            del state.contributions[id_], state.envelopes[id_], state.verdicts[id_]
-        state.extra.clear()
+        for id_ in contributions:
+            del state.contributions[id_], state.envelopes[id_]
+            state.verdicts.pop(id_, None)
+        state.extra.difference_update(contributions)
+        if state.own in contributions:
+            state.own = None
 
     def _wants(self, contribution: Contribution) -> bool:
         """Whether its author may count in this round, by commit or by what is under way."""
@@ -235,6 +249,7 @@ class Collecting(RoundBase):
             self._persist(OperationHeard(self.round, news))
             if self._admissions.refold():
                 self._out.append(MembersChanged(self.membership))
+                self._forget_strangers()
                 state = self._round
                 unwanted = [id_ for id_, v in state.verdicts.items() if v == UNWANTED]
                 self._refetch(id_ for id_ in unwanted if self._wants(state.contributions[id_]))

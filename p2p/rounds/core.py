@@ -147,7 +147,7 @@ class RoundCore(Remembering):
             reason = f"a contribution to round {own.round} came in round {self.round}"
             self._out.append(Rejected(self.me, reason))
             return self._flush()
-        if not self.facts.asks(self.me):
+        if not self.facts.asks(self.me) or not self._admissions.knows(self.me):
             self._out.append(Rejected(self.me, rules.NOT_ASKED))
             return self._flush()
         envelope = self._signer.seal(
@@ -257,8 +257,9 @@ class RoundCore(Remembering):
             RoundOpened(self.round, self.head),
             SetTimer("deadline", self.genesis.plan.deadline_ms / 1000),
         ]
-        if self.journal.contribution is not None:
-            self._learn(self.journal.contribution)
+        own = self.journal.contribution
+        if own is not None and self._admissions.knows(own.signer):
+            self._learn(own)
         if self.attempt or self.journal.votes or self.journal.lock or self.journal.proposals:
             self._reach_cut()
         early, self._early = self._early, {}
@@ -350,6 +351,7 @@ class RoundCore(Remembering):
         self._persist(AttemptMoved(self.round, attempt))
         self._attempt = AttemptState()
         self._forget_extra()
+        self._forget_strangers()
         self._out += [SetTimer("attempt", None), SetTimer("grace", None)]
         self._reach_cut()
         ahead, self._round.ahead = self._round.ahead, {}

@@ -1,0 +1,125 @@
+"""Members whom no commit has named yet, and what they leave behind."""
+
+from __future__ import annotations
+
+import pytest
+from core_bench import Bench, Message, result_of
+
+from p2p.envelope import Envelope
+from p2p.messages import Contribution
+from p2p.operations import AdminChange, Change, MemberAdd, MemberRemove, Operation
+from p2p.sim.parts import ROOM_ID, SimSigner, contribution_blob
+
+GUEST = "n" * 52
+
+
+def signed(change: Change, *signers: str) -> Operation:
+    first, *others = (Operation.of(SimSigner(peer).seal(change)) for peer in signers)
+    for other in others:
+        first = first.joined(other)
+    return first
+
+
+def admission(bench: Bench, by: str, seq: int = 1) -> Operation:
+    record = bench.genesis.members[0].model_copy(update={"peer_id": GUEST, "role": "participant"})
+    return signed(MemberAdd(author=by, seq=seq, after=ROOM_ID, member=record), by)
+
+
+def goodbye(peer: str) -> Operation:
+    return signed(MemberRemove(author=peer, seq=1, after=ROOM_ID, peer=peer), peer)
+
+
+def contribution(bench: Bench) -> Envelope:
+    facts = bench.cores[bench.peers[0]].facts
+    blob = contribution_blob(GUEST, facts.round, facts.parent, False)
+    message = Contribution(
+        peer=GUEST, round=facts.round, parent=facts.parent, plan=facts.plan_hash,
+        blob=blob.sha256, size=blob.size, chunks=blob.chunks, samples=9, steps=1,
+    )  # fmt: skip
+    return SimSigner(GUEST).seal(message)
+
+
+def among_members(bench: Bench, message: Message) -> bool:
+    return message[1] in bench.peers
+
+
+def tell(bench: Bench, peer: str, operation: Operation) -> None:
+    bench.feed(peer, lambda core: core.on_operation(operation, bench.now))
+
+
+@pytest.mark.parametrize("heard_by", [1, 2, 3])
+@pytest.mark.parametrize("rule", ["majority", "two_thirds"])
+def test_a_newcomer_that_contributes_and_leaves_stops_no_round(rule: str, heard_by: int) -> None:
+    bench = Bench(3, rule=rule)
+    admin = bench.peers[0]
+    tell(bench, admin, admission(bench, admin))
+    bench.deliver(lambda message: among_members(bench, message))
+    work = contribution(bench)
+    for peer in bench.peers[:heard_by]:
+        bench.hand_over((GUEST, peer, work))
+    tell(bench, admin, goodbye(GUEST))
+    bench.contribute()
+    bench.persist_until(
+        lambda: bench.committed() == [1] * 3, lambda message: among_members(bench, message)
+    )
+    assert {item.peer for item in result_of(bench, 1).inputs} == set(bench.peers)
+    assert GUEST not in bench.cores[admin].members
+
+
+def test_a_goodbye_that_comes_while_a_result_is_agreed_on_costs_one_attempt() -> None:
+    bench = Bench(3)
+    admin = bench.peers[0]
+    tell(bench, admin, admission(bench, admin))
+    bench.deliver(lambda message: among_members(bench, message))
+    for peer in bench.peers:
+        bench.hand_over((GUEST, peer, contribution(bench)))
+    bench.contribute()
+    bench.deliver(lambda message: among_members(bench, message) and message[2].type != "vote")
+    for peer in bench.peers:
+        tell(bench, peer, goodbye(GUEST))
+    bench.persist_until(
+        lambda: bench.committed() == [1] * 3, lambda message: among_members(bench, message)
+    )
+
+
+def test_a_newcomer_whose_admin_is_an_admin_no_longer_stops_no_round() -> None:
+    bench = Bench(4)
+    first, second, *_ = bench.peers
+    office = signed(
+        AdminChange(author=first, seq=1, after=ROOM_ID, admins=(first, second), threshold=1),
+        first,
+        second,
+    )
+    tell(bench, first, office)
+    bench.contribute()
+    bench.deliver(lambda message: among_members(bench, message))
+    assert bench.committed() == [1] * 4
+    tell(bench, second, admission(bench, second, seq=5))
+    bench.deliver(lambda message: among_members(bench, message))
+    for peer in bench.peers[:2]:
+        bench.hand_over((GUEST, peer, contribution(bench)))
+    tell(
+        bench,
+        first,
+        signed(
+            AdminChange(author=first, seq=2, after=ROOM_ID, admins=(first,), threshold=1), first
+        ),
+    )
+    bench.contribute()
+    bench.persist_until(
+        lambda: bench.committed() == [2] * 4, lambda message: among_members(bench, message)
+    )
+    assert GUEST not in bench.cores[first].members
+
+
+def test_who_has_left_contributes_no_more_and_starts_again_all_the_same() -> None:
+    bench = Bench(3)
+    *_, gone = bench.peers
+    tell(bench, gone, goodbye(gone))
+    bench.deliver()
+    bench.contribute(*bench.peers[:2])
+    bench.alive(*bench.peers[:2])
+    bench.persist_until(lambda: bench.committed() == [1] * 3, lambda message: True)
+    bench.contribute(gone)
+    assert bench.disks[gone].contribution is None
+    bench.restart(gone)
