@@ -88,6 +88,9 @@ def configure() -> torch.device:
     device = choose()
     _bound(device, gpu_share())
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    # It would write NaN into every new tensor first, to find readers of what nobody has written:
+    # a fiftieth of a step on a CPU, and a kernel for each tensor on a GPU.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     return device
 

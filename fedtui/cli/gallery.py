@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedtui.cli import output
+from fedtui.comparison import Comparison
 from fedtui.errors import FedtuiError
 from fedtui.limits import PAGE_HOURS
 
@@ -120,29 +122,24 @@ async def _compared(client: ControlClient, peer: str, number: int) -> dict[str, 
     from fedtui.limits import COMPARISON_S, LEAVE_OUT_S
 
     told = await client.do("leave_out", within_s=LEAVE_OUT_S, peer=peer, round=number)
-    jobs = [int(told[name]) for name in ("without", "with") if told[name]]
+    comparison = Comparison(told)
     try:
         async with asyncio.timeout(COMPARISON_S):
-            done = await _drawn(client, jobs)
+            done = await _drawn(client, comparison.jobs)
     except TimeoutError:
         raise FedtuiError(
             f"the pictures were not drawn within {COMPARISON_S / 3600:.0f} hours",
             "the node's trainer has been busy with other work, or hangs",
             "see `fedtui status`; the node still draws them, and this command can be given again",
         ) from None
-    for place, picture in enumerate(told["pictures"]):
-        picture["without"] = done[jobs[0]][place]
-        picture["with"] = done[jobs[1]][place] if told["with"] else picture["with"]
-    sheet = await client.do(
-        "export_sheet",
-        columns=[f"with {told['name']}", f"without {told['name']}"],
-        labels=[f"{each['prompt']}, seed {each['seed']}" for each in told["pictures"]],
-        pictures=[[each["with"], each["without"]] for each in told["pictures"]],
-    )
+    pairs = comparison.pairs(done)
+    for picture, pair in zip(told["pictures"], pairs, strict=True):
+        picture |= {"with": pair.present, "without": pair.absent}
+    sheet = await client.do("export_sheet", **comparison.sheet(pairs))
     return {**told, "sheet": sheet["path"]}
 
 
-async def _drawn(client: ControlClient, jobs: list[int]) -> dict[int, list[str]]:
+async def _drawn(client: ControlClient, jobs: Sequence[int]) -> dict[int, list[str]]:
     """Waits for drawing jobs and tells the paths of each one's pictures.
 
     Raises :class:`FedtuiError` when one of them fails, is cancelled or is not listed any more.

@@ -74,6 +74,20 @@ def test_no_more_of_a_card_is_taken_than_allowed(monkeypatch: pytest.MonkeyPatch
         torch.use_deterministic_algorithms(True)
 
 
+def test_new_tensors_are_not_written_before_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch)
+    threads = torch.get_num_threads()
+    try:
+        device.configure()
+    finally:
+        torch.set_num_threads(threads)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        torch.empty(8)
+    names = {event.key for event in seen.key_averages()}
+    assert "aten::empty" in names
+    assert "aten::fill_" not in names
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "many", "101"])
 def test_an_impossible_share_of_a_card_is_refused(
     monkeypatch: pytest.MonkeyPatch, number: str

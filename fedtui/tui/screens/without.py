@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from fedtui.comparison import DONE, Comparison, Pair
 from fedtui.limits import LEAVE_OUT_S
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import WITHOUT_KEYS
@@ -56,7 +57,7 @@ class WithoutScreen(LiveScreen):
         self._grid = Grid()
         self._message = Message()
         self._state = Caption()
-        self._told: dict[str, Any] = {}
+        self._comparison: Comparison | None = None
         self._jobs: dict[int, dict[str, Any]] = {}
         self._prompt = 0
 
@@ -74,37 +75,23 @@ class WithoutScreen(LiveScreen):
         self.set_interval(STUDIO_POLL_S, self._poll)
 
     @property
-    def _pictures(self) -> list[tuple[str, str]]:
-        """With and without, by prompt; "" for what is not drawn yet."""
-        told = self._told
-        if not told:
-            return []
-        without = self._paths(int(told["without"]))
-        again = self._paths(int(told["with"])) if told["with"] else []
-        return [
-            (
-                (again[n] if n < len(again) else "") if told["with"] else str(each["with"]),
-                without[n] if n < len(without) else "",
-            )
-            for n, each in enumerate(told["pictures"])
-        ]
-
-    def _paths(self, job: int) -> list[str]:
-        return [str(path) for path in self._jobs.get(job, {}).get("paths", ())]
+    def _pictures(self) -> list[Pair]:
+        """By prompt, as far as they are drawn."""
+        paths = {number: job.get("paths", ()) for number, job in self._jobs.items()}
+        return self._comparison.pairs(paths) if self._comparison else []
 
     def _poll(self) -> None:
-        if self._told and self._unfinished() and self.is_current:
+        if self._unfinished() and self.is_current:
             self.ask("generations")
 
     def _unfinished(self) -> bool:
-        wanted = [int(self._told[name]) for name in ("without", "with") if self._told[name]]
-        ended = ("finished", "failed", "cancelled")
-        return any(self._jobs.get(job, {}).get("state") not in ended for job in wanted)
+        wanted = self._comparison.jobs if self._comparison else ()
+        return any(self._jobs.get(job, {}).get("state") not in DONE for job in wanted)
 
     def on_answered(self, message: Answered) -> None:
         """The round is combined, or a picture more is drawn."""
         if message.operation == "leave_out":
-            self._told = message.result
+            self._comparison = Comparison(message.result)
             self.ask("generations")
         elif message.operation == "generations":
             self._jobs = {int(job["id"]): job for job in message.result["jobs"]}
@@ -122,10 +109,11 @@ class WithoutScreen(LiveScreen):
 
     def _show(self) -> None:
         every = self._pictures
-        if not every:
+        if not every or self._comparison is None:
             return
+        told = self._comparison.told
         at = self._prompt % len(every)
-        recipe, (present, absent) = self._told["pictures"][at], every[at]
+        recipe, pair = told["pictures"][at], every[at]
         seed = f"   seed {recipe['seed']}"
         if len(every) > 1:
             seed += f"   prompt {at + 1}/{len(every)}"
@@ -134,20 +122,20 @@ class WithoutScreen(LiveScreen):
                 (plain(str(recipe["prompt"])), "strong"),
                 (seed, "muted"),
             ),
-            ((f"round {self._told['round']}", "accent"),),
+            ((f"round {told['round']}", "accent"),),
         )
-        shown = [(0, present, WITH), (1, absent, WITHOUT)]
+        shown = [(0, pair.present, WITH), (1, pair.absent, WITHOUT)]
         pictures = [PreviewView(n, "", 0, path) for n, path, _ in shown if path]
         self._grid.display = bool(pictures)
         self._message.display = not pictures
         self._message.show("Nothing is drawn yet.")
         self._grid.show(pictures, -1, None, {n: name for n, _, name in shown})
-        self._state.show(((self._progress(), "muted"),))
+        self._state.show(((self._progress(self._comparison), "muted"),))
 
-    def _progress(self) -> str:
+    def _progress(self, comparison: Comparison) -> str:
         """What there is to know beside the pictures."""
-        told, jobs = self._told, self._jobs.values()
-        mine = [job for job in jobs if int(job["id"]) in (told["without"], told["with"])]
+        told, jobs = comparison.told, self._jobs.values()
+        mine = [job for job in jobs if int(job["id"]) in comparison.jobs]
         failed = next((job for job in mine if job["state"] in ("failed", "cancelled")), None)
         if failed is not None:
             return f"Not drawn: {plain(str(failed['error'] or failed['state']))}"
@@ -164,23 +152,17 @@ class WithoutScreen(LiveScreen):
 
     def action_prompt(self, step: int) -> None:
         """Shows another prompt."""
-        if self._told:
-            self._prompt = (self._prompt + step) % len(self._told["pictures"])
+        if every := self._pictures:
+            self._prompt = (self._prompt + step) % len(every)
             self._show()
 
     def action_sheet(self) -> None:
         """Saves all of them on one labelled sheet."""
         every = self._pictures
-        if not every or not all(all(pair) for pair in every):
+        if self._comparison is None or not every or not all(pair.whole for pair in every):
             self.notify("Not everything is drawn yet.", severity="warning", markup=False)
             return
-        name = plain(str(self._told["name"]))
-        self.ask(
-            "export_sheet",
-            columns=[f"with {name}", f"without {name}"],
-            labels=[f"{each['prompt']}, seed {each['seed']}" for each in self._told["pictures"]],
-            pictures=[list(pair) for pair in every],
-        )
+        self.ask("export_sheet", **self._comparison.sheet(every))
 
     async def action_outside(self) -> None:
         """Opens the picture without one's contribution in a viewer."""
@@ -195,4 +177,4 @@ class WithoutScreen(LiveScreen):
 
     def _path(self) -> str:
         every = self._pictures
-        return every[self._prompt % len(every)][1] if every else ""
+        return every[self._prompt % len(every)].absent if every else ""
