@@ -1,7 +1,8 @@
 """Founding the demo's room: identities, pictures, the first adapter, the genesis, the profiles.
 
-Everything follows from the seed, so that the same demo ends in the same adapter. Identities made
-from a public seed protect nothing: the demo's nodes listen on loopback only.
+Pictures, training and identities follow from the seed, so that the same demo ends in the same
+adapter. Its room is a new one each time, so that two demos on one machine never meet. Identities
+made from a public seed protect nothing: the demo's nodes listen on loopback only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 from asyncio import to_thread
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +184,7 @@ def _genesis(
         initial_blob=initial.sha256,
         initial_size=initial.size,
         initial_chunks=initial.chunks,
-        nonce=_derived(options.seed, "nonce")[:16].hex(),
+        nonce=secrets.token_hex(16),
     )
     return seal_genesis(founder, genesis.to_bytes())
 

@@ -85,9 +85,13 @@ def draws(adapter: Path | None, out: Path) -> str:
         return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
-def test_the_same_seed_ends_in_the_same_adapter(start: Start) -> None:
-    hashes = {start(*small(nodes=2), name=name).finish()["adapter_sha256"] for name in "ab"}
-    assert len(hashes) == 1
+def test_two_demos_of_one_seed_side_by_side_end_in_the_same_adapter(start: Start) -> None:
+    """Their nodes have the same keys and hear one another's announcements."""
+    demos = [start(*small(nodes=2), name=name) for name in "ab"]
+    ends = [demo.finish() for demo in demos]
+    assert len({end["adapter_sha256"] for end in ends}) == 1
+    for demo in demos:
+        assert not [e for e in demo.events if e["type"] == "message.refused"]
 
 
 def test_the_room_survives_kill_9_of_its_aggregator_while_it_collects(start: Start) -> None:
