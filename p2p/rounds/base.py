@@ -174,11 +174,6 @@ class RoundBase:
     def _locked(self) -> Lock | None:
         return self.journal.lock
 
-    def _best_lock(self) -> Lock | None:
-        """The prepared value with the highest attempt that this node can prove."""
-        locks = [lock for lock in (self._locked(), self._round.proof) if lock is not None]
-        return max(locks, key=lambda lock: lock.attempt, default=None)
-
     def _is_kept(self, result_blob: str) -> bool:
         return result_blob in self._round.kept
 

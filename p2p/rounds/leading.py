@@ -109,8 +109,6 @@ class Leading(Collecting):
             self._announce(self.journal.proposals[self.attempt])
             return
         best = self._best_lock()
-        if best is not None and not self._has_holder(best):
-            best = None
         operations = self._admissions.ready()
         if best is not None:
             operations = parse_result(best.body).operations
@@ -136,12 +134,23 @@ class Leading(Collecting):
         if (everyone or attempt.grace_over) and (not unchecked or attempt.checks_over):
             self._draft(reports, operations)
 
+    def _best_lock(self) -> Lock | None:
+        """The prepared value with the highest attempt that this node can prove and the room can go
+        on from."""
+        known = (self._locked(), self._round.proof)
+        locks = [lock for lock in known if lock is not None and self._has_holder(lock)]
+        return max(locks, key=lambda lock: lock.attempt, default=None)
+
     def _has_holder(self, lock: Lock) -> bool:
-        """Whether somebody keeps the result of a certificate on disk, so that the room can go on
-        from it: this node, or whoever reports a lock. Nobody can have committed any other."""
+        """Whether somebody keeps the result of a certificate on disk: this node, or a voter that
+        reports a lock on that very value. No other can have been committed."""
         if lock == self._locked() or self._is_kept(parse_result(lock.body).result_blob):
             return True
-        return any(report.lock is not None for _, report in self._attempt.reports.values())
+        return any(
+            report.lock is not None and report.lock.value == lock.value
+            for peer, (_, report) in self._attempt.reports.items()
+            if peer in self.facts.voters
+        )
 
     def _on_grace(self) -> None:
         """First the patience for more reports ends, then that for blobs still being checked."""

@@ -300,6 +300,66 @@ def test_a_certificate_whose_result_nobody_kept_binds_no_leader() -> None:
     assert lost not in bench.values()
 
 
+def lost_after_a_lock(count: int) -> tuple[Bench, str, str]:
+    """The second leader is locked on what the first one proposed. The third one, which did not
+    know that, had another value prepared, and nobody has got its result onto a disk."""
+    bench = Bench(count)
+    locked, third = bench.order[1], bench.order[2]
+    bench.bare = set(bench.peers) - {locked}
+    bench.contribute(*(peer for peer in bench.peers if peer != third))
+    bench.deliver()
+    bench.fire_all("deadline")
+    bench.persist_until(lambda: bench.disks[locked].lock is not None, everything, ("grace",))
+    first = bench.disks[locked].votes[0, "prepare"]
+    bench.bare = set(bench.peers)
+    go_on(bench, *bench.peers)
+    bench.contribute(third)
+    bench.persist_until(
+        lambda: (2, "prepare") in bench.disks[third].votes,
+        lambda message: message[0] != locked,
+        ("grace",),
+    )
+    bench.deliver(lambda message: message[0] != locked)
+    second = bench.disks[third].votes[2, "prepare"]
+    assert first != second
+    assert [bench.disks[peer].lock is not None for peer in bench.order[:3]] == [False, True, False]
+    return bench, first, second
+
+
+def go_on(bench: Bench, *peers: str) -> None:
+    """Two attempts go by in silence."""
+    for _ in range(2):
+        for peer in peers:
+            bench.fire(peer, "attempt")
+        bench.deliver(lambda message: False)
+    for peer in peers:
+        bench.fire(peer, "resend")
+
+
+def test_a_leader_goes_back_to_its_own_lock_where_a_later_value_is_lost() -> None:
+    bench, first, _ = lost_after_a_lock(3)
+    other, locked, dead = bench.order
+    bench.restart(other)
+    bench.bare = set()
+    go_on(bench, other, locked)
+    assert bench.cores[locked].leader == locked
+    bench.persist_until(lambda: bool(bench.values()), without(dead), timers=("grace",))
+    assert bench.values() == {first}
+
+
+def test_a_lock_on_another_value_is_no_sign_that_a_lost_result_is_kept() -> None:
+    bench, _, second = lost_after_a_lock(5)
+    *rest, leader = bench.order
+    dead = bench.order[2]
+    for peer in rest:
+        bench.restart(peer)
+    bench.bare = set()
+    go_on(bench, *(peer for peer in bench.order if peer != dead))
+    assert bench.cores[leader].leader == leader
+    bench.persist_until(lambda: bool(bench.values()), without(dead), timers=("grace",))
+    assert second not in bench.values()
+
+
 def qc_of(bench: Bench, peer: str) -> QC:
     commit = parse(Commit.kind, bench.cores[peer].journal.commits[0].payload)
     assert isinstance(commit, Commit)
