@@ -29,6 +29,10 @@ MAX_LISTED: Final = 4 * MAX_MEMBERS
 MAX_ATTEMPT: Final = (1 << 20) - 1
 MAX_OPERATIONS: Final = 32
 """Changes of the membership that one result may hold; the others wait for the next round."""
+MAX_REPORTS: Final = MAX_MEMBERS + MAX_OPERATIONS
+"""Who may have reported: members, and those whom the result admits."""
+MAX_PRESENT: Final = MAX_REPORTS + MAX_LISTED
+"""Who may have been heard from: those, and whoever a contribution was left out of."""
 MAX_OFFERED: Final = 8
 """Operations in one message: with 16 signatures each they stay below 64 KiB."""
 
@@ -150,7 +154,7 @@ class Result(Payload):
     result_size: BlobSize
     result_chunks: Digest
     operations: Annotated[tuple[Operation, ...], Field(max_length=MAX_OPERATIONS)] = ()
-    present: Annotated[tuple[PeerId, ...], Field(max_length=MAX_MEMBERS)]
+    present: Annotated[tuple[PeerId, ...], Field(max_length=MAX_PRESENT)]
     next_voters: Annotated[tuple[PeerId, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
     next_plan: Digest
 
@@ -235,7 +239,7 @@ class Proposal(Message):
     attempt: AttemptNumber
     body: BodyText
     just: QC | None = None
-    new_attempts: Annotated[tuple[EnvelopeText, ...], Field(max_length=MAX_MEMBERS)]
+    new_attempts: Annotated[tuple[EnvelopeText, ...], Field(max_length=MAX_REPORTS)]
     contributions: Annotated[tuple[EnvelopeText, ...], Field(max_length=MAX_LISTED)]
 
 

@@ -233,6 +233,8 @@ class Admissions:
         self._learned = {
             id_: begun for id_, begun in self._learned.items() if begun > recent or id_ in under_way
         }
+        for peer, heard in self._heard.items():
+            self._heard[peer] = {entry for entry in heard if entry[0] in under_way}
         return tuple(
             id_ for id_, op in self._journal.operations.items() if not self._has_a_future(op)
         )

@@ -110,7 +110,11 @@ class Facts:
             ),
             previous=result.ref,
             late_parent=self.parent if self.genesis.plan.late == "carry" else None,
-            settled=frozenset(item.peer for item in result.listed),
+            settled=frozenset(
+                peer
+                for item in result.listed
+                for peer in (item.peer, membership.heir(item.peer, self.membership))
+            ),
         )
 
     @classmethod

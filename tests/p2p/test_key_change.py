@@ -255,6 +255,22 @@ def test_who_signs_the_same_change_again_and_again_makes_no_news() -> None:
     assert desk.learn(again) is None
 
 
+def test_what_counted_by_the_old_key_is_not_carried_by_the_new_one() -> None:
+    bench = Bench(3, carry=True)
+    old, new = bench.order[-1], "z" * 52
+    bench.feed(old, lambda core: core.on_operation(change(old, new), bench.now))
+    bench.deliver()
+    bench.contribute()
+    bench.deliver(lambda message: message[1] in bench.peers)
+    assert bench.committed() == [1] * 3
+    again = Contribution(
+        peer=new, round=1, parent=ROOM_ID, plan=bench.cores[old].facts.plan_hash,
+        blob=INITIAL.sha256, size=INITIAL.size, chunks=INITIAL.chunks, samples=9, steps=1,
+    )  # fmt: skip
+    for core in bench.cores.values():
+        assert not core.facts.carries(again)
+
+
 def test_who_is_removed_while_its_key_changes_is_removed_with_the_new_one() -> None:
     journal = Journal()
     facts = Facts.of(simulated_genesis(3, "majority", 1000), ROOM_ID, ())

@@ -6,9 +6,11 @@ import pytest
 from core_bench import Bench, Message, result_of
 
 from p2p.envelope import Envelope
-from p2p.messages import Contribution
+from p2p.limits import MAX_MEMBERS
+from p2p.messages import MAX_LISTED, Contribution, Exclusion, Proposal, parse
 from p2p.operations import AdminChange, Change, MemberAdd, MemberRemove, Operation
-from p2p.sim.parts import ROOM_ID, SimSigner, contribution_blob
+from p2p.rounds.rules import Facts, make_result
+from p2p.sim.parts import INITIAL, ROOM_ID, SimSigner, contribution_blob, simulated_genesis
 
 GUEST = "n" * 52
 
@@ -110,6 +112,40 @@ def test_a_newcomer_whose_admin_is_an_admin_no_longer_stops_no_round() -> None:
         lambda: bench.committed() == [2] * 4, lambda message: among_members(bench, message)
     )
     assert GUEST not in bench.cores[first].members
+
+
+def test_a_full_room_in_which_members_come_and_go_still_has_results() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    peers = [a * 26 + b * 26 for a in letters for b in letters]
+    founders, guest, given_up = peers[:MAX_MEMBERS], peers[MAX_MEMBERS], peers[MAX_MEMBERS + 1 :]
+    genesis = simulated_genesis(1, "majority", 1000)
+    record = genesis.members[0]
+    genesis = genesis.model_copy(
+        update={
+            "admins": founders[:1],
+            "members": [record.model_copy(update={"peer_id": peer}) for peer in founders],
+        }
+    )
+    facts = Facts.first(genesis, ROOM_ID)
+    admin, goes = founders[0], founders[-1]
+    welcome = record.model_copy(update={"peer_id": guest})
+    operations = (
+        signed(MemberRemove(author=admin, seq=1, after=ROOM_ID, peer=goes), admin),
+        signed(MemberAdd(author=admin, seq=2, after=ROOM_ID, member=welcome), admin),
+    )
+    excluded = tuple(
+        Exclusion(contribution=f"{number:064x}", peer=peer, reason="a key given up long ago")
+        for number, peer in enumerate(given_up[:MAX_LISTED])
+    )
+    heard = [*founders, guest]
+    result = make_result(facts, 0, (), excluded, heard, operations, INITIAL)
+    assert len(result.present) == len(heard) + MAX_LISTED
+    report = "{}"
+    proposal = Proposal(
+        round=1, attempt=0, body=result.to_bytes().decode(),
+        new_attempts=(report,) * len(heard), contributions=(report,) * MAX_LISTED,
+    )  # fmt: skip
+    assert parse(Proposal.kind, proposal.to_bytes()) == proposal
 
 
 def test_who_has_left_contributes_no_more_and_starts_again_all_the_same() -> None:
