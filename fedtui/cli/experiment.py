@@ -283,7 +283,8 @@ def _tell(options: Options, measured: list[Any]) -> None:
     rows = [row for each in measured for row in each.rows]
     header = ["held-out loss", "start", *(f"round {n + 1}" for n in range(options.rounds))]
     output.data(output.table(header, fedflow_report.table(rows, "loss", options.rounds)))
-    for finding in fedflow_report.findings(rows, options.rounds):
+    own_kinds = fedflow_report.has_own_kinds(options)
+    for finding in fedflow_report.findings(rows, options.rounds, own_kinds):
         output.data(finding)
 
 

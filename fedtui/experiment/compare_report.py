@@ -45,7 +45,8 @@ def write(sweep: Sweep, rows: Sequence[Row], command: str, folder: Path) -> Path
         "holdout": sweep.holdout,
         "draws": sweep.draws,
     }
-    record.write(Record("compare", command, options, tuple(rows), {}), folder)
+    results = Record("compare", command, options, tuple(rows), {})
+    record.write(results, folder)
     made = page.Page("Federations compared")
     made.text(
         f"{len(sweep.settings)} settings with {len(sweep.seeds)} seed(s) each, five participants. "
@@ -64,9 +65,7 @@ def write(sweep: Sweep, rows: Sequence[Row], command: str, folder: Path) -> Path
         lines = [plots.Line(label, by_round(rows, LOSS, label)) for label, _ in known]
         plots.draw_lines(folder / "rounds.png", "Held-out loss", "round", "denoising loss", lines)
         made.picture(folder / "rounds.png", "Loss of the room's adapter after each round.")
-    made.heading("How it was made")
-    made.code(command)
-    made.code("\n".join(f"{name} {version}" for name, version in record.versions().items()))
+    record.tell(results, made)
     out = folder / "index.html"
     made.write(out)
     return out

@@ -147,7 +147,7 @@ class Comparison:
             way = "higher" if wanted_up else "lower"
             text += (
                 f", of the same seed {gap.mean:+.4g} ± {gap.deviation:.2g}"
-                f" (95 % of the mean {found.low:+.4g} to {found.high:+.4g}), {way} in "
+                f" (95 % interval of the mean {found.low:+.4g} to {found.high:+.4g}), {way} in "
                 f"{found.as_wanted(wanted_up)} seeds"
             )
         return f"{text}: {self.verdict}."

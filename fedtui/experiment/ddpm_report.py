@@ -121,14 +121,7 @@ async def write(
         folder / "pictures.png",
         f"Drawn after the last round with seed {measured[0].seed}: the same noise for every line.",
     )
-    made.heading("How it was made")
-    made.code(command)
-    made.code("\n".join(f"{name} {version}" for name, version in record.versions().items()))
-    made.code("\n".join(f"{name}: {value}" for name, value in asdict(options).items()
-                        if name != "settings"))  # fmt: skip
-    for label, hashes in results.facts["weights"].items():
-        lines = (f"{label}, seed {seed}: weights sha256 {found}" for seed, found in hashes.items())
-        made.code("\n".join(lines))
+    record.tell(results, made)
     out = folder / "index.html"
     made.write(out)
     return out

@@ -36,6 +36,7 @@ from fedtui.paths import sha256_of
 from trainer.protocol import (
     AdapterSpec,
     CheckData,
+    Describe,
     DrawnPicture,
     Evaluate,
     Generate,
@@ -129,13 +130,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything of one seed; ``pictures`` are the drawn folders by arm."""
+    """Everything of one seed; ``pictures`` are the drawn folders by arm, ``facts`` what must be
+    known of the base model and of those that judged, with hashes and accuracies."""
 
     seed: int
     rows: tuple[Row, ...]
     pictures: Mapping[str, Path]
     adapter: Path
     adapter_sha256: str
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -184,12 +187,15 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     ]
     losses = await _losses(lab, options, seed, arms, ground)
     rows = [*losses.rows]
+    described = await lab.ask("naming the model", Describe(options.model))
+    facts = {"base model": {name: described[name] for name in ("model", "sha256")}}
     pictures = {}
     if options.pictures:
         for arm in (arm for arm in arms if arm.drawn):
-            folder, measured = await _drawn(lab, options, seed, arm, ground)
+            folder, measured, judges = await _drawn(lab, options, seed, arm, ground)
             rows += measured
             pictures[arm.title] = folder
+            facts |= judges
     rows += [
         Row(seed, "room", "", each.number, "residual share", share)
         for each in rounds
@@ -197,7 +203,7 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     ]
     rows += _comparisons(seed, losses.by_arm, options.rounds)
     last = rounds[-1].state
-    return Measured(seed, tuple(rows), pictures, last, sha256_of(last))
+    return Measured(seed, tuple(rows), pictures, last, sha256_of(last), facts)
 
 
 async def _prepared(
@@ -328,8 +334,11 @@ def _by_kind(
 
 async def _drawn(
     lab: Lab, options: Options, seed: int, arm: Arm, ground: Ground
-) -> tuple[Path, list[Row]]:
-    """Draws an arm's pictures and measures them against the held-out ones."""
+) -> tuple[Path, list[Row], dict[str, Any]]:
+    """Draws an arm's pictures and measures them against the held-out ones.
+
+    Also returns what measured them: the extractor, the numbers of pictures, the judge's accuracy.
+    """
     what = f"drawing with {arm.name}"
     request = Generate(
         model=options.model,
@@ -349,18 +358,23 @@ async def _drawn(
         replace(row, metric="kid", **sets["kid"]),
         replace(row, metric=_frechet_name(sets), value=sets["frechet"]["value"]),
     ]
+    judges: dict[str, Any] = {
+        "extractor": sets["extractor"],
+        "pictures": {name: sets[name] for name in ("pictures", "reference")},
+    }
     shares = {name: sets[name] for name in ("precision", "recall", "density", "coverage")}
     if options.data is None:
         drawn = zip(files, ground.prompts, strict=True)
         pictures = tuple(DrawnPicture(str(path), prompt) for path, prompt in drawn)
         judged = await lab.ask("judging pictures", JudgeScenes(pictures, seed))
         shares |= {name: judged[name] for name in ("style", "large", "objects")}
+        judges["judge's accuracy"] = judged["classifier"]
     rows += [
         replace(row, metric=name, value=float(value))
         for name, value in shares.items()
         if value is not None
     ]
-    return folder, rows
+    return folder, rows, judges
 
 
 def _frechet_name(sets: Mapping[str, Any]) -> str:

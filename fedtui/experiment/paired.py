@@ -73,19 +73,26 @@ def change(before: Mapping[int, float], after: Mapping[int, float]) -> Change | 
         return None
     gaps = [_gap(before[seed], after[seed]) for seed in seeds]
     difference = spread(gaps)
-    reach = 0.0
-    if difference.n > 1:
-        quantile = T_975[min(difference.n - 1, len(T_975)) - 1]
-        reach = quantile * difference.deviation / math.sqrt(difference.n)
+    low, high = mean_interval(difference)
     return Change(
         before=spread([before[seed] for seed in seeds]),
         after=spread([after[seed] for seed in seeds]),
         difference=difference,
-        low=difference.mean - reach,
-        high=difference.mean + reach,
+        low=low,
+        high=high,
         up=sum(gap > 0 for gap in gaps),
         down=sum(gap < 0 for gap in gaps),
     )
+
+
+def mean_interval(values: Spread) -> tuple[float, float]:
+    """The 95 % interval of the mean that values over seeds were drawn from (Student's t); the mean
+    itself for one seed, of which nothing is known."""
+    if values.n < 2:
+        return values.mean, values.mean
+    quantile = T_975[min(values.n - 1, len(T_975)) - 1]
+    reach = quantile * values.deviation / math.sqrt(values.n)
+    return values.mean - reach, values.mean + reach
 
 
 def by_seed(rows: Sequence[Row], *, metric: str, arm: str, round_number: int) -> dict[int, float]:

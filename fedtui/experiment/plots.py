@@ -18,13 +18,16 @@ SIZE = (7.0, 4.2)
 DOT_HEIGHT = 0.24
 """Inches of a line of :func:`draw_dots`."""
 DPI = 140
-INK, PALE = "#24283b", "#c8ccd8"
+INK, PALE = "#24283b", "#b4b9c8"
 COLOURS = ("#3d59a1", "#c0563f", "#4f8a5b", "#8c6d31", "#7a5195", "#3f8fa8", "#a05080", "#6b7280")
 
 
 @dataclass(frozen=True)
 class Line:
-    """Values by round or setting; ``pale`` ones are context, drawn behind."""
+    """Values by round or setting; ``pale`` ones are context, drawn behind without their spread.
+
+    An empty ``label`` stays out of the legend.
+    """
 
     label: str
     points: Mapping[float, Spread]
@@ -109,10 +112,10 @@ def _draw(axes: Axes, line: Line, colour: str) -> None:
     spreads = [line.points[x].deviation for x in places]
     width, order = (1.0, 1) if line.pale else (2.0, 2)
     axes.plot(
-        places, means, "o-", color=colour, linewidth=width, markersize=4, label=line.label,
+        places, means, "o-", color=colour, linewidth=width, markersize=4, label=line.label or None,
         zorder=order,
     )  # fmt: skip
-    if any(spreads):
+    if any(spreads) and not line.pale:
         low = [m - s for m, s in zip(means, spreads, strict=True)]
         high = [m + s for m, s in zip(means, spreads, strict=True)]
         axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)

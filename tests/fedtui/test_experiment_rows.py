@@ -56,10 +56,49 @@ def test_the_table_has_a_line_an_arm_and_a_column_a_round() -> None:
 
 
 def test_findings_name_the_closest_case() -> None:
-    text = " ".join(findings(ROWS, 1))
+    text = " ".join(findings(ROWS, 1, own_kinds=True))
     assert "better than a participant's own in 1 of 1" in text
     assert "0.8750, participant 1 in round 1 of seed 1" in text
     assert "1.0200" in text
+
+
+def alone(seed: int, who: int, room: float, own: float) -> list[Row]:
+    """A participant alone against the room, on everything and on what it never saw."""
+    kind = ("night", "sea")[who - 1]
+    return [
+        Row(seed, "alone", f"participant {who}", 1, "room loss over this", room / own),
+        Row(seed, "alone", f"participant {who}", 1, f"loss on all but {kind}", own),
+        Row(seed, "room", "", 1, f"loss on all but {kind}", room),
+    ]
+
+
+def test_a_spread_over_seeds_is_not_one_over_participants() -> None:
+    """Participants differ by a fifth, seeds by nothing: the spread is nothing."""
+    rows = [row for seed in (1, 2, 3) for who in (1, 2)
+            for row in alone(seed, who, 0.6, 0.6 + 0.1 * who)]  # fmt: skip
+    mean = (0.6 / 0.7 + 0.6 / 0.8) / 2
+    text = " ".join(findings(rows, 1, own_kinds=True))
+    assert f"{mean:.4f} ± 0.0000 (95 % interval of the mean {mean:.4f} to {mean:.4f})" in text
+    assert "in 6 of 6 cases" in text
+
+
+def test_nobody_has_own_kinds_where_everybody_has_all() -> None:
+    rows = alone(1, 1, 0.6, 0.7)
+    assert "not its own" in " ".join(findings(rows, 1, own_kinds=True))
+    assert "not its own" not in " ".join(findings(rows, 1, own_kinds=False))
+
+
+def test_distances_of_the_same_seed_say_whether_chance_explains_them() -> None:
+    rows = [
+        Row(seed, arm, "", 1, "kid", value)
+        for seed, centralised in ((1, 10.0), (2, 20.0), (3, 30.0))
+        for arm, value in (("centralised", centralised), ("room", centralised + 1 + seed / 10))
+    ]
+    [text] = findings(rows, 1, own_kinds=False)
+    assert "of the same seed +1.2000 ± 0.1000" in text
+    assert "chance" not in text
+    rows[-1] = Row(3, "room", "", 1, "kid", 20.0)
+    assert "which chance explains" in findings(rows, 1, own_kinds=False)[0]
 
 
 def test_records_hold_no_time_and_are_equal_for_equal_results(tmp_path: Path) -> None:

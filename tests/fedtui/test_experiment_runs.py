@@ -45,7 +45,16 @@ async def test_fedflow_measures_every_arm_and_repeats_to_the_byte(tmp_path: Path
     assert select(first.rows, metric="residual share", arm="room")
     results = [(tmp_path / name / "results.json").read_bytes() for name in ("one", "two")]
     assert results[0] == results[1]
-    assert "data:image/png" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "data:image/png" in text
+    assert str(tmp_path) not in text
+    facts = json.loads(results[0])["facts"]
+    assert facts["extractor"]["sha256"][:16] in text
+    assert facts["extractor"].keys() >= {"name", "side", "resize", "value_range"}
+    assert facts["pictures"] == {"pictures": 6, "reference": 24}
+    assert facts["judge's accuracy"]["style"] > 0.9
+    assert len(facts["base model"]["sha256"]) == 64
+    assert first.adapter_sha256 in text
 
 
 async def test_one_worker_and_two_end_in_the_same_adapter(tmp_path: Path) -> None:
