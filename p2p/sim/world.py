@@ -36,7 +36,7 @@ from p2p.rounds.effects import (
     Verify,
 )
 from p2p.rounds.ledger import Ledger
-from p2p.rounds.quorum import Rule
+from p2p.rounds.quorum import Rule, quorum_size
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.sim.faults import Faults
 from p2p.sim.hearing import Hearing
@@ -245,10 +245,12 @@ class Simulation:
         core = ahead.core
         if not ahead.up or core.round != ahead.disk.round:
             return False  # Who votes next is not for its memory to say.
-        voters = set(core.facts.voters)
         removed = set[str]().union(*(m.core.membership.removed for m in self.machines.values()))
         lost = {m.id for m in self.machines.values() if m.liar or m.disk.amnesia or m.id in removed}
-        return len(voters & (lost | {machine.id})) <= len(voters) - core.quorum
+        lost.add(machine.id)
+        # Whoever comes back gets its vote back, even before it dares to use it.
+        voters = {*core.facts.voters} | (lost & core.members.keys())
+        return len(voters & lost) <= len(voters) - quorum_size(len(voters), self.scenario.rule)
 
     @property
     def is_calm(self) -> bool:
