@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,8 @@ log = logging.getLogger("trainer")
 
 VERSION = 2
 """Raised whenever the same inputs would give other values."""
+MAPPED_BYTES = 256 << 10
+"""Of a kept tensor from which on its file is mapped instead of read."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -63,7 +66,8 @@ class Examples:
 class Cache:
     """A folder of small files, or nothing at all when ``folder`` is None.
 
-    ``limit`` bounds its size in bytes; :meth:`trim` keeps it.
+    ``limit`` bounds its size in bytes; :meth:`trim` keeps it. What it gives out is memory that the
+    system can take back where it is large: the states of one caption of Flux have 8 MB.
     """
 
     def __init__(self, folder: Path | None, limit: int = CACHE_BYTES) -> None:
@@ -88,7 +92,10 @@ class Cache:
             tensor_file.write(path, {"value": array}, {"sha256": _digest(array)})
         except OSError as error:
             raise _not_written(path, error) from error
-        return fresh
+        if array.nbytes < MAPPED_BYTES:
+            return fresh
+        kept = _read(path)
+        return fresh if kept is None else kept
 
     def trim(self) -> None:
         """Removes the entries longest unused until the folder is within its limit."""
@@ -105,20 +112,28 @@ class Cache:
         for _, size, path in sorted(entries):
             if total <= self._limit:
                 return
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # of a system that keeps what somebody looks at
+                path.unlink(missing_ok=True)
             total -= size
+
+
+def _contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    if path.stat().st_size >= MAPPED_BYTES:
+        with suppress(OSError):  # the system maps no more; Linux stops at 65,530 of a process
+            return tensor_file.mapped(path)
+    return tensor_file.read_all(path)
 
 
 def _read(path: Path) -> torch.Tensor | None:
     """A whole and undamaged entry, marked as used; None if there is none."""
     try:
-        arrays, metadata = tensor_file.read_all(path)
+        arrays, metadata = _contents(path)
         value = arrays["value"]
         if metadata.get("sha256") != _digest(value):
             log.warning("the cache entry %s is damaged", path)
             return None
         os.utime(path)
-        return torch.from_numpy(value.copy())
+        return torch.from_numpy(value if isinstance(value, np.memmap) else value.copy())
     except FileNotFoundError:
         return None
     except (OSError, KeyError, tensor_file.FormatError) as error:
@@ -161,7 +176,7 @@ def encode(
     texts = [entry.wordings[0] for entry in found.selection.entries]
     return Examples(
         torch.stack([views[0] for views in found.moments]),
-        found.states,
+        torch.stack(found.states),
         torch.tensor([found.rows[text] for text in texts]),
         tuple(entry.picture.sha256 for entry in found.selection.entries),
         found.selection.wordings,
@@ -205,7 +220,7 @@ def supply(
         masks.append(tuple(source.mask(v, m) for v, m in zip(entry.views, views, strict=True)))
     cache.trim()
     rows: Mapping[str, int] = {text: number for number, text in enumerate(texts)}
-    return Supply(selection, tuple(moments), tuple(masks), torch.stack(states), rows)
+    return Supply(selection, tuple(moments), tuple(masks), tuple(states), rows)
 
 
 class _Source:

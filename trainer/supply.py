@@ -26,7 +26,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Supply:
-    """Everything that training may meet, in memory.
+    """Everything that training may meet, in memory or a look away.
 
     ``moments`` and ``masks`` are by entry and view; ``rows`` says which of ``states`` belongs to a
     text.
@@ -35,7 +35,7 @@ class Supply:
     selection: Selection
     moments: tuple[tuple[torch.Tensor, ...], ...]
     masks: tuple[tuple[torch.Tensor | None, ...], ...]
-    states: torch.Tensor
+    states: tuple[torch.Tensor, ...]
     rows: Mapping[str, int]
 
     def __len__(self) -> int:
@@ -48,9 +48,9 @@ class Supply:
         choices = self.selection.choices(size, number, seed, round, node, kind)
         moments = torch.stack([self.moments[c.entry][c.view] for c in choices])
         texts = tuple(self.selection.text(choice) for choice in choices)
-        rows = [self.rows[text] for text in texts]
+        states = torch.stack([self.states[self.rows[text]] for text in texts])
         masks = [self.masks[c.entry][c.view] for c in choices]
-        return Batch(moments, self.states[rows], _stacked(masks, moments), texts)
+        return Batch(moments, states, _stacked(masks, moments), texts)
 
     def shapes(self) -> list[torch.Tensor]:
         """One example (1, C or 2C, h, w) of each size."""
@@ -67,7 +67,8 @@ class Supply:
             for mask in masks:
                 if mask is not None:
                     digest.update(mask.numpy().tobytes())
-        digest.update(self.states.numpy().tobytes())
+        for states in self.states:
+            digest.update(states.numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -176,6 +176,23 @@ def read_tensor(file: BinaryIO, tensor: Tensor) -> Array:
     return np.frombuffer(data, _NUMPY_TYPES[tensor.dtype]).reshape(tensor.shape)
 
 
+def mapped(path: Path, limit: int = MAX_HEADER) -> tuple[dict[str, Array], dict[str, str]]:
+    """As :func:`read_all`, with the file's own pages for memory: the system fetches them when they
+    are looked at and drops them when it needs room. Writing to an array changes no file.
+
+    Raises :class:`FormatError`, and OSError also when the system maps no more files.
+    """
+    with path.open("rb") as file:
+        header = read_header(file, limit)
+    arrays: dict[str, Array] = {}
+    for name, tensor in header.tensors.items():
+        kind = _NUMPY_TYPES.get(tensor.dtype)
+        if kind is None:
+            raise FormatError(f"it holds values of type {tensor.dtype}, which is not supported")
+        arrays[name] = np.memmap(path, kind, "c", tensor.start, tensor.shape)
+    return arrays, dict(header.metadata)
+
+
 def read_all(path: Path, limit: int = MAX_HEADER) -> tuple[dict[str, Array], dict[str, str]]:
     """All tensors and the metadata of a file. Raises :class:`FormatError` and OSError."""
     with path.open("rb") as file:

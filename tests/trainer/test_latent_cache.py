@@ -174,3 +174,39 @@ def test_two_models_with_one_text_encoder_keep_their_captions_apart(tmp_path: Pa
         examples = cache.encode(dataset.scan(folder), 32, model, Digests.of(base), kept, Job())
         shapes.append(examples.states.shape[1])
     assert shapes == [300, 120]
+
+
+def large() -> torch.Tensor:
+    return torch.arange(cache.MAPPED_BYTES // 4, dtype=torch.float32).reshape(64, -1)
+
+
+def test_large_entries_are_memory_that_the_system_can_take_back(tmp_path: Path) -> None:
+    """A thousand captions of Flux would take 8 GB otherwise."""
+    kept = Cache(tmp_path)
+    small = kept.recall(lambda: torch.ones(3), "small")
+    first, again = kept.recall(large, "large"), kept.recall(lambda: torch.zeros(1), "large")
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        names = maps.read_text()
+        assert all(path.name in names for path in tmp_path.glob("*/*") if path.stat().st_size > 999)
+        assert not any(p.name in names for p in tmp_path.glob("*/*") if p.stat().st_size < 999)
+    assert torch.equal(small, torch.ones(3))
+    assert torch.equal(first, large())
+    assert torch.equal(again, large())
+    first += 1.0
+    assert torch.equal(again, large()), "nobody writes to the file through a tensor"
+    Cache(tmp_path, limit=0).trim()
+    assert not list(tmp_path.glob("*/*"))
+    assert torch.equal(again, large()), "whoever holds an entry keeps it"
+
+
+def test_where_no_more_files_are_mapped_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> object:
+        raise OSError(12, "Cannot allocate memory")
+
+    kept = Cache(tmp_path)
+    kept.recall(large, "large")
+    monkeypatch.setattr(cache.tensor_file, "mapped", full)
+    assert torch.equal(kept.recall(lambda: torch.zeros(1), "large"), large())
