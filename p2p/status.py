@@ -16,6 +16,7 @@ from p2p.paths import Paths, Reach
 from p2p.room import Member
 from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import RoundDriver, read_commit
+from p2p.rounds.remembering import FORGOTTEN
 from p2p.text import clean_text
 
 RoundPhase = Literal["TRAIN", "COLLECT", "MERGE", "VERIFY", "WAITING", "PAUSED", "FAILED", "DONE"]
@@ -225,6 +226,8 @@ class Observer:
         if core.lacking and not core.done:
             people = "participant" if core.lacking == 1 else "participants"
             return f"{core.lacking} more {people} needed"
+        if core.journal.amnesia and not core.done:
+            return FORGOTTEN
         note = self._driver.progress.note
         patience = self._gossip.patience
         if not note and patience >= STARVED_PATIENCE:

@@ -20,7 +20,10 @@ from p2p.messages import (
 from p2p.rounds.effects import FetchCommits, Forgot, Rejected, Remembered
 from p2p.rounds.voting import Voting
 
-FORGOTTEN = "this node's disk is older than its word: it does not vote until it has caught up"
+FORGOTTEN = (
+    "this node's key has signed what its disk does not know (a backup brought back, or a copy of "
+    "the profile on another machine): it does not vote until it has caught up"
+)
 
 
 class Remembering(Voting):

@@ -39,6 +39,12 @@ async def test_a_disk_that_refuses_to_note_a_result_does_not_keep_the_next_from_
     assert [number for number, _ in alone.workload.applied] == [1, 2, 3]
 
 
+async def test_a_node_that_does_not_vote_says_why_as_long_as_it_lasts(alone: ToyNode) -> None:
+    assert alone.peer.snapshot().note == ""
+    alone.peer._core.journal.amnesia = True
+    assert "does not vote" in alone.peer.snapshot().note
+
+
 async def test_a_member_whose_messages_are_all_refused_drowns_no_other_event(
     alone: ToyNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
