@@ -49,6 +49,8 @@ LEFT_OUT_KEPT: Final = DRAWING_JOBS_WAITING
 """Rounds without one contribution whose adapters stay on the disk: a waiting job needs its own."""
 LEAVE_OUT_S: Final = 600.0
 """For combining a round anew: a large room's takes as long as the round's own combination."""
+TAKE_HOME_S: Final = 600.0
+"""For packing an adapter and all pictures: a large one is gigabytes, on a laptop's disk."""
 COMPARISON_S: Final = 6 * 3600.0
 """For drawing it: the pictures wait for the training of a round, which may take hours on a CPU."""
 

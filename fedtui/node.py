@@ -43,6 +43,7 @@ from fedtui.rule_choice import written_options
 from fedtui.settings import Settings
 from fedtui.showing import Showing
 from fedtui.statistics import RoundStatistics
+from fedtui.takeaway import Takeaway
 from fedtui.training import ProcessState, TrainerProcess
 from fedtui.trust import TrustBook
 from fedtui.view import EvidenceView, NodeView, to_json
@@ -196,6 +197,18 @@ class Node:
         ).offer(self.operations)
         self._gallery = GalleryPage(settings, view=self.view, emit=self.emit)
         self._gallery.offer(self.operations)
+        Takeaway(
+            room,
+            self._identity,
+            self._arithmetic,
+            view=self.view,
+            commits=lambda: [
+                viewing.commit_view(commit, self._statistics.of(commit.round))
+                for commit in self._peer.snapshot().commits
+            ],
+            events=self._stream.since,
+            name_of=self._name_of,
+        ).offer(self.operations)
         Library(room, self._arithmetic, profile.shelf).offer(self.operations)
         Material(
             profile,

@@ -15,6 +15,7 @@ from fedtui.errors import FedtuiError, UsageError
 from fedtui.events import Event, sentence
 from fedtui.limits import LOG_CHUNK_BYTES, LOG_TAIL_BYTES
 from fedtui.paths import Profile, RoomPaths
+from fedtui.takeaway import grid
 from fedtui.training import TrainerProcess
 from fedtui.view import PreviewView
 from trainer.protocol import ContactSheet, SheetRow
@@ -77,23 +78,11 @@ class Showing:
         previews = self._previews()
         if not previews:
             raise FedtuiError("there are no pictures yet", remedy="wait for the base model's")
-        rounds = sorted({preview.round for preview in previews})
+        newest = max(preview.round for preview in previews)
         recipes = list(dict.fromkeys((p.prompt, p.seed) for p in previews))
-        place = {(p.prompt, p.seed, p.round): p.path for p in previews}
         self._room.exports.mkdir(parents=True, exist_ok=True)
-        out = self._room.exports / f"grid-r{rounds[-1]}-{time.strftime('%Y%m%d-%H%M%S')}.png"
-        request = ContactSheet(
-            str(out),
-            tuple("base model" if number == 0 else f"round {number}" for number in rounds),
-            tuple(
-                SheetRow(
-                    f"{prompt}, seed {seed}",
-                    tuple(place.get((prompt, seed, number), "") for number in rounds),
-                )
-                for prompt, seed in recipes
-            ),
-        )
-        await self._arithmetic.request(request)
+        out = self._room.exports / f"grid-r{newest}-{time.strftime('%Y%m%d-%H%M%S')}.png"
+        await self._arithmetic.request(grid(previews, recipes, out))
         return {"path": str(out)}
 
     async def export_sheet(self, asked: ExportSheet) -> Result:

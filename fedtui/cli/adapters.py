@@ -13,6 +13,45 @@ from fedtui.errors import UsageError
 FORMATS = ("kohya", "diffusers")
 
 
+def take_home(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A copy here; it lies with the room anyway.")
+    ] = None,
+    no_names: Annotated[
+        bool, typer.Option("--no-names", help="Number the members; leave out what names them.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Pack what participants take home: adapter, proof, pictures, contributors.
+
+    One archive (.zip) of the room as it is after its last committed round. A node must run.
+    """
+    import shutil
+
+    from fedtui.cli import look
+    from fedtui.limits import TAKE_HOME_S
+
+    made = look.with_node(
+        lambda client: client.do("take_home", within_s=TAKE_HOME_S, names=not no_names)
+    )
+    if out is not None:
+        try:
+            made["path"] = str(shutil.copyfile(made["path"], out.absolute()))
+        except (OSError, shutil.SameFileError) as error:
+            raise UsageError(
+                f"cannot write {out}",
+                getattr(error, "strerror", "") or str(error),
+                f"it lies at {made['path']}",
+            ) from error
+    if json:
+        output.data_json(made)
+        return
+    size = f"{made['bytes'] / 1e6:.1f} MB"
+    output.data(f"{made['path']}  round {made['round']}, {len(made['files'])} files, {size}")
+    if not no_names:
+        output.say("it names the members: ask them before you publish it, or use --no-names")
+
+
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     round: Annotated[

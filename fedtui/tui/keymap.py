@@ -80,8 +80,11 @@ BACK_KEYS: list[BindingType] = [
 
 START = "Start the round that waits for it"
 
+TAKE_HOME = "Pack adapter, pictures and contributors for participants to take home"
+
 DASHBOARD_KEYS: list[BindingType] = [
     key("s", "start", "Start round", START, "dash.start", show=True),
+    key("e", "take_home", "Take home", TAKE_HOME, "dash.take_home"),
     key("space", "enlarge", "Enlarge", "Show the newest picture large", "dash.picture", show=True),
     key(
         "left_square_bracket",
@@ -303,6 +306,7 @@ WALL_KEYS: list[BindingType] = [
     key("left,h", "prompt(-1)", "Prompt", "The prompt before", "wall.previous"),
     key("n", "names", "Names", "Hide or show names", "wall.names"),
     key("i", "pictures", "Pictures", "Hide or show the pictures", "wall.pictures"),
+    key("e", "take_home", "Take home", f"{TAKE_HOME}; with names where they are shown", "wall.e"),
     key("I", "invite", "Invite", "Show an invite for everybody in the room to see", "wall.invite"),
 ]
 

@@ -311,6 +311,24 @@ async def test_the_wall_lets_people_in_before_the_first_round(folder: Path) -> N
         await until(pilot, lambda: bool(app.screen.query(QR)))
 
 
+async def test_the_wall_and_the_dashboard_pack_what_to_take_home(folder: Path) -> None:
+    async with shown(done(folder), (120, 40)) as (pilot, app, source):
+        source.answers["take_home"] = {"path": "/exports/sunflower.zip", "files": []}
+        await until(pilot, lambda: "e take home" in text(app))
+        await pilot.press("e")
+        await until(pilot, lambda: app.clipboard == "/exports/sunflower.zip")
+        assert "It names the members" in text(app)
+        await pilot.press("w")
+        await until(pilot, lambda: "e packs what to take home" in text(app))
+        await pilot.press("n", "e")
+        await until(pilot, lambda: len(source.done) == 2)
+        assert source.done == [("take_home", {"names": True}), ("take_home", {"names": False})]
+    async with shown(training(folder)) as (pilot, app, source):
+        await pilot.press("e")
+        await pilot.pause()
+        assert not source.done, "nothing has been committed yet"
+
+
 async def test_a_window_that_is_only_a_wall_stays_one(folder: Path) -> None:
     async with shown(training(folder), wall=True, observe=True) as (pilot, app, source):
         await until(pilot, lambda: isinstance(app.screen, WallScreen))

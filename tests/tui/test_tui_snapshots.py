@@ -178,6 +178,7 @@ ANSWERS: dict[str, Any] = {
         ],
         "folder": "/room",
     },
+    "take_home": {"path": "/room/exports/sunflower.zip", "bytes": 9, "round": 4, "files": []},
     "plan": {
         "room": "q7m2x4k6",
         "name": "sunflower-42",

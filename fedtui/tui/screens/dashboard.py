@@ -85,7 +85,7 @@ class DashboardScreen(LiveScreen):
         self._fit()
         # The pictures' own feed may be set after this.
         made = recipes(self.view) if self.view else ()
-        could = (bool(made), len(made) > 1)
+        could = (bool(made), len(made) > 1, bool(self.view and self.view.commits))
         if could != self._could:
             self._could = could
             self.refresh_bindings()

@@ -11,6 +11,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
 
+from fedtui.limits import TAKE_HOME_S
 from fedtui.tui.feed import Feed
 from fedtui.tui.keymap import SCREEN_KEYS
 from fedtui.tui.limits import ERROR_SHOWN_S, OPERATION_S
@@ -143,6 +144,8 @@ class LiveScreen(Screen[None]):
         if message.operation == "start_rounds":
             told = f"Rounds may begin up to round {int(message.result['through'])}."
             self.notify(told, markup=False)
+        elif message.operation == "take_home":
+            copy(self, "the path of what to take home", str(message.result["path"]))
 
     def action_start(self) -> None:
         """Starts the round that waits for it, after a question."""
@@ -163,6 +166,18 @@ class LiveScreen(Screen[None]):
             "Start",
         )
         self.app.push_screen(question, start)
+
+    def action_take_home(self) -> None:
+        """Packs what participants take home; the path is copied and shown when it is done."""
+        names = self.named
+        if self.ask("take_home", within_s=TAKE_HOME_S, names=names):
+            told = "It names the members: ask them first." if names else "Members are numbered."
+            self.notify(told, title="Packing what to take home…", markup=False)
+
+    @property
+    def named(self) -> bool:
+        """Whether this screen shows the members' names."""
+        return True
 
     async def action_back(self) -> None:
         """Returns to where this screen was opened: the dashboard, if it is one of the places."""
@@ -195,11 +210,13 @@ class LiveScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Greys the key that makes a panel large where there is none.
 
-        The one that starts a round is there only while one waits for it: in most rooms rounds begin
-        by themselves.
+        The one that starts a round is there only while one waits for it, in most rooms rounds begin
+        by themselves; the one that packs what to take home after the first commit.
         """
         if action == "start":
             return bool(self.view and self.view.round.held)
+        if action == "take_home":
+            return bool(self.view and self.view.commits)
         if action == "full":
             return True if self.maximized or self.focused or self.default_panel() else None
         return super().check_action(action, parameters)

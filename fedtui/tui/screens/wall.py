@@ -182,6 +182,11 @@ class WallScreen(LiveScreen):
         if message.operation == "invite":
             self.app.push_screen(InviteScreen(message.result))
 
+    @property
+    def named(self) -> bool:
+        """Whoever hides the names on the wall wants them nowhere."""
+        return not self._state.nameless
+
     def action_freeze(self) -> None:
         """Stops or goes on with the slideshow."""
         self._frozen = not self._frozen
@@ -253,7 +258,11 @@ def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
     if width_of(lines[0]) > width:
         lines = [number, phase]
     if now.phase == "DONE":
-        return [*lines, ((f"{count(now.rounds, 'round')} trained together", "text"),)]
+        return [
+            *lines,
+            ((f"{count(now.rounds, 'round')} trained together", "text"),),
+            (("e packs what to take home", "muted"),),
+        ]
     if now.expected:
         lines.append(((f"{now.contributions} of {now.expected} contributions", "text"),))
     if now.quorum:

@@ -52,7 +52,7 @@ def banner(feed: Feed, width: int) -> Line:
         done = f"Done: {count(view.round.rounds, 'round')} trained together."
         if view.adapter:
             done += f" Adapter {cut_path(view.adapter, max(16, width - len(done) - 30))}"
-        return told("ok", "✓", done, width, "y copy  q leave")
+        return told("ok", "✓", done, width, "y copy  e take home", "e take home")
     if view.requests:
         who = plain(view.requests[0].name)
         more = f" and {len(view.requests) - 1} more" if len(view.requests) > 1 else ""
