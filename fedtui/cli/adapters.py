@@ -22,7 +22,7 @@ def take_home(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Pack what participants take home: adapter, proof, pictures, contributors.
+    """Pack adapter, pictures and contributors to take home.
 
     One archive (.zip) of the room as it is after its last committed round. A node must run.
     """

@@ -255,7 +255,7 @@ def recover(
 
 
 def plan(json: Json = False) -> None:
-    """Show what the room agreed on, and what of it can still be changed."""
+    """Show what the room agreed on and what can still change."""
     from fedtui import paths, rooms
     from fedtui.agreement import terms
 
