@@ -3,13 +3,15 @@
 ``accelerate launch`` starts them; the first reads requests and leads, the others follow what it
 tells. Each computes its own batches, gradients are averaged, so all take the same step: ``n``
 processes with a batch of ``b`` do what one does with ``--accumulate n``. The leader alone reports,
-saves and writes.
+saves and writes. What one of them cannot do ends the request in all: a process that waits for the
+gradients of one that has none would wait for ever.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -54,6 +56,40 @@ class Crew:
             self.tell(GO)
         elif self.heard() != GO:
             raise Cancelled
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Something that each process does for itself, and that all have done afterwards.
+
+        Raises what went wrong in this process; what did in another one is :class:`Cancelled` to a
+        follower, and RuntimeError in its words to the leader.
+        """
+        if self.size == 1:
+            yield
+            return
+        wrong: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            wrong = error
+        words = self._wrong(wrong)
+        if wrong is not None:
+            raise wrong
+        if words and not self.leads:
+            raise Cancelled
+        if words:
+            raise RuntimeError("; ".join(words))
+
+    def _wrong(self, error: Exception | None) -> list[str]:
+        """What went wrong in which process."""
+        count = torch.tensor(int(error is not None))
+        distributed.all_reduce(count, group=self.words)
+        if not count:
+            return []
+        told: list[Any] = [None] * self.size
+        own = "" if error is None else f"{type(error).__name__}: {error}"
+        distributed.all_gather_object(told, own, self.words)
+        return [f"process {rank} of {self.size}: {text}" for rank, text in enumerate(told) if text]
 
     def average(self, values: Sequence[torch.nn.Parameter], loss: torch.Tensor) -> torch.Tensor:
         """Replaces gradients by their mean over all processes; the mean loss."""

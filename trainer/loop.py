@@ -266,9 +266,10 @@ def _advance(
         number = place * crew.size + crew.rank
         # For dropout, an adapter's or a network's own: it asks nobody but the global generator.
         torch.manual_seed(derived("dropout", recipe.seed, recipe.round, recipe.node, number))
-        value = step_loss(model, material, recipe, number) / tuning.accumulate
-        value.backward()  # type: ignore[no-untyped-call]
-        total = total + value.detach()
+        with crew.together():
+            value = step_loss(model, material, recipe, number) / tuning.accumulate
+            value.backward()  # type: ignore[no-untyped-call]
+            total = total + value.detach()
     total = crew.average(values, total)
     if anchors:
         pull_back(values, anchors, recipe.proximal)

@@ -135,6 +135,7 @@ def is_exhaustion(error: Exception) -> bool:
     text = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "MemoryError" in text  # of another process
         or "out of memory" in text
         or "t allocate memory" in text
     )

@@ -109,10 +109,11 @@ class Studio:
         }
 
     def train(self, request: Train, job: Job) -> Result:
-        base = importing.obtain(request.model, job)
-        training.check(request, base)
-        given = training.found(request, base, job)
-        loaded = self._use(request.model, job)
+        with self._crew.together():
+            base = importing.obtain(request.model, job)
+            training.check(request, base)
+            given = training.found(request, base, job)
+            loaded = self._use(request.model, job)
         return training.run(request, given, loaded.model, loaded.digests, job, self._crew)
 
     def lead(self, request: Train, job: Job) -> Result:

@@ -157,7 +157,8 @@ def run(
     """
     objective.check(model.schedule, request.min_snr)
     what, base = given.what, given.what.base
-    material = _encoded(request, given, model, digests, job)
+    with crew.together():
+        material = _encoded(request, given, model, digests, job)
     network = model.components[base.family.adapted]
     side = max(max(model.latent_shape(moments)[2:]) for moments in material.examples.shapes())
     saved = Path(request.checkpoint) if request.checkpoint else None
@@ -168,7 +169,8 @@ def run(
 
     compiler = precision.no_compiler(model.device) if request.tuning.compile else ""
     with what.parameters(model) as parameters, precision.lowered(model, network, side, what.whole):
-        plan = _planned(request, model, material, sum(p.numel() for p in parameters.values()))
+        with crew.together():
+            plan = _planned(request, model, material, sum(p.numel() for p in parameters.values()))
         recipe = _recipe(request, plan, _run_name(request, plan, digests, material, what))
         compiled = request.tuning.compile and not compiler
         with precision.prepared(network, plan.checkpointing, compiled):

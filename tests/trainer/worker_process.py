@@ -36,9 +36,10 @@ class WorkerProcess:
         *,
         own_session: bool = False,
         launcher: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "trainer"),
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *launcher, "-m", "trainer", "--role", role],
+            [sys.executable, *launcher, *program, "--role", role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
