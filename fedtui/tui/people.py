@@ -86,7 +86,7 @@ COLUMNS: tuple[Column[Person], ...] = (
     Column("name", 0, 14, 24, name_cell),
     Column("trust", 1, 12, 12, trust_cell),
     Column("role", 2, 11, 11, lambda p, w: one(p.role, w, "muted")),
-    Column("words", 3, 20, 60, lambda p, w: one(" ".join(p.words), w, "faint")),
+    Column("words", 3, 40, 60, lambda p, w: one(" ".join(p.words), w, "faint")),
 )
 
 

@@ -100,8 +100,8 @@ async def test_done_says_where_the_adapter_is_and_what_to_press(folder: Path) ->
     async with shown(done(folder)) as (_, app, _source):
         seen = text(app)
         assert "✓ DONE" in seen
-        assert f"Done: 8 rounds trained together. Adapter {ADAPTER}" in seen
-        assert "y copy  q leave" in seen
+        assert f"Done after 8 rounds. Adapter {ADAPTER}" in seen
+        assert "y copy  e take home" in seen
         assert "All 8 rounds are done." in seen
 
 

@@ -7,6 +7,8 @@ from fedtui.tui.lines import Ink, Line, crop, cut_path, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import clock, count
 
+DONE_KEYS = "y copy  e take home"
+
 
 class Banner(Drawn):
     """Hidden while all is well."""
@@ -49,10 +51,12 @@ def banner(feed: Feed, width: int) -> Line:
     if view.notice:
         return told("warning", "!", plain(view.notice), width)
     if view.round.phase == "DONE":
-        done = f"Done: {count(view.round.rounds, 'round')} trained together."
+        done = f"Done after {count(view.round.rounds, 'round')}."
         if view.adapter:
-            done += f" Adapter {cut_path(view.adapter, max(16, width - len(done) - 30))}"
-        return told("ok", "✓", done, width, "y copy  e take home", "e take home")
+            done += " Adapter "
+            room = width - len(done) - len(DONE_KEYS) - 4  # the glyph, and blanks between
+            done += cut_path(view.adapter, max(16, room))
+        return told("ok", "✓", done, width, DONE_KEYS, "e take home")
     if view.requests:
         who = plain(view.requests[0].name)
         more = f" and {len(view.requests) - 1} more" if len(view.requests) > 1 else ""

@@ -25,6 +25,8 @@ BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 LABEL = 7
 """Cells for a loss and a blank."""
+TITLE_EDGES = 2
+"""Cells of the frame's corners, which a title leaves free."""
 TALL = 7
 """From this many rows on there is room for the rounds below the curve."""
 
@@ -68,7 +70,7 @@ def title(view: NodeView, width: int) -> Line:
     direction: Line = ((", lower is better", "muted"),)
     for since in ("since round ", "since r"):
         told = (*name, *trend(view.losses, since), *direction)
-        if width_of(told) <= width:
+        if width_of(told) <= width - TITLE_EDGES:
             return told
     return (*name, *trend(view.losses, "since r"))
 
