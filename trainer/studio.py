@@ -197,19 +197,32 @@ class Studio:
         folders = [dataset.scan(Path(folder), job) for folder in (request.members, request.others)]
         for contents in folders:
             contents.require_pictures()
+        both = set.intersection(*({each.sha256 for each in some.pictures} for some in folders))
+        if both:
+            raise TrainerError(
+                "Members cannot be told from others",
+                f"{len(both)} pictures are both trained on and held out.",
+                "Name held-out pictures that the adapter was not trained on.",
+                MISUSE,
+            )
         loaded = self._use(request.model, job)
         own, other = (
             cache.encode(each, base.resolution, loaded.model, loaded.digests, Cache(None), job)
             for each in folders
         )
+        base_seen = leak.observe(loaded.model, own, other, request.draws, request.seed, job)
         with mix.on(loaded.model):
             if mix.speaks:
                 own, other = own.spoken_by(loaded.model), other.spoken_by(loaded.model)
-            attacks = leak.attacks(loaded.model, own, other, request.draws, request.seed, job)
-        result: Result = {name: asdict(each) for name, each in attacks.items()}
+            seen = leak.observe(loaded.model, own, other, request.draws, request.seed, job)
+        attacks = {name: asdict(each) for name, each in leak.attacks(seen, base_seen).items()}
+        result: Result = {"attacks": attacks}
         if request.pictures:
             result["nearest"] = leak.nearest_training(
-                [Path(path) for path in request.pictures], folders[0], request.extractor
+                [Path(path) for path in request.pictures],
+                training=folders[0],
+                others=folders[1],
+                extractor=request.extractor,
             )
         return result | {"members": len(own), "others": len(other)}
 

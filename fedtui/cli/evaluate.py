@@ -12,6 +12,7 @@ from fedtui.cli.learn import EMBEDDED_MODEL
 from fedtui.errors import UsageError
 
 BASE = "base model"
+NEAREST_SHOWN = 5
 LEAK_PICTURES = 24
 """Pictures a side below which a rate of false positives of a few per cent cannot be seen."""
 
@@ -49,7 +50,8 @@ def evaluate(
     The denoising loss, with the same noise for all; lower is better.
 
     With --pictures also how far drawn pictures are from those of FOLDER; with --leak whether an
-    adapter gives away what it was trained on.
+    adapter gives away what it was trained on; with both also which pictures trained on the drawn
+    ones look like.
     """
     from trainer.protocol import Evaluate, MeasureSet, ProbeLeak
 
@@ -58,15 +60,24 @@ def evaluate(
     if leak is not None and len(adapters) != 1:
         raise UsageError("--leak needs exactly one --lora", "it asks about one adapter")
     chosen = extractor or ("scenes" if model == EMBEDDED_MODEL else "efficientnet-lite0")
-    requests: dict[str, Any] = {
-        "loss": Evaluate(model, held_out, ("", *adapters), draws=draws, seed=seed, by_picture=True)
-    }
+    requests: dict[str, Any] = {}
+    if leak is not None:
+        # First, because it refuses folders that share pictures before anything is computed.
+        requests["leak"] = ProbeLeak(
+            model,
+            adapters[0],
+            str(places.folder(leak)),
+            held_out,
+            pictures=_drawn(pictures),
+            extractor=chosen,
+            draws=draws,
+            seed=seed,
+        )
+    requests["loss"] = Evaluate(
+        model, held_out, ("", *adapters), draws=draws, seed=seed, by_picture=True
+    )
     if pictures is not None:
         requests["pictures"] = MeasureSet(str(places.folder(pictures)), held_out, chosen, seed=seed)
-    if leak is not None:
-        requests["leak"] = ProbeLeak(
-            model, adapters[0], str(places.folder(leak)), held_out, draws=draws, seed=seed
-        )
     results = _ask_all(requests)
     if json:
         output.data_json(results)
@@ -76,6 +87,14 @@ def evaluate(
         _tell_pictures(results["pictures"])
     if "leak" in results:
         _tell_leak(results["leak"])
+
+
+def _drawn(folder: Path | None) -> tuple[str, ...]:
+    """The pictures of a folder, by absolute path."""
+    if folder is None:
+        return ()
+    paths = sorted(places.folder(folder).iterdir())
+    return tuple(str(path) for path in paths if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
 def _ask_all(requests: dict[str, Any]) -> dict[str, Any]:
@@ -127,17 +146,45 @@ def _tell_pictures(result: dict[str, Any]) -> None:
 
 def _tell_leak(result: dict[str, Any]) -> None:
     rows = [
-        [name, f"{found['auc']:.3f}", f"{100 * found['true_positives']:.1f} %"]
-        for name, found in result.items()
-        if isinstance(found, dict)
+        [
+            name,
+            f"{found['auc']:.3f} ({found['low']:.3f}-{found['high']:.3f})",
+            "" if found["base"] is None else f"{found['base']:.3f}",
+            f"{100 * found['true_positives']:.1f} %",
+        ]
+        for name, found in result["attacks"].items()
+    ]
+    members, others = result["members"], result["others"]
+    allowed = next(iter(result["attacks"].values()))["allowed"]
+    header = ["attack", "AUC (95 %), 0.5 is guessing", "on the base model", "found at 1 %"]
+    output.data("")
+    output.data(output.table(header, rows))
+    output.data(
+        f"{members} pictures it was trained on, {others} it was not: 1 % false alarms are "
+        f"{allowed} of them, and rates below 1/{others} cannot be told from zero"
+    )
+    output.data(
+        "the base model was trained on neither: what is found there is a difference between the "
+        "folders; hold out pictures of the same kinds, or a kind that was learnt is found as well"
+    )
+    if min(members, others) < LEAK_PICTURES:
+        output.data("so few pictures prove little: give more held-out ones")
+    if "nearest" in result:
+        _tell_nearest(result["nearest"])
+
+
+def _tell_nearest(nearest: dict[str, Any]) -> None:
+    """The drawn pictures that look most like one trained on."""
+    closest = sorted(nearest["pictures"], key=lambda each: -each["cosine"])[:NEAREST_SHOWN]
+    rows = [
+        [Path(each["path"]).name, Path(each["training"]).name, f"{each['cosine']:.4f}"]
+        for each in closest
     ]
     output.data("")
+    output.data(output.table(["drawn picture", "nearest it was trained on", "cosine"], rows))
+    above = sum(each["cosine"] > nearest["others_most"] for each in nearest["pictures"])
     output.data(
-        output.table(["attack", "AUC (0.5 is guessing)", "found at 1 % false alarms"], rows)
+        f"held-out pictures come as near as {nearest['others_median']:.4f} in the middle and "
+        f"{nearest['others_most']:.4f} at most (features of {nearest['extractor']['name']}); "
+        f"{above} of {len(nearest['pictures'])} drawn ones are nearer than that"
     )
-    output.data(
-        f"{result['members']} pictures it was trained on, {result['others']} it was not; rates "
-        f"below 1/{result['others']} cannot be told from zero"
-    )
-    if min(result["members"], result["others"]) < LEAK_PICTURES:
-        output.data("so few pictures prove little: give more held-out ones")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -135,6 +136,50 @@ def test_attack_figures() -> None:
     assert (alike.auc, alike.true_positives, alike.resolution) == (0.5, 0.0, 0.2)
     with pytest.raises(ValueError, match="both kinds"):
         leak.attack(np.array([]), np.zeros(3))
+
+
+@pytest.mark.parametrize(("members", "others"), [(30, 40), (250, 99), (60, 100), (80, 700)])
+def test_attack_figures_are_scikit_learn_s(members: int, others: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    draw_ = np.random.default_rng(members)
+    # Rounded, so that some are equal.
+    scores = [np.round(draw_.normal(0.8, 1, members), 1), np.round(draw_.normal(0, 1, others), 1)]
+    truth = np.repeat([1, 0], [members, others])
+    found = leak.attack(*scores)
+    assert found.auc == pytest.approx(metrics.roc_auc_score(truth, np.concatenate(scores)))
+    rates = metrics.roc_curve(truth, np.concatenate(scores), drop_intermediate=False)
+    assert found.true_positives == pytest.approx(rates[1][rates[0] <= 0.01].max())
+    assert found.allowed == others // 100
+
+
+def test_the_interval_of_an_area_holds_the_true_one_as_often_as_it_says() -> None:
+    """Two normals a standard deviation apart: the true area is Φ(1/√2)."""
+    draw_ = np.random.default_rng(0)
+    true, trials = NormalDist().cdf(0.5**0.5), 400
+    held = 0
+    for _ in range(trials):
+        found = leak.attack(draw_.normal(1, 1, 24), draw_.normal(0, 1, 40))
+        assert 0.0 <= found.low <= found.auc <= found.high <= 1.0
+        held += found.low <= true <= found.high
+    assert 0.92 <= held / trials <= 0.98
+
+
+def test_the_interval_of_a_perfect_attack_is_no_point() -> None:
+    assert leak.auc_interval(1.0, 8, 8)[0] < 0.9
+    low, high = leak.auc_interval(0.5, 24, 24)
+    assert (low, high) == pytest.approx((0.343, 0.657), abs=0.005)
+
+
+def test_what_differs_without_training_is_not_taken_for_a_leak() -> None:
+    """Members are easier for the base model already, and the adapter changed nothing."""
+    easy, hard = -np.linspace(0.1, 0.2, 30), -np.linspace(0.5, 0.9, 30)
+    found = leak.attacks({"loss": (easy, hard)}, {"loss": (easy, hard)})
+    assert (found["loss"].auc, found["loss"].base) == (1.0, 1.0)
+    assert found[leak.CALIBRATED].auc == 0.5
+    # The reverse: nothing to see in the loss itself, everything in what the adapter changed.
+    learnt = leak.attacks({"loss": (hard + 0.05, hard)}, {"loss": (hard, hard)})
+    assert learnt["loss"].auc < 0.7
+    assert learnt[leak.CALIBRATED].auc == 1.0
 
 
 def test_the_nearest_training_picture_is_found() -> None:

@@ -75,8 +75,9 @@ class ProbeLeak(Request):
 
     ``members`` is the folder it was trained on, ``others`` one of comparable pictures held back;
     ``pictures`` are drawn ones whose nearest training picture is looked for. Result:
-    ``{"loss"|"pia": {"auc", "true_positives", "resolution"}, "members", "others",
-    "nearest": [{"path", "training", "cosine"}]}``.
+    ``{"attacks": {name: {"auc", "low", "high", "true_positives", "allowed", "resolution",
+    "base"}}, "members", "others"}``, and if pictures were given ``"nearest": {"extractor",
+    "others_median", "others_most", "pictures": [{"path", "training", "cosine"}]}``.
     """
 
     kind: ClassVar[str] = "probe_leak"
