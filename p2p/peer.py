@@ -51,6 +51,7 @@ from p2p.rounds.driver import Emit, RoundDriver, read_commit
 from p2p.rounds.effects import Journal, OperationHeard
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE, KEPT_INPUT_ROUNDS
+from p2p.rounds.rekeying import Rekeying
 from p2p.rounds.rules import Facts
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.rounds.state import OwnContribution, Timing
@@ -125,7 +126,6 @@ class Peer:
         self._tasks = TaskOwner("peer")
         self.exhibits: Callable[[int], Awaitable[bytes | None]] | None = None
         self._found: set[str] = set()
-        self._elsewhere = 0
         self._gave_way = False
         self._started_at = 0.0
         self._running = AsyncExitStack()
@@ -161,8 +161,9 @@ class Peer:
         await asyncio.to_thread(self._remember_operations, journal, signer)
         vouched = [operation.id for operation in self._operations]
         self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing, vouched)
+        self._rekeying = Rekeying(self._core)
         self._membership = self._core.membership
-        if self.identity.peer_id not in self.members and self.successor is None:
+        if self.identity.peer_id not in self.members and not self._may_be_a_member(journal):
             raise self._not_a_member()
         tls = MemberTLS(self.identity, self._certificates())
         self._client = PeerClient(tls, self._book, download_rate=self._bandwidth.download)
@@ -212,7 +213,7 @@ class Peer:
         self._observer = Observer(
             self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery
         )
-        self._farewells = Farewells(self._client, self._notice)
+        self._farewells = Farewells(self._client, self._notice, self._has_understood)
         self._farewells.set_removed(self._removed_certificates())
         self._started_at = clock.now()
         self._moved()
@@ -263,8 +264,8 @@ class Peer:
     def on_message(self, sender: str, data: bytes) -> None:
         """See :class:`p2p.server.RoomHandler`."""
         self._driver.on_message(sender, data)
-        if self._core.gives_key_up:
-            self._known_elsewhere(self._core.commit_in(data))
+        self._rekeying.on_message(sender, data)
+        self._give_way()
 
     def on_hello(self, sender: str, data: bytes, host: str) -> bytes:
         """See :class:`p2p.server.RoomHandler`."""
@@ -477,6 +478,12 @@ class Peer:
     def _certificates(self) -> dict[str, bytes]:
         return {peer: member.certificate_der for peer, member in self.members.items()}
 
+    def _may_be_a_member(self, journal: Journal) -> bool:
+        """Whether this key was given up, which the next one has to hear of, or has taken another
+        one's place by a commit that this machine has lost: who admitted it knows the other one."""
+        lost = journal.amnesia and self._removal_of(self.identity.peer_id) is None
+        return self.successor is not None or lost
+
     def _not_a_member(self) -> TrustError:
         removal = self._removal_of(self.identity.peer_id)
         if removal is None:
@@ -514,6 +521,12 @@ class Peer:
         assert removal is not None
         return [self._core.notice(removal).to_bytes()]
 
+    def _has_understood(self, peer: str) -> bool | None:
+        """Of a given-up key, whether the one that took its place is there: its machine may stop
+        after it was told, and forgets then who told it."""
+        now = self.now(peer)
+        return None if now == peer else now not in self.members or now in self._gossip.alive()
+
     def _on_hint(self, peer_id: str, addresses: Sequence[Address]) -> None:
         if peer_id in self.removed:
             self._book.hint(peer_id, addresses)
@@ -538,23 +551,14 @@ class Peer:
     # --- giving a key up -------------------------------------------------------------------------
     def _on_peer_head(self, peer: str, round_number: int) -> None:
         self._driver.on_peer_head(peer, round_number)
-        self._known_elsewhere(round_number - 1)
-
-    def _known_elsewhere(self, round_number: int) -> None:
-        """Another member has the commit of that round."""
-        self._elsewhere = max(self._elsewhere, round_number)
+        self._rekeying.on_peer_head(peer, round_number)
         self._give_way()
 
     def _give_way(self) -> None:
         """Says, once, that the next key can take over: this one is given up, and not only here."""
-        successor = self.successor
-        if successor is None or self._gave_way:
-            return
-        alone = self.members.keys() == {successor}
-        changed_in, came_from_another = self._core.rekeyed_in(self.identity.peer_id)
-        if alone or came_from_another or self._elsewhere >= changed_in:
+        if self.successor is not None and not self._gave_way and self._rekeying.is_time:
             self._gave_way = True
-            self._emit("key.changed", peer=successor)
+            self._emit("key.changed", peer=self.successor)
 
     def _reason(self, peer: object) -> str:
         """What the admins said when they removed a member."""

@@ -38,8 +38,8 @@ UNWANTED = Verdict(False, rules.NO_PARTICIPANT)
 """Of a contribution whose blob is not fetched, because its author cannot count."""
 SEVERAL = Verdict(False, rules.SEVERAL)
 """Of a contribution beyond those of its author that are fetched."""
-MAX_COMMITS_TOLD = 8
-"""To a member whose key has been given up: it waited for one of the last of them."""
+MAX_COMMITS_TOLD = 128
+"""To a member whose key has been given up, the last ones: it can fetch none."""
 OFFER_FANOUT = 3
 """How many members are offered changes of the membership with each repetition."""
 
@@ -163,15 +163,15 @@ class Collecting(RoundBase):
         return self._signer.seal(Operations(offered=(operation,)))
 
     def commits_until_rekeyed(self, peer: str) -> list[Envelope]:
-        """The commits since a member asked for another key, up to the one that holds the change:
-        with the old key it cannot fetch them any more."""
+        """The commits up to the one that gave a member's key up: with the old key it cannot fetch
+        them any more."""
         last, _ = self.rekeyed_in(peer)
         records = self.journal.commits[max(0, last - MAX_COMMITS_TOLD) : last]
         return [self._signer.seal(parse(Commit.kind, record.payload)) for record in records]
 
-    def rekeyed_in(self, peer: str) -> tuple[int, bool]:
-        """The round whose commit gave a key up, 0 if none has; and whether another member is sure
-        to have that commit, because it led the attempt that decided."""
+    def rekeyed_in(self, peer: str) -> tuple[int, str | None]:
+        """The round whose commit gave a key up, 0 if none has; and another member that has that
+        commit, because it led the attempt that decided."""
         for record in self.journal.commits:
             commit = parse(Commit.kind, record.payload)
             assert isinstance(commit, Commit)
@@ -179,8 +179,8 @@ class Collecting(RoundBase):
             led_here = result.proposer == self.me or result.attempt != commit.qc.attempt
             for operation in result.operations:
                 if isinstance(operation.change, KeyChange) and operation.change.author == peer:
-                    return record.round, not led_here
-        return 0, False
+                    return record.round, None if led_here else result.proposer
+        return 0, None
 
     @property
     def gives_key_up(self) -> bool:

@@ -77,6 +77,7 @@ class Hearing:
                 case ProbeThrough(peer_id, helper, timeout):
                     self._probe_through(machine, peer_id, helper, timeout)
                 case HeadSeen(peer_id, number):
+                    machine.rekeying.on_peer_head(peer_id, number)
                     sim.feed(
                         machine,
                         partial(machine.core.on_peer_head, peer_id, number, sim.clock(machine)),

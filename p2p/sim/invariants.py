@@ -9,7 +9,7 @@ the result of a commit outlives power cuts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,11 +37,13 @@ class Violation(Exception):
 
 @dataclass(frozen=True)
 class _Room:
-    """Who belonged to the room after a round, who had been removed, who votes next."""
+    """Who belonged to the room after a round, who had been removed, who votes next, and which keys
+    took the places of others."""
 
     members: frozenset[str]
     gone: frozenset[str]
     voters: frozenset[str]
+    heirs: Mapping[str, str]
 
 
 class Invariants:
@@ -51,7 +53,7 @@ class Invariants:
         self._checked = checked
         self._rule = genesis.policy.quorum
         members = frozenset(member.peer_id for member in genesis.members)
-        self._rooms = {0: _Room(members, frozenset(), frozenset(first_voters(genesis)))}
+        self._rooms = {0: _Room(members, frozenset(), frozenset(first_voters(genesis)), {})}
         self.values: dict[int, str] = {}
         self._hashes: dict[int, str] = {}
         self._results: dict[int, BlobRef] = {0: INITIAL}
@@ -100,18 +102,21 @@ class Invariants:
         counted = signers <= before.voters
         counted = counted and len(signers) >= quorum_size(len(before.voters), self._rule)
         self._require("S9", counted, f"round {number} counts votes of non-voters")
-        added, gone = set(before.members), set(before.gone)
+        added, gone, heirs = set(before.members), set(before.gone), dict(before.heirs)
+        fresh_keys: set[str] = set()
         for operation in result.operations:
             match operation.change:
                 case MemberAdd(member=member):
                     self._require("S9", member.peer_id not in gone, "a removed key came back")
                     added.add(member.peer_id)
                 case MemberRemove(peer=peer):
-                    gone.add(peer)
+                    gone.add(_now(heirs, peer))
                 case KeyChange(author=old, key=new):
                     self._require("S9", new not in added | gone, "a key was used twice")
                     gone.add(old)
                     added.add(new)
+                    heirs[old] = new
+                    fresh_keys.add(new)
         members, voters = frozenset(added - gone), frozenset(result.next_voters)
         rekeyed = {
             operation.change.author
@@ -119,13 +124,14 @@ class Invariants:
             if isinstance(operation.change, KeyChange)
         }
         authors = [item.peer for item in result.inputs]
-        distinct = set(authors) <= members | rekeyed and len(set(authors)) == len(authors)
+        distinct = set(authors) <= members - fresh_keys | rekeyed
+        distinct = distinct and len(set(authors)) == len(authors)
         self._require("S4", distinct, f"round {number} counts inputs of non-members")
         self._require("S9", voters <= members, f"round {number} lets non-members vote")
-        fresh = len(voters - before.voters)
+        fresh = len(voters - {_now(heirs, voter) for voter in before.voters})
         few = fresh <= max(2, len(before.voters) - 1)
         self._require("S9", few, f"round {number} takes in {fresh} voters at once")
-        self._rooms.setdefault(number, _Room(members, frozenset(gone), voters))
+        self._rooms.setdefault(number, _Room(members, frozenset(gone), voters, heirs))
 
     def on_restored(self, node: str) -> None:
         """A machine starts from an old disk: it may go back, but must not vote again."""
@@ -156,3 +162,9 @@ class Invariants:
             proven = len(signers) >= quorum and value_of(lock.body) == lock.value
             proven = proven and parse_result(lock.body).parent == facts.parent
             self._require("S7", proven, f"{node[:1]} locks without a certificate")
+
+
+def _now(heirs: Mapping[str, str], peer: str) -> str:
+    while peer in heirs:
+        peer = heirs[peer]
+    return peer

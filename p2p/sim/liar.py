@@ -164,3 +164,10 @@ class Liar(RoundCore):
                 self._out.append(
                     Broadcast(self._signer.seal(Prepared(body=body, qc=make_qc(vote, box))))
                 )
+
+
+class Thief(Liar):
+    """Has a copy of a key that its owner has given up, and votes as if it were the owner."""
+
+    def _may_vote(self) -> bool:
+        return True

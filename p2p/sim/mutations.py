@@ -133,6 +133,30 @@ class VotesUnseen(RoundCore):
         return True
 
 
+class CountsGivenUpKeys(RoundCore):
+    """M15: a key that was given up votes on beside the one that took its place."""
+
+    _counted_for = 0
+    _counted: Facts
+
+    @property
+    def facts(self) -> Facts:
+        facts = self._committed_facts
+        if self._counted_for != id(facts):
+            given_up = {
+                old
+                for old in facts.membership.successors
+                if facts.membership.now(old) in facts.voters
+            }
+            self._counted = replace(facts, voters=tuple(sorted({*facts.voters, *given_up})))
+            self._counted_for = id(facts)
+        return self._counted
+
+    @facts.setter
+    def facts(self, facts: Facts) -> None:
+        self._committed_facts = facts
+
+
 def lose_lock(journal: Journal) -> None:
     """M2: kill -9 loses the lock."""
     journal.lock = None
@@ -160,6 +184,10 @@ class Mutation:
     notices_copies: bool = False
     newcomers: int = 0
     removals: int = 0
+    key_changes: int = 0
+    waits_for_others: bool = True
+    stolen_keys: bool = False
+    locked_doors: bool = True
     checked: Collection[str] = OUTCOME
     keeps_results: bool = True
     shows_as: Literal["unsafe", "stuck"] = "unsafe"
@@ -177,6 +205,10 @@ class Mutation:
             newcomers=self.newcomers,
             keeps_results=self.keeps_results,
             removals=self.removals,
+            key_changes=self.key_changes,
+            waits_for_others=self.waits_for_others,
+            stolen_keys=self.stolen_keys,
+            locked_doors=self.locked_doors,
             min_voters=3,
             core=self.core,
             on_crash=self.on_crash,
@@ -254,6 +286,22 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         core=VotesUnseen,
         nodes=3,
         checked=ALL,
+    ),
+    "two-keys": Mutation(
+        "M15 a given-up key votes beside its successor",
+        core=CountsGivenUpKeys,
+        nodes=3,
+        key_changes=2,
+        stolen_keys=True,
+        locked_doors=False,
+        checked=ALL,
+    ),
+    "hasty-key": Mutation(
+        "M16 a machine takes its next key before others know of it",
+        nodes=2,
+        key_changes=2,
+        waits_for_others=False,
+        shows_as="stuck",
     ),
     "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),
 }

@@ -104,8 +104,8 @@ class People:
             if not self._sim.is_calm:
                 self._again(self._remove_one)
             return
-        peer = self._random.choice(others)
-        if not self._sim.can_spare(self._sim.machines[peer]):
+        machine = self._sim.machines.get(peer := self._random.choice(others))
+        if machine is None or not self._sim.can_spare(machine):
             self._again(self._remove_one)
             return
         self._operate(admin, MemberRemove.model_validate({**self._header(core), "peer": peer}))

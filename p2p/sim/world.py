@@ -1,6 +1,7 @@
 """Virtual time, a faulty network and dying machines around :class:`p2p.rounds.core.RoundCore`.
 
-What fails is in :mod:`p2p.sim.faults`, who comes and goes in :mod:`p2p.sim.people`.
+What fails is in :mod:`p2p.sim.faults`, who comes and goes in :mod:`p2p.sim.people`, whose key
+changes in :mod:`p2p.sim.keys`.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ from p2p.rounds.effects import (
 )
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.quorum import Rule, quorum_size
+from p2p.rounds.rekeying import Rekeying
 from p2p.rounds.state import OwnContribution, Timing
 from p2p.sim.faults import Faults
 from p2p.sim.hearing import Hearing
 from p2p.sim.invariants import ALL, Invariants, Violation
-from p2p.sim.liar import Liar
+from p2p.sim.keys import Keys
+from p2p.sim.liar import Liar, Thief
 from p2p.sim.parts import (
     INITIAL,
     ROOM_ID,
@@ -77,9 +80,12 @@ class Scenario:
     ``vote_crash`` is how likely a node dies right after it sent a vote, ``restore`` how likely a
     machine that starts does so from an old disk image, which a node finds out when it
     ``notices_copies``. ``nodes`` found the room; ``newcomers`` are admitted and ``removals`` of
-    members take place while it works. With ``locked_doors`` nobody listens to whoever is no member
-    in its eyes. With ``carry`` late contributions count in the next round. With ``swim`` who is
-    there is what the product's failure detection finds; otherwise it is known, with some errors.
+    members take place while it works. As many members as ``key_changes`` get new keys, and go on
+    with them once enough others know, if the scenario ``waits_for_others``; with ``stolen_keys``
+    somebody has a copy of each key that is given up, hears what is said to all, and votes. With
+    ``locked_doors`` nobody listens to whoever is no member in its eyes. With ``carry`` late
+    contributions count in the next round. With ``swim`` who is there is what the product's failure
+    detection finds; otherwise it is known, with some errors.
     ``keeps_results`` flushes a result before the vote that may commit it. ``ledgers`` puts the
     product's ledger files under the simulated disks.
     """
@@ -93,6 +99,9 @@ class Scenario:
     notices_copies: bool = True
     newcomers: int = 0
     removals: int = 0
+    key_changes: int = 0
+    waits_for_others: bool = True
+    stolen_keys: bool = False
     min_voters: int = 2
     carry: bool = False
     swim: bool = False
@@ -135,7 +144,7 @@ class Outcome:
 class Machine:
     """A simulated computer. ``disk`` is what survives; ``boot`` counts its starts.
     ``unsynced`` are blobs that a power cut takes away. ``vouched`` are the ids of the changes that
-    came with its admission."""
+    came with its admission. ``id`` is its key, ``next_key`` the one that is to take its place."""
 
     id: str
     core: RoundCore
@@ -155,6 +164,16 @@ class Machine:
     ledger: Ledger | None = None
     timers: dict[TimerName, int] = field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
+    next_key: str = ""
+    rekeying: Rekeying = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run(self.core)
+
+    def run(self, core: RoundCore) -> None:
+        """Starts with a fresh state machine."""
+        self.core = core
+        self.rekeying = Rekeying(core)
 
 
 class Simulation:
@@ -180,6 +199,7 @@ class Simulation:
         self.invariants = Invariants(scenario.checked, self._genesis)
         self.machines: dict[str, Machine] = {}
         self._faults, self._people, self._hearing = Faults(self), People(self), Hearing(self)
+        self._keys = Keys(self)
         self._files = ExitStack()
 
     def run(self) -> Outcome:
@@ -200,6 +220,7 @@ class Simulation:
             self._begin(machine)
         self._faults.schedule()
         self._people.schedule()
+        self._keys.schedule()
         self.at(self.scenario.calm, self._faults.heal)
 
     def _step(self) -> None:
@@ -231,7 +252,8 @@ class Simulation:
         """Those who must come to know every round: members in the eyes of the longest ledger."""
         honest = [machine for machine in self.machines.values() if not machine.liar]
         ahead = max(honest, key=lambda machine: len(machine.core.journal.commits))
-        return [machine for machine in honest if machine.id in ahead.core.members]
+        now, members = ahead.core.membership.now, ahead.core.members
+        return [machine for machine in honest if now(machine.id) in members]
 
     def _longest(self) -> int:
         return max(len(machine.core.journal.commits) for machine in self._honest())
@@ -246,8 +268,13 @@ class Simulation:
         if not ahead.up or core.round != ahead.disk.round:
             return False  # Who votes next is not for its memory to say.
         removed = set[str]().union(*(m.core.membership.removed for m in self.machines.values()))
-        lost = {m.id for m in self.machines.values() if m.liar or m.disk.amnesia or m.id in removed}
-        lost.add(machine.id)
+        now = core.membership.now
+        lost = {
+            m.id if m.liar else now(m.id)
+            for m in self.machines.values()
+            if m.liar or m.disk.amnesia or m.id in removed
+        }
+        lost.add(now(machine.id))
         # Whoever comes back gets its vote back, even before it dares to use it.
         voters = {*core.facts.voters} | (lost & core.members.keys())
         return len(voters & lost) <= len(voters) - quorum_size(len(voters), self.scenario.rule)
@@ -265,7 +292,7 @@ class Simulation:
     ) -> RoundCore:
         kind: type[RoundCore] = self.scenario.core
         if liar:
-            kind = Liar
+            kind = Thief if peer in self._keys.stolen else Liar
         timing = self.scenario.timing
         return kind(self._genesis, ROOM_ID, SimSigner(peer), journal, timing, vouched)
 
@@ -355,9 +382,22 @@ class Simulation:
             raise Violation("S8", f"{machine.id[:1]} finds another journal than it wrote")
         machine.disk = self._faults.image_for(machine)
         disk = machine.disk.copy()
-        machine.core = self._new_core(machine.id, machine.liar, disk, machine.vouched)
+        machine.run(self._new_core(machine.id, machine.liar, disk, machine.vouched))
         self._watch(machine)
         self._start(machine)
+
+    def rename(self, machine: Machine, key: str) -> None:
+        """From its next start on a machine has another key."""
+        before, machine.id = machine.id, key
+        machines = list(self.machines.values())
+        self.machines.clear()
+        self.machines.update({each.id: each for each in machines})
+        for holders in self._blobs.values():
+            if before in holders:
+                holders.remove(before)
+                holders.add(key)
+        if self.first_admin == before:
+            self.first_admin = key
 
     # --- effects ---------------------------------------------------------------------------------
     def _execute(self, machine: Machine, effects: list[Effect]) -> None:
@@ -376,7 +416,7 @@ class Simulation:
                 case Send():
                     self._transmit(machine, effect.to, effect.message)
                 case Broadcast():
-                    for peer in machine.core.members:
+                    for peer in (*machine.core.members, *self._keys.stolen):
                         if peer != machine.id:
                             self._transmit(machine, peer, effect.message)
                 case SetTimer():
@@ -394,6 +434,7 @@ class Simulation:
                 case FetchCommits():
                     self._fetch_commits(machine, effect)
         self._watch(machine)
+        self._keys.look_at(machine)
 
     def _watch(self, machine: Machine) -> None:
         if not machine.liar:
@@ -550,7 +591,11 @@ class Simulation:
         return 0.01 if self.is_calm else self.scenario.loss
 
     def _connected(self, a: Machine, b: Machine) -> bool:
-        if not (a.up and b.up) or a.side != b.side or not self._admits(a, b):
+        return self._admits(a, b) and self.in_touch(a, b)
+
+    def in_touch(self, a: Machine, b: Machine) -> bool:
+        """Whether the network is there between both."""
+        if not (a.up and b.up) or a.side != b.side:
             return False
         awake = self.now >= max(a.asleep_until, b.asleep_until)
         return awake and (self.is_calm or self.now >= max(a.alone_until, b.alone_until))
@@ -574,8 +619,17 @@ class Simulation:
         lone = not self.is_calm and self.now < max(source.alone_until, target.alone_until)
         awake = target.up and self.now >= target.asleep_until
         if awake and source.side == target.side and not lone and self._admits(target, source):
-            core = target.core
-            self._execute(target, core.on_message(source.id, message, self.clock(target)))
+            self._take(source, target, message)
+
+    def hand_over(self, source: Machine, target: Machine, message: Envelope) -> None:
+        """A message to a machine that is let in nowhere itself."""
+        if self.in_touch(source, target) and source.id in target.core.members:
+            self._take(source, target, message)
+
+    def _take(self, source: Machine, target: Machine, message: Envelope) -> None:
+        effects = target.core.on_message(source.id, message, self.clock(target))
+        target.rekeying.on_message(source.id, message.to_bytes())
+        self._execute(target, effects)
 
     def _gossip(self, machine: Machine) -> None:
         """The liveness layer: who answers, with some errors, and how far the others are."""
@@ -587,6 +641,7 @@ class Simulation:
             other = self.machines[peer]
             if self.random.random() > self.scenario.loss:
                 head = self.claimed_round(other)
+                machine.rekeying.on_peer_head(peer, head)
                 self._execute(machine, machine.core.on_peer_head(peer, head, self.clock(machine)))
 
     def claimed_round(self, machine: Machine) -> int:

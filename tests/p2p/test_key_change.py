@@ -16,11 +16,13 @@ from p2p.errors import LimitError, ProtocolError
 from p2p.identity import Identity
 from p2p.limits import MAX_KEY_CHANGES
 from p2p.membership import Membership, SignaturesMissing
-from p2p.messages import Contribution
+from p2p.messages import Commit, Contribution, parse
 from p2p.operations import AdminChange, KeyChange, MemberAdd, MemberRemove, Operation
 from p2p.room import Permissions
 from p2p.rounds.admission import Admissions, verify_operation
+from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import Journal
+from p2p.rounds.rekeying import Rekeying
 from p2p.rounds.rules import Facts
 from p2p.rounds.signing import EnvelopeSigner, EnvelopeVerifier
 from p2p.sim.parts import INITIAL, ROOM_ID, SimSigner, peer_ids, simulated_genesis
@@ -301,6 +303,61 @@ def test_a_newcomer_is_let_in_by_a_key_that_it_only_knows_by_what_the_old_one_si
         Journal(operations={told[0].id: told[0]}), SimSigner(OTHER), facts, [told[0].id]
     )
     assert ADA in under_way.current.members, "the old key votes until the commit"
+
+
+def heads(rekeying: Rekeying, core: RoundCore, *peers: str) -> None:
+    for peer in peers:
+        rekeying.on_peer_head(peer, core.round)
+
+
+def given_up(count: int, rule: str, place: int) -> tuple[Bench, str, Rekeying]:
+    """A room in which the member at a place in the order of leaders has the commit that gave its
+    key up, from the first leader, and nobody else has it."""
+    bench = Bench(count, rule=rule)
+    old = bench.order[place]
+    bench.feed(old, lambda core: core.on_operation(change(old, "z" * 52), bench.now))
+    bench.deliver()
+    rekeying = Rekeying(bench.cores[old])
+    assert not rekeying.is_time
+    bench.contribute()
+    bench.deliver(lambda message: message[2].type != "commit" or message[1] == old)
+    assert bench.cores[old].membership.successors == {old: "z" * 52}
+    knowing = {old, bench.order[0]}
+    assert {core.round for peer, core in bench.cores.items() if peer not in knowing} == {1}
+    return bench, old, rekeying
+
+
+def test_one_member_that_knows_is_enough_where_nobody_lies() -> None:
+    bench, old, rekeying = given_up(3, "majority", 0)
+    heads(rekeying, bench.cores[bench.order[1]], bench.order[1])
+    assert not rekeying.is_time, "it works on the round before"
+    heads(rekeying, bench.cores[old], bench.order[1])
+    assert rekeying.is_time
+
+
+def test_who_led_to_the_commit_has_it() -> None:
+    _, _, rekeying = given_up(3, "majority", 2)
+    assert rekeying.is_time
+
+
+def test_one_liar_makes_nobody_give_a_key_up_too_early() -> None:
+    """It led, brought the commit to nobody else, and says that it has it: with the old key gone,
+    the others would be too few for a quorum, and would refuse the new one."""
+    bench, old, rekeying = given_up(4, "two_thirds", 3)
+    liar, honest, *_ = bench.order
+    core = bench.cores[old]
+    heads(rekeying, core, liar, "x" * 52, "z" * 52, old)
+    commit = SimSigner(liar).seal(parse_commit(core))
+    rekeying.on_message(liar, commit.to_bytes())
+    assert not rekeying.is_time
+    rekeying.on_message(honest, commit.to_bytes())
+    assert rekeying.is_time
+
+
+def parse_commit(core: RoundCore) -> Commit:
+    commit = parse(Commit.kind, core.journal.commits[0].payload)
+    assert isinstance(commit, Commit)
+    return commit
 
 
 @st.composite

@@ -29,6 +29,12 @@ ROOMS = {
         nodes=4, rule="two_thirds", liars=1, newcomers=2
     ),
     "majority of 5, present is who answers probes": Scenario(nodes=5, swim=True),
+    "majority of 4, new keys, the old ones stolen": Scenario(
+        nodes=4, key_changes=2, stolen_keys=True, locked_doors=False
+    ),
+    "two thirds of 4, one liar, new keys": Scenario(
+        nodes=4, rule="two_thirds", liars=1, key_changes=2
+    ),
     "two thirds of 7, two liars": Scenario(nodes=7, rule="two_thirds", liars=2),
     "two thirds of 7, one liar, backups brought back": Scenario(
         nodes=7, rule="two_thirds", liars=1, restore=0.2, min_voters=3
@@ -98,6 +104,16 @@ def test_members_really_come_and_go() -> None:
     removed = ahead.facts.membership.removed
     assert removed
     assert len(ahead.facts.members) == 5 + 3 - len(removed)
+
+
+def test_members_really_change_their_keys() -> None:
+    simulation = Simulation(ROOMS["majority of 4, new keys, the old ones stolen"], 1)
+    simulation.run()
+    honest = {peer for peer, machine in simulation.machines.items() if not machine.liar}
+    ahead = max(simulation.machines.values(), key=lambda m: len(m.core.journal.commits)).core
+    assert len(ahead.membership.successors) == 2
+    assert set(ahead.membership.successors.values()) <= honest == ahead.members.keys()
+    assert ahead.membership.successors.keys() == simulation.machines.keys() - honest
 
 
 def test_faults_really_happen() -> None:
