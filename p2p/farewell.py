@@ -35,14 +35,20 @@ class Farewells:
     """Tries, less and less often, until each removed machine has taken its notice.
 
     ``notice(peer)`` are the sealed envelopes for a former member: of a removed one the removal, of
-    a given-up key the commits up to the one in which the new key took its place.
+    a given-up key the commits up to the one in which the new key took its place. ``understood``
+    says whether it can be seen that a machine has acted on its notice; None where there is nothing
+    to see, and to have taken it is enough.
     """
 
     def __init__(
-        self, client: FormerMemberClient, notice: Callable[[str], Sequence[bytes]]
+        self,
+        client: FormerMemberClient,
+        notice: Callable[[str], Sequence[bytes]],
+        understood: Callable[[str], bool | None] = lambda peer: None,
     ) -> None:
         self._client = client
         self._notice = notice
+        self._understood = understood
         self._certificates: dict[str, bytes] = {}
         self._told: set[str] = set()
         self._due: dict[str, tuple[float, float]] = {}
@@ -91,7 +97,8 @@ class Farewells:
                 continue
             self._due[peer] = (now + pause, min(pause * 2, FAREWELL_RETRY_MAX))
             self._tried[peer] = now
-            if await self._tell(peer):
+            understood = self._understood(peer)
+            if understood or (await self._tell(peer) and understood is None):
                 self._told.add(peer)
                 self._due.pop(peer, None)
 

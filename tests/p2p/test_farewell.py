@@ -53,6 +53,31 @@ async def test_what_cannot_be_said_to_one_is_said_to_the_others(
     await eventually(lambda: MALLORY in calls.made)
 
 
+async def test_who_has_only_taken_its_notice_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(farewell, "FAREWELL_RETRY_MIN", 0.01)
+    told: list[str] = []
+    seen: set[str] = set()
+
+    class Answered(Calls):
+        async def tell_former(self, peer_id: str, certificate: bytes, data: bytes) -> None:
+            told.append(peer_id)
+
+    made = Farewells(
+        Answered(), lambda peer: [b"news"], lambda peer: peer in seen if peer == EVE else None
+    )
+    await made.start()
+    try:
+        made.set_removed({EVE: b"", MALLORY: b""})
+        await eventually(lambda: told.count(EVE) == 3)
+        seen.add(EVE)
+        await eventually(lambda: not made._due)
+        assert told.count(MALLORY) == 1
+    finally:
+        await made.stop()
+
+
 async def test_hints_bring_no_more_than_one_call_in_a_while(
     farewells: Farewells, calls: Calls
 ) -> None:

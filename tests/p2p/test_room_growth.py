@@ -226,6 +226,25 @@ async def test_a_member_changes_its_key_while_the_room_goes_on(
         assert prove(room.genesis, commits).facts.membership.now(bob.id) == new.peer_id
 
 
+async def test_a_member_that_loses_its_ledger_after_its_key_has_changed_comes_back(
+    tmp_path: Path,
+) -> None:
+    """What admitted it names the old key: it is let in by the others, and learns why."""
+    async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
+        founder = room.founder
+        bob = await room.admit(1, founder)
+        await room.admit(2, founder)
+        await until(lambda: len(founder.peer.snapshot().voters) == 3)
+        admitted_by = founder.peer.operations()
+        await bob.peer.change_key(identity(7))
+        await until(lambda: bool(bob.of("key.changed")))
+        await room.leave(bob)
+        (bob.directory / "room" / "ledger.sqlite").write_bytes(b"not a database")
+        again = await room.enter(1, founder, admitted_by, key=7)
+        await until(lambda: again.id in again.peer.members)
+        await until(lambda: again.id in founder.peer.snapshot().voters)
+
+
 async def test_a_founder_whose_key_has_changed_lets_newcomers_in(tmp_path: Path) -> None:
     """Their genesis names the old key: all they know of the new one is what the old one signed."""
     async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
