@@ -124,7 +124,7 @@ class Learner:
         self._moved = asyncio.Event()
         self._model_checked = False
         self._progress_told = float("-inf")
-        self._fallbacks_told: set[str] = set()
+        self._told: set[str] = set()
         self._pace = Pace()
         self._history = History(room.paths)
         self.state = LearnerState(drawn=self._history.last_drawn())
@@ -331,7 +331,7 @@ class Learner:
             checkpoint=str(self._room.paths.checkpoint / f"round-{goal.round:04d}"),
         )
         result = await self._trainer.request(request, lambda data: self._progress(goal, data))
-        self._tell_fallbacks(result.get("fallbacks") or ())
+        self._tell_once(result.get("fallbacks") or ())
         trained = Trained(
             round=goal.round,
             base=goal.adapter_sha256,
@@ -347,11 +347,11 @@ class Learner:
         self._listener.emit("train.finished", **asdict(trained))
         return trained
 
-    def _tell_fallbacks(self, sentences: Sequence[str]) -> None:
-        """What this machine trains without, once and not in every round."""
+    def _tell_once(self, sentences: Sequence[str]) -> None:
+        """What this machine trains without and what is lost of captions; not in every round."""
         for sentence in sentences:
-            if sentence not in self._fallbacks_told:
-                self._fallbacks_told.add(sentence)
+            if sentence not in self._told:
+                self._told.add(sentence)
                 self._notice(sentence, "info")
 
     async def _tuning(self) -> Tuning:
@@ -369,6 +369,8 @@ class Learner:
 
     def _progress(self, goal: Goal, data: dict[str, Any]) -> None:
         stage = data.get("stage", "train")
+        if stage == "note":
+            self._tell_once([data["text"]])
         if stage != "train":
             return
         step, loss = int(data["step"]), data.get("loss")

@@ -159,6 +159,7 @@ def run(
     what, base = given.what, given.what.base
     with crew.together():
         material = _encoded(request, given, model, digests, job)
+    _tell_lost(given.selection, model, job)
     network = model.components[base.family.adapted]
     side = max(max(model.latent_shape(moments)[2:]) for moments in material.examples.shapes())
     saved = Path(request.checkpoint) if request.checkpoint else None
@@ -251,6 +252,19 @@ def _encoded(
         else None,
         given.what.speaks,
     )
+
+
+def _tell_lost(chosen: Selection, model: LoadedModel, job: Job) -> None:
+    """Tells of captions whose end no text encoder reads: whoever wrote it thinks it is learnt."""
+    lost = [(entry, model.tokens_lost(entry.wordings[0])) for entry in chosen.entries]
+    cut = [(entry, tokens) for entry, tokens in lost if tokens]
+    if cut:
+        entry, tokens = max(cut, key=lambda each: each[1])
+        text = (
+            f"{len(cut)} of {len(lost)} captions are longer than the model reads, and end "
+            f"unheard; that of {entry.picture.file} by {tokens} tokens"
+        )
+        job.announce({"stage": "note", "text": text})
 
 
 def _planned(request: Train, model: LoadedModel, material: Material, trained: int) -> Plan:

@@ -172,6 +172,9 @@ def train(
         if data.get("stage") == "sample":
             line.clear()
             output.say(f"after step {data['step']}: {data['path']}")
+        elif data.get("stage") == "note":
+            line.clear()
+            output.say(data["text"])
         else:
             line.show(progress_text(data))
 

@@ -98,3 +98,16 @@ def test_a_room_of_whole_models_expects_exactly_what_trains(family: Path, studio
     network = studio._use(str(family), Job()).model.components[base.family.adapted]
     own = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     assert whole_file.shapes(base) == own
+
+
+def test_a_caption_is_lost_where_no_text_encoder_reads_on(family: Path, studio: Studio) -> None:
+    loaded = studio._use(str(family), Job()).model
+    heard = {"stable-diffusion-3": 256, "flux-1": 512, "pixart": 300, "ddpm": None}
+    limit = heard.get(family.name, 77)
+    assert loaded.tokens_lost("a house") == 0
+    if limit is None:
+        assert loaded.tokens_lost("a " * 999) == 0
+        return
+    words = limit // 2 - 5 if limit > 77 else limit - 5  # a T5 here takes two tokens for each
+    assert loaded.tokens_lost("a " * words) == 0
+    assert loaded.tokens_lost("a " * (words + 20)) > 0

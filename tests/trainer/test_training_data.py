@@ -129,3 +129,27 @@ def test_pictures_held_out_are_never_among_those_trained_on(
     both = Tuning(prior=str(prior), held_out=str(prior))
     with pytest.raises(TrainerError, match="held out"):
         studio.train(replace(request_to_train, tuning=both), Job())
+
+
+def test_captions_that_end_unheard_are_told_before_the_work(
+    studio: Studio, request_to_train: Train
+) -> None:
+    """CLIP reads 77 tokens here; people write more tags than that."""
+    notes: list[str] = []
+    stages: list[str] = []
+
+    def hear(data: dict[str, Any]) -> None:
+        stages.append(data["stage"])
+        if data["stage"] == "note":
+            notes.append(data["text"])
+
+    short = replace(request_to_train, steps=1, data=DataOptions())
+    studio.train(short, Job(announce=hear))
+    assert not notes
+    (Path(short.folder) / "1.txt").write_text("house, " * 60)
+    (Path(short.folder) / "2.txt").write_text("sea, " * 99)
+    studio.train(short, Job(announce=hear))
+    assert len(notes) == 1
+    assert notes[0].startswith("2 of 5 captions")
+    assert "2.png" in notes[0]
+    assert stages.index("note") < stages.index("train", stages.index("note"))

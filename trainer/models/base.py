@@ -105,6 +105,9 @@ class LoadedModel(Protocol):
     def spoken(self, captions: Sequence[str]) -> torch.Tensor:
         """(B, ...) states of captions as the text encoders are now, with gradients to them."""
 
+    def tokens_lost(self, caption: str) -> int:
+        """Tokens at the end of a caption that no text encoder reads."""
+
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:
@@ -164,6 +167,10 @@ class Family(ABC):
         self, pipe: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:
         """See :meth:`LoadedModel.predict`; the caller takes care of precision."""
+
+    def tokens_read(self, pipe: Any, tokenizer: str) -> int:
+        """How many tokens of a caption are asked for by :meth:`text_states`; the rest is cut."""
+        return int(getattr(pipe, tokenizer).model_max_length)
 
     def denoiser_channels(self, pipe: Any) -> int:
         """Channels of the latents that the denoiser takes."""

@@ -16,6 +16,8 @@ PATCH = 2
 GUIDANCE = 1.0
 """Of the distilled variants while they train, as in diffusers' own scripts."""
 RESOLUTION = 1024
+TOKENS = 512
+"""Of a caption, for the T5."""
 
 
 class Flux(Family):
@@ -45,13 +47,18 @@ class Flux(Family):
     def denoiser_channels(self, pipe: Any) -> int:
         return super().denoiser_channels(pipe) // PATCH**2
 
+    def tokens_read(self, pipe: Any, tokenizer: str) -> int:
+        return min(TOKENS, super().tokens_read(pipe, tokenizer))
+
     def text_states(self, pipe: Any, caption: str) -> torch.Tensor:
         """(tokens + 1, width): the pooled state is the last row."""
         from trainer.models.packing import with_pooled
 
-        length = min(512, int(pipe.tokenizer_2.model_max_length))
         states, pooled, _ = pipe.encode_prompt(
-            caption, None, device=pipe.device, max_sequence_length=length
+            caption,
+            None,
+            device=pipe.device,
+            max_sequence_length=self.tokens_read(pipe, "tokenizer_2"),
         )
         return with_pooled(states[0], pooled[0])
 
@@ -85,7 +92,7 @@ class Flux(Family):
         """What to keep out needs a second, undistilled guidance, which Flux was not made for."""
         return {
             "prompt": [drawing.prompt for drawing in drawings],
-            "max_sequence_length": 512,
+            "max_sequence_length": TOKENS,
         }
 
     def spread(self, pipe: Any, latents: torch.Tensor, drawing: Drawing) -> torch.Tensor:

@@ -147,6 +147,16 @@ class LoadedPipeline:
         }
         return torch.stack([states[text] for text in captions])
 
+    def tokens_lost(self, caption: str) -> int:
+        lost = []
+        for name in self.family.settings:
+            tokenizer = getattr(self.pipe, name) if name.startswith("tokenizer") else None
+            heard = getattr(self.pipe, name.replace("tokenizer", "text_encoder"), None)
+            if tokenizer is not None and heard is not None:
+                count = len(tokenizer(caption, verbose=False).input_ids)
+                lost.append(max(0, count - self.family.tokens_read(self.pipe, name)))
+        return min(lost, default=0)
+
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:

@@ -33,6 +33,10 @@ class PixArt(Family):
     def resolution(self, folder: Path) -> int:
         return latent_side(folder, self.adapted)
 
+    def tokens_read(self, pipe: Any, tokenizer: str) -> int:
+        del tokenizer
+        return TOKENS[type(pipe).__name__]
+
     def text_states(self, pipe: Any, caption: str) -> torch.Tensor:
         """(tokens, width + 1): the last column says which tokens are words."""
         from trainer.models.packing import with_mask
@@ -41,7 +45,7 @@ class PixArt(Family):
             caption,
             do_classifier_free_guidance=False,
             device=pipe.device,
-            max_sequence_length=TOKENS[type(pipe).__name__],
+            max_sequence_length=self.tokens_read(pipe, "tokenizer"),
         )
         return with_mask(states[0], mask[0])
 

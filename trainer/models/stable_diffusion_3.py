@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import torch
 
 
+TOKENS = 256
+"""Of a caption, for the T5."""
+
+
 class StableDiffusion3(Family):
     """Two CLIP encoders and a T5, which may be left out to save memory."""
 
@@ -37,12 +41,20 @@ class StableDiffusion3(Family):
 
         return FlowSchedule.of(pipe.scheduler)
 
+    def tokens_read(self, pipe: Any, tokenizer: str) -> int:
+        return TOKENS if tokenizer == "tokenizer_3" else super().tokens_read(pipe, tokenizer)
+
     def text_states(self, pipe: Any, caption: str) -> torch.Tensor:
         """(tokens + 1, width): the pooled state is the last row."""
         from trainer.models.packing import with_pooled
 
         states, _, pooled, _ = pipe.encode_prompt(
-            caption, None, None, device=pipe.device, do_classifier_free_guidance=False
+            caption,
+            None,
+            None,
+            device=pipe.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=TOKENS,
         )
         return with_pooled(states[0], pooled[0])
 

@@ -114,7 +114,8 @@ class Train(Request):
     In mode ``dense`` it trains every weight of the denoiser instead, from those at ``initial`` or
     the model's own; ``diffusers`` then exports a whole model folder.
     Progress: ``{"stage": "load"|"cache"|"train", "step", "steps", "loss", "images_per_s"}``, and
-    ``{"stage": "validate", "step", "loss"}`` for pictures held out.
+    ``{"stage": "validate", "step", "loss"}`` for pictures held out; and ``{"stage": "note",
+    "text"}`` for what its owner should know beforehand.
     Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems",
     "batch", "precision", "checkpointing", "fallbacks": [sentence...],
     "held_out": [[step, loss]...]}``.
