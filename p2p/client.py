@@ -55,7 +55,7 @@ from p2p.limits import (
 )
 from p2p.outbox import Outbox, Queued
 from p2p.pacing import Line, TransferPace, fed_by
-from p2p.reading import next_part
+from p2p.reading import LowWater, next_part
 from p2p.relay import Pipes
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
@@ -507,17 +507,23 @@ async def _receive(response: aiohttp.ClientResponse, sink: Sink, max_bytes: int)
     """
     clock = asyncio.get_running_loop().time
     pace = TransferPace(clock())
-    received = 0
-    while True:
-        async with asyncio.timeout_at(pace.deadline):
-            part = await next_part(response.content)
-        if not part:
-            return received
-        received += len(part)
-        if received > max_bytes:
-            raise NetworkError("a peer sent more than was asked for")
-        await sink(part)
-        pace.advance(len(part), clock())
+    received, length = 0, response.content_length or 0
+    low_water = LowWater(response)
+    low_water.expect(length)
+    try:
+        while True:
+            async with asyncio.timeout_at(pace.deadline):
+                part = await next_part(response.content)
+            if not part:
+                return received
+            received += len(part)
+            low_water.expect(length - received)
+            if received > max_bytes:
+                raise NetworkError("a peer sent more than was asked for")
+            await sink(part)
+            pace.advance(len(part), clock())
+    finally:
+        low_water.clear()
 
 
 def _into(buffer: bytearray) -> Sink:

@@ -64,6 +64,8 @@ FED_RATE: Final = 2.0 * MIN_TRANSFER_RATE
 """Bytes per second that each of several transfers over one slow line should get."""
 STREAM_CHUNK_BYTES: Final = 256 * KIB
 """One write to a response: 721 MB/s under TLS, where the sendfile fallback reached 93-127."""
+LOW_WATER_BYTES: Final = 32 * KIB
+"""Of a long answer so much is waited for; at ``MIN_TRANSFER_RATE`` it comes within 2 seconds."""
 SLOW_STREAM_BYTES: Final = 32 * KIB
 SLOW_WRITE: Final = 0.25
 """After a write that took so many seconds the next one is of ``SLOW_STREAM_BYTES`` only."""

@@ -281,6 +281,7 @@ async def test_chunks_are_not_counted_as_requests_but_crumbs_are(room: Room) -> 
 async def test_a_connection_lost_between_two_reads_is_a_network_error() -> None:
     loop = asyncio.get_running_loop()
     never_connected = BaseProtocol(loop)
-    answer = SimpleNamespace(content=StreamReader(never_connected, 1 << 16, loop=loop))
+    content = StreamReader(never_connected, 1 << 16, loop=loop)
+    answer = SimpleNamespace(content=content, content_length=None, connection=None)
     with pytest.raises(NetworkError, match="lost"):
         await _receive(answer, _into(bytearray()), 10)
