@@ -27,10 +27,11 @@ log = logging.getLogger("trainer")
 
 @dataclass(frozen=True)
 class Place:
-    """Finished steps and the sum of their losses."""
+    """Finished steps, the sum of their losses, and (step, loss) of pictures held out so far."""
 
     step: int = 0
     loss_sum: float = 0.0
+    held_out: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def save(path: Path, run: str, place: Place, progress: Progress) -> None:
     metadata = {
         "run": run,
         "place": json.dumps([place.step, place.loss_sum.hex()]),
+        "held_out": json.dumps([[step, loss.hex()] for step, loss in place.held_out]),
         "groups": json.dumps(state["param_groups"]),
         "numbers": json.dumps(numbers),
     }
@@ -94,7 +96,9 @@ def _restored(path: Path, run: str, steps: int, progress: Progress) -> Place:
     if metadata.get("run") != run:
         raise ValueError("it belongs to a training of something else, or with other settings")
     step, loss_sum = json.loads(metadata["place"])
-    place = Place(int(step), float.fromhex(loss_sum))
+    held_out = json.loads(metadata["held_out"])
+    measured = tuple((int(number), float.fromhex(loss)) for number, loss in held_out)
+    place = Place(int(step), float.fromhex(loss_sum), measured)
     if place.step > steps:
         raise ValueError(f"it is after step {place.step} already, and {steps} are asked for")
     names = list(progress.parameters)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ class Losses:
         self._waiting.append(loss.detach())
 
     def place(self) -> Place:
-        """Steps and sum so far; raises :class:`TrainerError` at the first loss not finite."""
+        """Finished steps and the sum of their losses.
+
+        Raises :class:`TrainerError` at the first loss not finite.
+        """
         step, total = self._read.step, self._read.loss_sum
         for value in torch.stack(self._waiting).tolist() if self._waiting else ():
             step, total = step + 1, total + value
@@ -195,12 +198,13 @@ def train(
         place = checkpoint.restore(saved, recipe.run, recipe.steps, progress, recipe.resume)
     losses = Losses(place)
     pace = _Pace(place.step, recipe, crew.size)
-    measured: list[tuple[int, float]] = []
+    measured = list(place.held_out)
 
     def save() -> None:
         if saved is not None and crew.leads:
             with pace.saving():
-                checkpoint.save(saved, recipe.run, losses.place(), progress)
+                reached = replace(losses.place(), held_out=tuple(measured))
+                checkpoint.save(saved, recipe.run, reached, progress)
 
     def sample() -> None:
         if draw is not None:
@@ -216,16 +220,17 @@ def train(
                 job.announce(pace.progress(losses.place()))
             elif pace.report_due():
                 job.report(pace.progress(losses.place()))
-            if saved is not None and pace.checkpoint_due(step + 1):
-                save()
-            if recipe.sample_every and (step + 1) % recipe.sample_every == 0:
-                sample()
             if material.held_out is not None and _validation_due(recipe, step + 1):
                 measured.append((step + 1, _validated(model, material, recipe, job)))
                 job.announce(
                     {"stage": "validate", "step": step + 1, "steps": recipe.steps,
                      "loss": measured[-1][1]}
                 )  # fmt: skip
+            # After measuring: whoever goes on from here does not measure this step again.
+            if saved is not None and pace.checkpoint_due(step + 1):
+                save()
+            if recipe.sample_every and (step + 1) % recipe.sample_every == 0:
+                sample()
     place = losses.place()
     if not all(bool(torch.isfinite(value).all()) for value in values):
         raise TrainerError(

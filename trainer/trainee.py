@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -143,8 +142,26 @@ class Adapter(Trainee):
             return written(tensor_file.write(out, sent, notes))
         layers = self.architecture.by_component(injection.as_layers(trained))
         made = LoraAdapter(layers, "factors", {})
-        about: dict[str, Any] = {"steps": str(request.steps), "seed": str(request.seed)}
-        return written(lora_file.write(out, made, request.export, self.base, about))
+        return written(lora_file.write(out, made, request.export, self.base, _notes(request, self)))
+
+
+def _notes(request: Train, what: Adapter) -> dict[str, str]:
+    """What interfaces show of an adapter: how it was made, and the word that calls it.
+
+    Nothing that was in the pictures or in their captions.
+    """
+    side = request.resolution or what.base.resolution
+    notes = {
+        "steps": str(request.steps),
+        "seed": str(request.seed),
+        "ss_steps": str(request.steps),
+        "ss_seed": str(request.seed),
+        "ss_learning_rate": f"{request.learning_rate:g}",
+        "ss_resolution": f"({side}, {side})",
+        "modelspec.resolution": f"{side}x{side}",
+    }
+    trigger = request.data.trigger
+    return notes | ({"modelspec.trigger_phrase": trigger} if trigger else {})
 
 
 class Whole(Trainee):

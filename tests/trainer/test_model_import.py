@@ -474,3 +474,25 @@ def test_a_path_that_is_not_there_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="no model here") as caught:
         models.resolve(str(tmp_path))
     assert caught.value.code == 5
+
+
+def test_what_is_fetched_already_needs_no_room_on_the_disk(
+    local_hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a network lies there, whole or in part; a file of another size counts nothing."""
+    folder = store.place("owner/tiny")
+    importing.obtain("owner/tiny", Job())
+    (folder / store.RECORD).unlink()
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    size, content = weights.stat().st_size, weights.read_bytes()
+    weights.unlink()
+    sha = hashlib.sha256(content).hexdigest()
+    weights.with_name(f".{weights.name}.{sha[:16]}.part").write_bytes(content[: size - 10])
+    usage = shutil.disk_usage(folder)._replace(free=hub.RESERVE + 10)
+    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: usage)
+    assert importing.obtain("owner/tiny", Job()).folder == folder
+    (folder / store.RECORD).unlink()
+    weights.write_bytes(b"of another commit")
+    with pytest.raises(TrainerError, match="downloaded") as caught:
+        importing.obtain("owner/tiny", Job())
+    assert "do not fit the disk" in caught.value.cause

@@ -20,7 +20,17 @@ from trainer.config import CHECKPOINT_STEPS
 from trainer.errors import Cancelled, TrainerError
 from trainer.job import Job
 from trainer.models.base import Drawing
-from trainer.protocol import AdapterSpec, Evaluate, Generate, InitAdapter, Load, LoraFile, Train
+from trainer.protocol import (
+    AdapterSpec,
+    DataOptions,
+    Evaluate,
+    Generate,
+    InitAdapter,
+    Load,
+    LoraFile,
+    Train,
+    Tuning,
+)
 from trainer.studio import Studio
 
 SPEC = AdapterSpec(rank=2, alpha=2)
@@ -350,3 +360,46 @@ def test_a_result_without_a_place_is_refused_before_the_work(
         fresh.train(replace(request_to_train, out=str(tmp_path)), Job())
     assert caught.value.code == 2
     assert fresh._loaded is None
+
+
+def test_a_resumed_run_tells_what_was_measured_before(
+    studio: Studio,
+    request_to_train: Train,
+    make_pictures: MakePictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed right after a checkpoint at a step that is measured too, and cancelled later."""
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
+    held_out = str(make_pictures("held-out", 2, first=30))
+    tuning = Tuning(held_out=held_out, validate_every=5)
+    request = replace(request_to_train, tuning=tuning)
+    whole = studio.train(request, Job())["held_out"]
+    assert [step for step, _ in whole] == [5, 10, 14]
+    saved = replace(request, checkpoint=str(tmp_path / "ck"))
+
+    def killed(data: dict[str, object]) -> None:
+        if data.get("stage") == "train" and data.get("step") == CHECKPOINT_STEPS + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        studio.train(saved, Job(report=killed))
+    assert studio.train(saved, Job())["held_out"] == whole
+    with pytest.raises(Cancelled):
+        train(studio, saved, cancel_at(12))
+    assert studio.train(saved, Job())["held_out"] == whole
+
+
+def test_a_file_says_how_it_was_made_and_what_calls_it(
+    studio: Studio, request_to_train: Train
+) -> None:
+    data = DataOptions(trigger="sks")
+    request = replace(request_to_train, steps=2, export="kohya", data=data, learning_rate=3e-4)
+    train(studio, request)
+    _, metadata = tensor_file.read_all(Path(request.out))
+    assert metadata["modelspec.trigger_phrase"] == "sks"
+    assert metadata["modelspec.resolution"] == "32x32"
+    assert metadata["ss_resolution"] == "(32, 32)"
+    assert (metadata["ss_steps"], metadata["ss_learning_rate"]) == ("2", "0.0003")
+    assert metadata["fedtui.steps"] == "2"
+    assert not any("red house" in value for value in metadata.values())

@@ -25,6 +25,8 @@ from trainer.tensor_file import Written
 from trainer.tensor_file import write as write_tensors
 
 Format = Literal["kohya", "diffusers"]
+OWN_KEYS = ("fedtui.", "ss_", "modelspec.")
+"""Beginnings of header keys that say who reads them."""
 
 
 def check_format(model: BaseModel | Architecture, dialect: Format) -> None:
@@ -46,7 +48,9 @@ def write(
     model: BaseModel | Architecture,
     notes: Mapping[str, str],
 ) -> Written:
-    """Writes float32 factors for other programs; ``notes`` go into the header as ``fedtui.*``.
+    """Writes float32 factors for other programs.
+
+    ``notes`` go into the header, as ``fedtui.*`` where they are not in words of other programs.
 
     kohya names are what ComfyUI, A1111 and diffusers all load. Raises :class:`TrainerError` when
     the model's adapters have no such form.
@@ -79,7 +83,7 @@ def write(
             arrays[speaker.key(stem, "magnitude")] = factors.magnitude.reshape(shape)
     metadata = {"format": "pt"} | _described(path, adapter, architecture)
     metadata |= {
-        key if key.startswith("fedtui.") else f"fedtui.{key}": value for key, value in notes.items()
+        key if key.startswith(OWN_KEYS) else f"fedtui.{key}": value for key, value in notes.items()
     }
     metadata["sshs_model_hash"] = _content_hash(arrays)
     return write_tensors(path, arrays, metadata)

@@ -55,7 +55,7 @@ def download(model: str, folder: Path, job: Job) -> str:
     if not any(PurePosixPath(file.name).name == "model_index.json" for file in wanted):
         raise _refused(model, "it is no diffusers model: it has no model_index.json")
     total = sum(file.bytes for file in wanted)
-    present = sum(f.bytes for f in wanted if (folder / f.name).is_file())
+    present = sum(_present(folder, file, commit) for file in wanted)
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < total - present + RESERVE:
         raise _refused(model, f"its {total >> 20} MiB do not fit the disk of {folder}")
@@ -129,7 +129,7 @@ def _fetch(name: str, commit: str, file: Remote, folder: Path, meter: Any) -> No
     if path.is_file() and path.stat().st_size == file.bytes and _matches(path, file):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{(file.sha256 or commit)[:16]}.part")
+    draft = _draft(path, file, commit)
     url = huggingface_hub.hf_hub_url(name, file.name, revision=commit, endpoint=_endpoint())
     try:
         with draft.open("ab") as content:
@@ -150,6 +150,20 @@ def _fetch(name: str, commit: str, file: Remote, folder: Path, meter: Any) -> No
         draft.unlink()
         raise _refused(name, f"{file.name} arrived with other bytes than the hub announced")
     draft.replace(path)
+
+
+def _draft(path: Path, file: Remote, commit: str) -> Path:
+    """Where a file lies until it is whole."""
+    return path.with_name(f".{path.name}.{(file.sha256 or commit)[:16]}.part")
+
+
+def _present(folder: Path, file: Remote, commit: str) -> int:
+    """Bytes of a file that need not be fetched any more."""
+    path = folder / file.name
+    if path.is_file() and path.stat().st_size == file.bytes:
+        return file.bytes
+    draft = _draft(path, file, commit)
+    return draft.stat().st_size if draft.is_file() else 0
 
 
 def _matches(path: Path, file: Remote) -> bool:
