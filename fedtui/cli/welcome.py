@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import getpass
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from fedtui import settings, terminal
 from fedtui.cli import output, running
 from fedtui.errors import ExitCode, FedtuiError
 from fedtui.paths import Profile
 from fedtui.tui.look import read
+
+if TYPE_CHECKING:
+    from fedtui.tui.welcome import Choice
 
 NEARBY_S = 5.0
 """Of listening for rooms, before it begins anew."""
@@ -20,9 +24,10 @@ def first_room(profile: Profile) -> int | None:
     chosen = settings.load(profile)
     terminal.prepare(chosen.color)
     from fedtui.doctor import check_trainer
-    from fedtui.tui.welcome import Choice, WelcomeApp
+    from fedtui.tui.screens.founding import RoomPlan
+    from fedtui.tui.welcome import WelcomeApp
 
-    name, trouble = chosen.name, ""
+    name, trouble, plan = chosen.name, "", RoomPlan()
     if not name:
         with suppress(OSError, KeyError):
             name = getpass.getuser()
@@ -33,18 +38,19 @@ def first_room(profile: Profile) -> int | None:
             trouble,
             theme=read(profile.interface).theme,
             nearby=lambda: _rooms_nearby(chosen.interfaces),
+            plan=plan,
         )
         choice: Choice | None = app.run()
         if choice is None:
             return app.return_code or ExitCode.OK
-        name = choice.name
+        name, plan = choice.name, choice.plan
         if choice.way == "demo":
             from fedtui.demo.interface import run_with_interface
             from fedtui.demo.options import DemoOptions
 
             return run_with_interface(DemoOptions())
         try:
-            _enter(profile, chosen, choice.way == "join", name, choice.text)
+            _enter(profile, chosen, choice)
         except FedtuiError as error:
             trouble = " ".join(part for part in (error.title, error.cause, error.remedy) if part)
             continue
@@ -58,26 +64,37 @@ async def _rooms_nearby(interfaces: tuple[str, ...]) -> int:
     return await rooms_nearby(NEARBY_S, interfaces or None)
 
 
-def _enter(profile: Profile, chosen: settings.Settings, join: bool, name: str, text: str) -> None:
+def _enter(profile: Profile, chosen: settings.Settings, choice: Choice) -> None:
     """Joins with an invite, or makes a room. Raises :class:`FedtuiError`."""
     profile.create()
-    if join:
+    name = choice.name
+    if choice.way == "join":
         from fedtui.entering import enter, read_invite
 
-        invite = read_invite(text)
+        invite = read_invite(choice.text)
         output.say(f"asking to be let in as {name}; the room's admin must say yes …")
         entry = running.run(enter(profile, chosen, invite, name=name, on_step=_tell))
         output.say(f"welcome to {entry.room.name}")
         return
     from fedtui.entering import own_name
-    from fedtui.founding import RoomChoices, found_room
+    from fedtui.founding import BUILT_IN, RoomChoices, found_room
     from fedtui.trust import TrustBook
     from p2p.identity import Identity
 
     output.say("making the room …")
     identity = Identity.load_or_create(profile.identity)
     me = own_name(chosen, name)
-    room = running.run(found_room(profile, identity, me, RoomChoices(name=text)))
+    plan = choice.plan
+    choices = RoomChoices(
+        name=choice.text,
+        model=plan.model or BUILT_IN,
+        rounds=plan.rounds,
+        steps=plan.steps,
+        min_contributions=plan.needed,
+        start_on_request=plan.on_request,
+        prompts=(plan.prompt,) if plan.prompt else (),
+    )
+    room = running.run(found_room(profile, identity, me, choices))
     TrustBook(profile.trust).note("created", identity.peer_id, me, room=room.id)
 
 

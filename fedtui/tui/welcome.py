@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -22,6 +22,7 @@ from textual.widgets import Button, Input, Static
 from fedtui.tui.keymap import WELCOME_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import CheckDone, RoomsSeen
+from fedtui.tui.screens.founding import FoundingScreen, RoomPlan
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, THEMES
 from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.keybar import KeyBar
@@ -47,20 +48,27 @@ PROMISE = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person wants: ``text`` is the room's name, or an invite."""
+    """What a person wants: ``text`` is the room's name, or an invite; ``plan`` is that of a room to
+    be made."""
 
     way: Way
     name: str
     text: str = ""
+    plan: RoomPlan = field(default_factory=RoomPlan)
 
 
 class WelcomeApp(App[Choice]):
     """One page. ``name`` is a proposal; ``look`` examines this machine's device; ``trouble`` says
-    what went wrong with the choice before; ``nearby`` counts the rooms on this network.
+    what went wrong with the choice before, and ``plan`` is what it was; ``nearby`` counts the rooms
+    on this network.
     """
 
     TITLE = "fedtui"
-    CSS_PATH: ClassVar[list[Any]] = [STYLES / "base.tcss", STYLES / "welcome.tcss"]
+    CSS_PATH: ClassVar[list[Any]] = [
+        STYLES / "base.tcss",
+        STYLES / "welcome.tcss",
+        STYLES / "dialogs.tcss",
+    ]
     BINDINGS: ClassVar[list[BindingType]] = WELCOME_KEYS
     ENABLE_COMMAND_PALETTE = False
 
@@ -71,8 +79,10 @@ class WelcomeApp(App[Choice]):
         trouble: str = "",
         theme: str = DARK.name,
         nearby: Callable[[], Awaitable[int]] | None = None,
+        plan: RoomPlan | None = None,
     ) -> None:
         super().__init__()
+        self._plan = plan or RoomPlan()
         self._proposal = plain(name)[:NAME_CHARS]
         self._look = look
         self._nearby = nearby
@@ -187,7 +197,19 @@ class WelcomeApp(App[Choice]):
         if event.input.id == "name":
             self.query_one("#join").focus()
         elif event.value.strip():
-            self._done(Choice(self._way, self.typed_name, event.value.strip()))
+            self._go_on(Choice(self._way, self.typed_name, event.value.strip()))
+
+    def _go_on(self, choice: Choice) -> None:
+        """Asks for the plan of a room that somebody with a name wants to make."""
+        if choice.way != "create" or not choice.name:
+            self._done(choice)
+            return
+
+        def planned(plan: RoomPlan | None) -> None:
+            if plan is not None:
+                self._done(replace(choice, plan=plan))
+
+        self.push_screen(FoundingScreen(choice.text, self._plan), planned)
 
     @property
     def typed_name(self) -> str:
