@@ -43,8 +43,11 @@ class Progress:
     average: EMAModel | None = None
 
 
-def save(path: Path, run: str, place: Place, progress: Progress) -> None:
-    """Writes the state of the run called ``run`` (a hash of all that decides its course)."""
+def save(path: Path, run: str, batch: int, place: Place, progress: Progress) -> None:
+    """Writes the state of the run called ``run`` (a hash of all that decides its course).
+
+    ``batch`` is its number of pictures in a step, for whoever goes on without having said one.
+    """
     arrays: dict[str, np.ndarray] = {}
     numbers: dict[str, Any] = {}
     state = progress.optimizer.state_dict()
@@ -59,12 +62,22 @@ def save(path: Path, run: str, place: Place, progress: Progress) -> None:
             arrays[f"average/{name}"] = _array(progress.average.shadow_params[index])
     metadata = {
         "run": run,
+        "batch": str(batch),
         "place": json.dumps([place.step, place.loss_sum.hex()]),
         "held_out": json.dumps([[step, loss.hex()] for step, loss in place.held_out]),
         "groups": json.dumps(state["param_groups"]),
         "numbers": json.dumps(numbers),
     }
     tensor_file.write(path, arrays, metadata)
+
+
+def batch_of(path: Path) -> int:
+    """Pictures in a step of the run that left this file; 0 if there is none or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            return int(tensor_file.read_header(file, MAX_MODEL_HEADER).metadata["batch"])
+    except (OSError, KeyError, ValueError):
+        return 0
 
 
 def restore(path: Path, run: str, steps: int, progress: Progress, insist: bool = False) -> Place:

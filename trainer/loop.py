@@ -204,7 +204,7 @@ def train(
         if saved is not None and crew.leads:
             with pace.saving():
                 reached = replace(losses.place(), held_out=tuple(measured))
-                checkpoint.save(saved, recipe.run, reached, progress)
+                checkpoint.save(saved, recipe.run, recipe.batch, reached, progress)
 
     def sample() -> None:
         if draw is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer import (
     cache,
+    checkpoint,
     dataset,
     generate,
     injection,
@@ -268,10 +269,12 @@ def _tell_lost(chosen: Selection, model: LoadedModel, job: Job) -> None:
 
 
 def _planned(request: Train, model: LoadedModel, material: Material, trained: int) -> Plan:
-    """Measures what one picture needs and decides the batch."""
-    tuning = request.tuning
-    if request.batch and tuning.checkpointing != "auto":
-        return Plan(request.batch, tuning.checkpointing == "on")
+    """Measures what one picture needs and decides the batch, unless it was decided before."""
+    tuning, wanted = request.tuning, request.batch
+    if not wanted and request.resume:
+        wanted = min(checkpoint.batch_of(Path(request.checkpoint)), MAX_BATCH)
+    if wanted and tuning.checkpointing != "auto":
+        return Plan(wanted, tuning.checkpointing == "on")
     single = _recipe(request, Plan(1, False), "")
     weights = sum(
         parameter.untyped_storage().nbytes()
@@ -281,7 +284,7 @@ def _planned(request: Train, model: LoadedModel, material: Material, trained: in
     each = memory.kept_bytes(lambda: loop.step_loss(model, material, single, 0), weights)
     most = min(memory.MAX_FOUND.get(model.device.type, 8), max(1, len(material.examples)))
     return memory.planned(
-        request.batch,
+        wanted,
         tuning.checkpointing,
         each,
         trained * TRAINED_BYTES,

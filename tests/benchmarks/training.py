@@ -193,7 +193,7 @@ class Ours:
             parameter.grad = torch.ones_like(parameter)
         progress.optimizer.step()
         progress.optimizer.zero_grad()
-        checkpoint.save(path, "benchmark", checkpoint.Place(1, 1.0), progress)
+        checkpoint.save(path, "benchmark", BATCH, checkpoint.Place(1, 1.0), progress)
 
     def _recipe(self, steps: int) -> loop.Recipe:
         plan = training.Plan(BATCH, False)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from trainer_rig import MakePictures
 
-from trainer import checkpoint, loop, models, selection, tensor_file
+from trainer import checkpoint, loop, memory, models, selection, tensor_file
 from trainer.checkpoint import Place
 from trainer.config import CHECKPOINT_STEPS
 from trainer.errors import Cancelled, TrainerError
@@ -403,3 +403,17 @@ def test_a_file_says_how_it_was_made_and_what_calls_it(
     assert (metadata["ss_steps"], metadata["ss_learning_rate"]) == ("2", "0.0003")
     assert metadata["fedtui.steps"] == "2"
     assert not any("red house" in value for value in metadata.values())
+
+
+def test_a_batch_that_was_found_stays_when_the_memory_has_changed(
+    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = replace(request_to_train, batch=0)
+    whole = studio.train(found, Job())
+    assert whole["batch"] == 4
+    saved = replace(found, checkpoint=str(tmp_path / "ck"), resume=True)
+    with pytest.raises(Cancelled):
+        train(studio, saved, cancel_at(4))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
+    assert studio.train(found, Job())["batch"] == 1
+    assert train(studio, saved) == whole["sha256"]
