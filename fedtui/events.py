@@ -122,6 +122,9 @@ def _plain(e: Mapping[str, Any]) -> tuple[str, Level]:
 def _checked(e: Mapping[str, Any]) -> tuple[str, Level]:
     if e.get("verdict") == "ok":
         return f"contribution of {e.get('who')} checked", "info"
+    if e.get("verdict") == "unchecked":
+        text = f"contribution of {e.get('who')} could not be checked here: {e.get('reason')}"
+        return text, "warning"
     return f"contribution of {e.get('who')} refused: {e.get('reason')}", "warning"
 
 

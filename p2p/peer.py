@@ -23,6 +23,7 @@ from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope
 from p2p.errors import BlobUnavailable, ProtocolError, RemovedError, TrustError
+from p2p.events import Emit
 from p2p.farewell import Farewells
 from p2p.gossip.driver import Gossip, GossipListener
 from p2p.gossip.effects import Liveness
@@ -47,7 +48,7 @@ from p2p.relay import Relay
 from p2p.room import Continuation, Genesis, Member, Plan
 from p2p.rounds.admission import verify_operation
 from p2p.rounds.core import RoundCore
-from p2p.rounds.driver import Emit, RoundDriver, read_commit
+from p2p.rounds.driver import RoundDriver, read_commit
 from p2p.rounds.effects import Journal, OperationHeard
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE, KEPT_INPUT_ROUNDS

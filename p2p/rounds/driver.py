@@ -10,29 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from p2p import clock
 from p2p.blobs.chunks import BlobRef
-from p2p.blobs.retention import Retention, RoundBlobs, doomed
 from p2p.blobs.store import BlobStore
 from p2p.blobs.transfer import BlobClient
 from p2p.envelope import Envelope, open_envelope
 from p2p.errors import (
     BlobUnavailable,
     LimitError,
-    NetworkError,
     Overloaded,
     P2PError,
     ProtocolError,
     StorageError,
 )
+from p2p.events import Emit
 from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES, STALL_SECONDS
 from p2p.membership import Membership
 from p2p.messages import (
@@ -48,7 +47,9 @@ from p2p.messages import (
 )
 from p2p.operations import Operation
 from p2p.pacing import TokenBucket
+from p2p.rounds.applying import Applying
 from p2p.rounds.catching_up import CatchingUp, LedgerClient
+from p2p.rounds.checking import Checking
 from p2p.rounds.computing import Computing
 from p2p.rounds.core import RoundCore
 from p2p.rounds.effects import (
@@ -75,20 +76,15 @@ from p2p.rounds.effects import (
     TimerName,
     Verify,
 )
+from p2p.rounds.forgetting import Forgetting
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import (
-    APPLY_RETRY_DELAY,
-    BLOB_CHECK_RETRY_DELAY,
-    BLOB_CHECK_TIMEOUT,
-    BLOB_CHECK_TRIES,
     KEPT_INPUT_ROUNDS,
     MAX_COMPUTING_PATIENCE,
-    MAX_PARALLEL_CHECKS,
     MAX_QUEUED_EVENTS,
     MAX_QUEUED_EVENTS_PER_PEER,
     REFUSED_BURST,
     REFUSED_RATE,
-    RETENTION_PAUSE,
 )
 from p2p.rounds.state import OwnContribution
 from p2p.tasks import TaskOwner
@@ -108,12 +104,6 @@ class RoundClient(BlobClient, LedgerClient, Protocol):
     def send(self, peer_id: str, data: bytes, *, kind: str | None = None) -> None:
         """Queues an envelope; a queued one of the same kind is replaced."""
         ...
-
-
-class Emit(Protocol):
-    """Takes one event of the node's event stream; returns at once."""
-
-    def __call__(self, type: str, /, **fields: object) -> None: ...
 
 
 @dataclass
@@ -178,25 +168,27 @@ class RoundDriver:
         self._ledger = ledger
         self._blobs = blobs
         self._client = client
-        self._workload = workload
         self._emit = emit
         self._reachable = reachable
         self._moved = moved
         self._members_changed = members_changed
-        self._kept_rounds = kept_rounds
-        self._history: list[RoundBlobs] = []
-        self._forgetful = asyncio.Event()
-        self._plan = core.genesis.plan
         self._events: asyncio.Queue[_Queued] = asyncio.Queue()
         self._waiting: Counter[str] = Counter()
         self._refusals: dict[str, TokenBucket] = {}
         self._timers: dict[TimerName, _Timer] = {}
-        self._checks = asyncio.Semaphore(MAX_PARALLEL_CHECKS)
-        self._fetches: dict[asyncio.Task[None], Contribution] = {}
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._to_apply: asyncio.Queue[tuple[int, Result, QC]] = asyncio.Queue()
         self._tasks = TaskOwner("rounds")
-        self._computing = Computing(blobs, workload, self._plan, self._tasks, self.blob)
+        plan = core.genesis.plan
+        self._checking = Checking(
+            workload,
+            plan,
+            self._tasks,
+            emit=emit,
+            fetch=self._contribution,
+            checked=self._on_checked,
+        )
+        self._computing = Computing(blobs, workload, plan, self._tasks, self.blob)
+        self._applying = Applying(workload, ledger, emit=emit, fetch=self.blob, note=self._note)
+        self._forgetting = Forgetting(blobs, core.me, self._needed_blobs, kept_rounds)
         self._catching_up = CatchingUp(
             client,
             self._tasks,
@@ -210,14 +202,14 @@ class RoundDriver:
         """Goes on where the journal ends."""
         applied = await asyncio.to_thread(self._ledger.applied)
         for record in self.core.journal.commits:
-            commit = read_commit(record.payload)
-            self._history.append(self._blobs_of(commit[0]))
+            result, qc = read_commit(record.payload)
+            self._forgetting.note(result)
             if record.round > applied:
-                self._to_apply.put_nowait((record.round, *commit))
+                self._applying.put(result, qc)
         self._post(self.core.start)
         self._running = self._tasks.spawn(self._run(), "events")
-        self._tasks.spawn(self._apply_forever(), "results")
-        self._tasks.spawn(self._forget_forever(), "retention")
+        self._tasks.spawn(self._applying.run(), "results")
+        self._tasks.spawn(self._forgetting.run(), "retention")
 
     async def stop(self) -> None:
         """Ends everything; what was not persisted was not said."""
@@ -331,9 +323,7 @@ class RoundDriver:
                 case SetTimer():
                     self._set_timer(effect)
                 case FetchBlob():
-                    task = self._tasks.spawn(self._check(effect), "check")
-                    self._fetches[task] = effect.contribution
-                    task.add_done_callback(self._fetched)
+                    self._checking.begin(effect)
                 case Combine():
                     self._tasks.spawn(self._combine(effect), "combine")
                 case Precompute():
@@ -444,57 +434,13 @@ class RoundDriver:
         ordered = [*(peer for peer in likely if peer in there), *there, *likely]
         return [peer for peer in dict.fromkeys(ordered) if peer != self.core.me]
 
-    async def _check(self, effect: FetchBlob) -> None:
-        contribution = effect.contribution
-        verdict = await self._checked(contribution)
-        self._emit(
-            "contribution.checked",
-            round=contribution.round,
-            peer=contribution.peer,
-            verdict="ok" if verdict.ok else "refused",
-            reason=verdict.reason,
-        )
-        self._post(lambda now: self.core.on_checked(effect.id, verdict, now))
+    async def _contribution(self, ref: BlobRef, author: str) -> Path:
+        # Its author has it on disk: that is enough to get it again.
+        sources = partial(self._sources, [author])
+        return await self._blobs.fetch(self._client, ref, sources, durable=False)
 
-    async def _checked(self, contribution: Contribution) -> Verdict:
-        try:
-            # In turn for one author: whoever is slow holds up nobody else's.
-            async with self._turns[contribution.peer], asyncio.timeout(BLOB_CHECK_TIMEOUT):
-                path = await self._fetch_contribution(contribution)
-            self._fetched(asyncio.current_task())
-            if path is None:
-                return UNAVAILABLE
-            async with self._checks:
-                return await self._workload.check(path, self._plan)
-        except Exception as error:  # The workload is foreign code; a verdict is owed.
-            _log.warning("contribution of %s: %s", contribution.peer[:8], error or repr(error))
-            return UNAVAILABLE
-
-    async def _fetch_contribution(self, contribution: Contribution) -> Path | None:
-        for attempt in range(BLOB_CHECK_TRIES):
-            if attempt:
-                await asyncio.sleep(BLOB_CHECK_RETRY_DELAY)
-            try:
-                return await self._blobs.fetch(
-                    self._client,
-                    contribution.ref,
-                    lambda: self._sources([contribution.peer]),
-                    durable=False,  # Its author has it on disk; that is enough to get it again.
-                )
-            except NetworkError as error:
-                _log.info("contribution of %s: %s", contribution.peer[:8], error)
-        return None
-
-    def _fetched(self, task: asyncio.Task[Any] | None) -> None:
-        if task is not None:
-            self._fetches.pop(task, None)
-
-    def _stop_fetching(self, result: Result) -> None:
-        """What a committed round did not take need not come any more."""
-        taken = {item.blob for item in result.inputs}
-        for task, contribution in list(self._fetches.items()):
-            if contribution.round <= result.round and contribution.blob not in taken:
-                task.cancel()
+    def _on_checked(self, contribution_id: str, verdict: Verdict) -> None:
+        self._post(lambda now: self.core.on_checked(contribution_id, verdict, now))
 
     async def _combine(self, effect: Combine) -> None:
         try:
@@ -556,7 +502,7 @@ class RoundDriver:
     # --- commits ---------------------------------------------------------------------------------
     def _on_commit(self, effect: CommitRound) -> None:
         record, result = effect.record, effect.result
-        self._stop_fetching(result)
+        self._checking.forget(result)
         self._computing.forget()
         since = effect.last_contribution_at
         waited = None if since is None else round(clock.now() - since, 3)
@@ -577,72 +523,17 @@ class RoundDriver:
             excluded=[{"peer": item.peer, "reason": item.reason} for item in result.excluded],
             seconds_after_last_contribution=waited,
         )
-        self._to_apply.put_nowait((record.round, result, effect.qc))
-        self._history.append(self._blobs_of(result))
-        self._forgetful.set()
+        self._applying.put(result, effect.qc)
+        self._forgetting.on_commit(result)
 
-    def _blobs_of(self, result: Result) -> RoundBlobs:
-        own = next((item.blob for item in result.inputs if item.peer == self.core.me), None)
-        inputs = tuple(item.blob for item in result.inputs)
-        return RoundBlobs(result.round, result.result_blob, inputs, own)
-
-    async def _forget_forever(self) -> None:
-        """After commits, with a pause that gives what was just stored time to be spoken of."""
-        while True:
-            await self._forgetful.wait()
-            self._forgetful.clear()
-            try:
-                await self._forget_old()
-            except OSError as error:
-                _log.warning("old rounds cannot be removed: %s", error)
-            except Exception:  # A disk that is never cleared fills up in the end.
-                _log.exception("old rounds could not be removed")
-            await asyncio.sleep(RETENTION_PAUSE)
-
-    async def _forget_old(self) -> None:
-        """Frees the disk of what no round needs any more."""
-        core, blobs = self.core, self._blobs
+    def _needed_blobs(self) -> set[str]:
+        """What no round under way can do without."""
+        core = self.core
         needed = {core.genesis.initial_blob, core.facts.previous.sha256}
-        needed.update(contribution.blob for contribution in core.contributions.values())
-        retention = Retention(self._kept_rounds, blobs.budget)
-        freed = await blobs.prune(doomed(self._history, blobs.sizes, needed, retention))
-        if freed:
-            _log.info("%d bytes of old rounds freed", freed)
+        return needed.union(each.blob for each in core.contributions.values())
 
-    async def _apply_forever(self) -> None:
-        while True:
-            round_number, result, qc = await self._to_apply.get()
-            signers = [entry.peer for entry in qc.signatures]
-            path = await self._result_path(result, signers)
-            if path is None:
-                continue
-            try:
-                await self._workload.apply(path, round_number)
-            except Exception as error:  # Foreign code; the ledger is right whatever it says.
-                self.progress.note = str(error)
-                _log.exception("the result of round %d could not be applied", round_number)
-                continue
-            try:
-                await asyncio.to_thread(self._ledger.set_applied, round_number)
-            except StorageError as error:  # It is applied once more after a restart.
-                _log.warning("that round %d was applied is not kept: %s", round_number, error)
-            self._emit("adapter.applied", round=round_number, sha256=result.result_blob)
-
-    async def _result_path(self, result: Result, signers: list[str]) -> Path | None:
-        """The result of a commit; None when nobody has it any more and a newer one is there."""
-        while True:
-            try:
-                return await self._blobs.fetch(
-                    self._client, result.ref, lambda: self._sources(signers)
-                )
-            except BlobUnavailable as error:
-                if not self._to_apply.empty():
-                    return None
-                _log.info("the result of round %d: %s", result.round, error)
-            except P2PError as error:
-                self.progress.note = error.cause
-                _log.warning("the result of round %d: %s", result.round, error)
-            await asyncio.sleep(APPLY_RETRY_DELAY)
+    def _note(self, text: str) -> None:
+        self.progress.note = text
 
     def _on_ledger_end(self, peer: str, round_number: int) -> None:
         self._post(lambda now: self.core.on_ledger_end(peer, round_number, now))

@@ -11,7 +11,7 @@ from toy_room import ToyNode, toy_genesis, until
 
 from p2p.blobs.retention import SAFE_ROUNDS, Retention, RoundBlobs, doomed
 from p2p.blobs.store import BlobStore
-from p2p.rounds import driver as driver_module
+from p2p.rounds import forgetting
 from p2p.rounds.driver import RoundDriver
 from p2p.rounds.state import OwnContribution
 
@@ -159,7 +159,7 @@ async def test_pruning_survives_a_restart(tmp_path: Path) -> None:
 async def test_old_rounds_leave_the_disk_while_the_room_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_module, "RETENTION_PAUSE", 0.05)
+    monkeypatch.setattr(forgetting, "RETENTION_PAUSE", 0.05)
     rounds = 7
     genesis = toy_genesis(3, rounds=rounds)
     nodes = [ToyNode(tmp_path, i, genesis, kept_rounds=2) for i in range(3)]

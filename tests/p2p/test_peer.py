@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from toy_room import INITIAL, ToyNode, read_text, toy_genesis, until
 
-from p2p.blobs.chunks import describe
+from p2p.blobs.chunks import BlobRef, describe
 from p2p.errors import StorageError
-from p2p.messages import Contribution
 from p2p.room import Plan
 from p2p.rounds.effects import Part
 from p2p.rounds.quorum import leader_order
@@ -277,18 +276,18 @@ async def test_a_contribution_that_never_arrives_costs_the_others_no_round(tmp_p
     given_up: list[str] = []
 
     def stall(node: ToyNode) -> None:
-        driver = node.peer._driver
-        fetch = driver._fetch_contribution
+        checking = node.peer._driver._checking
+        fetch = checking._fetch
 
-        async def stalled(contribution: Contribution) -> Any:
-            if contribution.peer != slow.id:
-                return await fetch(contribution)
+        async def stalled(ref: BlobRef, author: str) -> Any:
+            if author != slow.id:
+                return await fetch(ref, author)
             try:
                 await asyncio.Event().wait()
             finally:
                 given_up.append(node.id)
 
-        driver._fetch_contribution = stalled  # type: ignore[method-assign]
+        checking._fetch = stalled
 
     try:
         await asyncio.gather(*(node.start() for node in nodes))

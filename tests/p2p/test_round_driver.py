@@ -9,13 +9,16 @@ import pytest
 import pytest_asyncio
 from toy_room import ToyNode, toy_genesis, until
 
+from p2p.blobs.chunks import BlobRef
 from p2p.blobs.store import BlobStore
-from p2p.errors import StorageError
+from p2p.errors import BlobUnavailable, StorageError
+from p2p.room import Plan
 from p2p.rounds.driver import read_commit
 from p2p.rounds.effects import KeepResult, Rejected
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import REFUSED_BURST
 from p2p.rounds.rules import parts_of
+from p2p.workload import Verdict
 
 
 @pytest_asyncio.fixture
@@ -66,9 +69,9 @@ async def test_a_fault_while_old_rounds_are_removed_does_not_end_their_removal(
         raise RuntimeError("a fault")
 
     monkeypatch.setattr(BlobStore, "prune", fail)
-    monkeypatch.setattr("p2p.rounds.driver.RETENTION_PAUSE", 0.0)
+    monkeypatch.setattr("p2p.rounds.forgetting.RETENTION_PAUSE", 0.0)
     for count in (1, 2):
-        alone.peer._driver._forgetful.set()
+        alone.peer._driver._forgetting._due.set()
         await until(lambda count=count: tries == count)  # type: ignore[misc]
 
 
@@ -93,3 +96,37 @@ async def test_a_prepared_result_that_nobody_has_any_more_is_computed_again(
     await driver._execute([wanted])
     await until(lambda: len(heard) == 2)
     assert heard == [(second.result_blob, True), (second.result_blob, False)]
+
+
+async def test_a_check_that_could_not_be_made_accuses_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The author's work may be good: this machine's disk, or its checking, was not."""
+    monkeypatch.setattr("p2p.rounds.checking.BLOB_CHECK_RETRY_DELAY", 0.01)
+    genesis = toy_genesis(3, rounds=1)
+    nodes = [ToyNode(tmp_path, index, genesis) for index in range(3)]
+    ada, bob, eve = nodes
+
+    async def fail(path: Path, plan: Plan) -> Verdict:
+        raise ValueError("the checking process ended")
+
+    async def lose(ref: BlobRef, author: str) -> Path:
+        raise BlobUnavailable(f"{ref.sha256}: {author} does not have {ref.sha256}")
+
+    for node in nodes:
+        await node.start(train=False)
+    for node in nodes:
+        node.knows(nodes)
+    bob.workload.check = fail  # type: ignore[method-assign]
+    eve.peer._driver._checking._fetch = lose
+    ada.begin_training()
+    try:
+        await until(lambda: bool(bob.of("contribution.checked")))
+        await until(lambda: bool(eve.of("contribution.checked")))
+        told = [node.of("contribution.checked")[0] for node in (bob, eve)]
+        assert [event["verdict"] for event in told] == ["unchecked", "unchecked"]
+        assert told[0]["reason"] == "the checking process ended"
+        assert told[1]["reason"] == "nobody who is there can give its file"
+    finally:
+        for node in nodes:
+            await node.stop()
