@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--loss", type=float, help="share of messages lost (0.15; gossip: 0.05)")
     parser.add_argument("--newcomers", type=int, default=0, help="members admitted on the way")
     parser.add_argument("--removals", type=int, default=0, help="members removed on the way")
+    parser.add_argument("--leavings", type=int, default=0, help="members that leave on the way")
     parser.add_argument("--key-changes", type=int, default=0, help="members that get new keys")
     parser.add_argument("--restore", type=float, default=0.0, help="share of starts from a backup")
     parser.add_argument(
@@ -65,6 +66,7 @@ def main() -> int:
             loss=0.15 if options.loss is None else options.loss,
             newcomers=options.newcomers,
             removals=options.removals,
+            leavings=options.leavings,
             key_changes=options.key_changes,
             restore=options.restore,
             min_voters=FEWEST_VOTERS if options.removals or options.restore else 2,

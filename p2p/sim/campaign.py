@@ -34,8 +34,9 @@ def mixed_scenario(seed: int) -> Scenario:
         min_voters=FEWEST_VOTERS,
         carry=draw.random() < 0.3,
         swim=draw.random() < 0.5,
-        # The last draw, so that what a seed meant before there were key changes stays.
+        # The last draws: what a seed meant before there were these changes stays.
         key_changes=draw.choice((0, 0, 1, 1 if nodes == 3 else 2)),
+        leavings=draw.choice((0, 0, 1, 2)),
     )
 
 

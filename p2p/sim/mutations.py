@@ -157,6 +157,13 @@ class CountsGivenUpKeys(RoundCore):
         self._committed_facts = facts
 
 
+class RemembersStrangers(RoundCore):
+    """M17: what a newcomer contributed that left again is reported on and on."""
+
+    def _forget_strangers(self) -> None:
+        pass
+
+
 def lose_lock(journal: Journal) -> None:
     """M2: kill -9 loses the lock."""
     journal.lock = None
@@ -184,6 +191,7 @@ class Mutation:
     notices_copies: bool = False
     newcomers: int = 0
     removals: int = 0
+    leavings: int = 0
     key_changes: int = 0
     waits_for_others: bool = True
     stolen_keys: bool = False
@@ -205,6 +213,7 @@ class Mutation:
             newcomers=self.newcomers,
             keeps_results=self.keeps_results,
             removals=self.removals,
+            leavings=self.leavings,
             key_changes=self.key_changes,
             waits_for_others=self.waits_for_others,
             stolen_keys=self.stolen_keys,
@@ -301,6 +310,14 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         nodes=2,
         key_changes=2,
         waits_for_others=False,
+        shows_as="stuck",
+    ),
+    "strangers": Mutation(
+        "M17 a newcomer that left again is not forgotten",
+        core=RemembersStrangers,
+        nodes=3,
+        newcomers=4,
+        leavings=3,
         shows_as="stuck",
     ),
     "majority-liar": Mutation("a majority room with a lying leader", nodes=3, liars=1),

@@ -42,6 +42,8 @@ class People:
             self._sim.at(self._a_time(), self._remove_one)
         if scenario.newcomers:
             self._sim.at(self._a_time(), self._share_the_office)
+        for _ in range(scenario.leavings):
+            self._sim.at(self._a_time(), self._let_one_leave)
 
     def _a_time(self) -> float:
         return self._random.uniform(0.5, 0.8 * self._sim.scenario.calm)
@@ -82,7 +84,7 @@ class People:
         for operation in _past(admin.core):
             journal.operations[operation.id] = operation
         self._sim.switch_on(peer, journal)
-        if self._random.random() < APART:
+        if self._random.random() < APART and not self._sim.is_calm:
             self._part(admin.id)
 
     def _part(self, admin: str) -> None:
@@ -109,6 +111,26 @@ class People:
             self._again(self._remove_one)
             return
         self._operate(admin, MemberRemove.model_validate({**self._header(core), "peer": peer}))
+
+    def _let_one_leave(self) -> None:
+        """Preferably one of those whom no commit has named yet."""
+        able = [machine for machine in self._sim.machines.values() if self._may_leave(machine)]
+        fresh = [machine for machine in able if machine.id not in machine.core.facts.members]
+        if not able:
+            if not self._sim.is_calm:
+                self._again(self._let_one_leave)
+            return
+        machine = self._random.choice(fresh or able)
+        header = self._header(machine.core)
+        self._operate(machine, MemberRemove.model_validate({**header, "peer": machine.id}))
+
+    def _may_leave(self, machine: Machine) -> bool:
+        core = machine.core
+        if not machine.up or machine.liar or core.me not in core.members or machine.next_key:
+            return False
+        votes = core.me in core.facts.voters
+        enough = len(core.facts.voters) >= FEWEST_VOTERS and self._sim.can_spare(machine)
+        return machine.id != self._sim.first_admin and (not votes or enough)
 
     def _share_the_office(self) -> None:
         """A second admin is named, and from then on either of them admits."""

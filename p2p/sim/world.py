@@ -79,13 +79,13 @@ class Scenario:
 
     ``vote_crash`` is how likely a node dies right after it sent a vote, ``restore`` how likely a
     machine that starts does so from an old disk image, which a node finds out when it
-    ``notices_copies``. ``nodes`` found the room; ``newcomers`` are admitted and ``removals`` of
-    members take place while it works. As many members as ``key_changes`` get new keys, and go on
-    with them once enough others know, if the scenario ``waits_for_others``; with ``stolen_keys``
-    somebody has a copy of each key that is given up, hears what is said to all, and votes. With
-    ``locked_doors`` nobody listens to whoever is no member in its eyes. With ``carry`` late
-    contributions count in the next round. With ``swim`` who is there is what the product's failure
-    detection finds; otherwise it is known, with some errors.
+    ``notices_copies``. ``nodes`` found the room; while it works ``newcomers`` are admitted,
+    ``removals`` take place, as many members as ``leavings`` go by themselves, and ``key_changes``
+    get new keys, with which they go on once enough others know if the scenario
+    ``waits_for_others``; with ``stolen_keys`` somebody has a copy of each key that is given up,
+    hears what is said to all, and votes. With ``locked_doors`` nobody listens to whoever is no
+    member in its eyes. With ``carry`` late contributions count in the next round. With ``swim`` who
+    is there is what the product's failure detection finds; otherwise it is known, with some errors.
     ``keeps_results`` flushes a result before the vote that may commit it. ``ledgers`` puts the
     product's ledger files under the simulated disks.
     """
@@ -99,6 +99,7 @@ class Scenario:
     notices_copies: bool = True
     newcomers: int = 0
     removals: int = 0
+    leavings: int = 0
     key_changes: int = 0
     waits_for_others: bool = True
     stolen_keys: bool = False
@@ -272,7 +273,7 @@ class Simulation:
         lost = {
             m.id if m.liar else now(m.id)
             for m in self.machines.values()
-            if m.liar or m.disk.amnesia or m.id in removed
+            if m.liar or m.disk.amnesia or m.id in removed or m.id not in m.core.members
         }
         lost.add(now(machine.id))
         # Whoever comes back gets its vote back, even before it dares to use it.

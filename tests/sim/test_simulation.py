@@ -23,6 +23,7 @@ ROOMS = {
     "two thirds of 4, one liar": Scenario(nodes=4, rule="two_thirds", liars=1),
     "3 founders, newcomers and removals": Scenario(nodes=3, newcomers=3, removals=1, min_voters=3),
     "5 founders, newcomers and removals": Scenario(nodes=5, newcomers=3, removals=2, min_voters=3),
+    "3 founders, newcomers that leave again": Scenario(nodes=3, newcomers=4, leavings=3),
     "a founder alone, later four more": Scenario(nodes=1, newcomers=4),
     "majority of 5 with backups brought back": Scenario(nodes=5, restore=0.15, min_voters=3),
     "two thirds of 4, one liar, newcomers": Scenario(
