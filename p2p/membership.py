@@ -237,13 +237,10 @@ class Membership:
 
         The order depends on the set alone: starts of rounds first, which no crowd of newcomers may
         push out of a result; then by number and author; what only becomes possible by another one
-        comes after it. A key is given up after all that it has signed, which holds with it.
+        comes after it. A key is given up after all that it has signed, which holds with it, and
+        before all that is said of its successor.
         """
-        last_said: dict[str, int] = {}
-        for operation in operations:
-            for peer in operation.signers:
-                last_said[peer] = max(last_said.get(peer, 0), operation.change.seq)
-        waiting = sorted(operations, key=lambda operation: _place_in_line(operation, last_said))
+        waiting = sorted(operations, key=_line(operations))
         chosen: list[Operation] = []
         membership, stuck = self, False
         while waiting and not stuck:
@@ -274,14 +271,30 @@ def _needs_one(change: AnyChange) -> bool:
     return has_left or isinstance(change, RoundStart | KeyChange)
 
 
-def _place_in_line(
-    operation: Operation, last_said: Mapping[str, int]
-) -> tuple[bool, int, bool, str, str]:
-    """``last_said`` is the greatest number among the operations that each member has signed."""
-    change = operation.change
-    gives_up = isinstance(change, KeyChange)
-    number = last_said.get(change.author, change.seq) if gives_up else change.seq
-    return not isinstance(change, RoundStart), number, gives_up, change.author, operation.id
+def _line(
+    operations: Collection[Operation],
+) -> Callable[[Operation], tuple[bool, int, int, str, str]]:
+    """The order in which operations are tried."""
+    last_said: dict[str, int] = {}
+    for operation in operations:
+        for peer in operation.signers:
+            last_said[peer] = max(last_said.get(peer, 0), operation.change.seq)
+    given_up: dict[str, int] = {}
+    for change in (operation.change for operation in operations):
+        if isinstance(change, KeyChange):
+            number = last_said.get(change.author, 0)
+            given_up[change.key] = max(given_up.get(change.key, 0), number)
+
+    def place(operation: Operation) -> tuple[bool, int, int, str, str]:
+        change = operation.change
+        number, rank = change.seq, 0
+        if isinstance(change, KeyChange):
+            number, rank = given_up[change.key], 1
+        elif change.subject in given_up:
+            number, rank = max(number, given_up[change.subject]), 2
+        return not isinstance(change, RoundStart), number, rank, change.author, operation.id
+
+    return place
 
 
 def check_signatures(operation: Operation, verify: Verify) -> None:

@@ -81,19 +81,14 @@ class Admissions:
         A change acts where the commit is known that it was made after: no result could ever hold
         one that names a false commit, and its effect would have no end and be in no ledger. A
         newcomer takes the word of whoever let it in, until it has caught up. A new key waits for
-        its commit, because the old one votes until then; a newcomer sees that the room is past that
-        commit from what the new key has signed since.
+        its commit, because the old one votes until then: of new keys a newcomer is told that have
+        their commit, and it would find nobody if it waited for those.
         """
-        under_way = self._journal.operations.values()
-        spoken = Counter(peer for operation in under_way for peer in operation.signers)
         return [
             operation
-            for operation in under_way
-            if (operation.id in self._vouched or self.is_anchored(operation))
-            and not (
-                isinstance(operation.change, KeyChange)
-                and (operation.id not in self._vouched or spoken[operation.change.key] < 2)
-            )
+            for operation in self._journal.operations.values()
+            if operation.id in self._vouched
+            or (self.is_anchored(operation) and not isinstance(operation.change, KeyChange))
         ]
 
     def knows(self, peer: str) -> bool:

@@ -109,6 +109,8 @@ class Invariants:
                 case MemberAdd(member=member):
                     self._require("S9", member.peer_id not in gone, "a removed key came back")
                     added.add(member.peer_id)
+                case MemberRemove(author=author, peer=peer) if author == peer:
+                    added.discard(peer)  # Whoever leaves may come back.
                 case MemberRemove(peer=peer):
                     gone.add(_now(heirs, peer))
                 case KeyChange(author=old, key=new):

@@ -210,6 +210,14 @@ def test_what_a_member_signed_before_its_key_changed_holds_with_the_change() -> 
             }  # fmt: skip
 
 
+def test_what_was_decided_about_a_new_key_comes_after_it() -> None:
+    """Numbers of different authors say nothing about who was first."""
+    for order in permutations([change(BOB, NEW, seq=9), remove(NEW, seq=1)]):
+        room = ROOM.folded(ROOM.applicable(order))
+        assert room.members.keys() == {ADA, CLEO}
+        assert room.removed == {BOB, NEW}
+
+
 def test_who_changes_its_key_and_leaves_has_left() -> None:
     for order in permutations([change(BOB, NEW), remove(BOB, by=BOB, seq=2)]):
         assert ROOM.folded(ROOM.applicable(order)).members.keys() == {ADA, CLEO}
@@ -288,7 +296,7 @@ def test_who_is_removed_while_its_key_changes_is_removed_with_the_new_one() -> N
     assert NEW in desk.current.removed
 
 
-def test_a_newcomer_is_let_in_by_a_key_that_it_only_knows_by_what_the_old_one_signed() -> None:
+def test_a_newcomer_knows_others_by_keys_that_only_their_old_ones_signed() -> None:
     """It knows the genesis, which names the founder's old key, and what the lobby told."""
     wish = MemberAdd(
         author=NEW, seq=1, after="f" * 64,
@@ -299,10 +307,11 @@ def test_a_newcomer_is_let_in_by_a_key_that_it_only_knows_by_what_the_old_one_si
     facts = Facts.of(simulated_genesis(3, "majority", 1000), ROOM_ID, ())
     desk = Admissions(journal, SimSigner(OTHER), facts, journal.operations)
     assert desk.current.members.keys() == {NEW, BOB, CLEO, OTHER}
-    under_way = Admissions(
-        Journal(operations={told[0].id: told[0]}), SimSigner(OTHER), facts, [told[0].id]
-    )
+    under_way = Admissions(Journal(operations={told[0].id: told[0]}), SimSigner(CLEO), facts)
     assert ADA in under_way.current.members, "the old key votes until the commit"
+    quiet = {operation.id: operation for operation in (change(ADA, NEW), change(BOB, "z" * 52))}
+    again = Admissions(Journal(operations=quiet), SimSigner(CLEO), facts, quiet)
+    assert again.current.members.keys() == {NEW, "z" * 52, CLEO}, "they have signed nothing since"
 
 
 def heads(rekeying: Rekeying, core: RoundCore, *peers: str) -> None:
