@@ -29,7 +29,8 @@ MAX_UNSIGNED_ADDITIONS_PER_AUTHOR: Final = MAX_UNSIGNED_PER_AUTHOR * 3 // 4
 MAX_STARTS_PER_AUTHOR: Final = 4
 """Starts of rounds that wait for a commit, for the same reason."""
 UNSIGNED_ROUNDS: Final = 3
-"""Commits after which a change that still lacks signatures is forgotten."""
+"""Commits after which a change that still lacks signatures, or contradicts what holds, is
+forgotten."""
 UNSIGNED_UNANCHORED_ROUNDS: Final = 16
 """The same for one that was made after a commit that is not known: who slept hears of changes
 before it has caught up, and a commit that there never was must not keep one for ever."""
@@ -170,7 +171,15 @@ class Admissions:
         return operation.change.after in self._chain
 
     def _has_expired(self, operation: Operation) -> bool:
-        return self.last_round(operation) <= self._round and self._lacks_signatures(operation)
+        """Whether it has had no effect for so long that it would surprise everybody: it lacks
+        signatures, or contradicts what holds by now, and might not do so for ever."""
+        if self.last_round(operation) > self._round or self.current.is_outdated(operation):
+            return False
+        try:
+            self.current.after(operation)
+        except ProtocolError:
+            return True
+        return False
 
     def _lacks_signatures(self, operation: Operation) -> bool:
         try:
@@ -238,9 +247,11 @@ class Admissions:
         change = operation.change
         if self._committed.now(change.subject) in self._committed.removed:
             return False
+        if self._has_expired(operation):
+            return False
         if isinstance(change, RoundStart):
             return change.through > self._committed.started
-        if self._committed.is_outdated(operation) or self._has_expired(operation):
+        if self._committed.is_outdated(operation):
             return False
         entitled = self.current.entitled(change) | self._committed.entitled(change)
         # A newcomer was told of those, too, who might for a while and may no longer.

@@ -42,8 +42,8 @@ class Keys:
         able = [
             machine
             for machine in sim.machines.values()
-            if machine.up and not machine.liar and not machine.next_key
-            if machine.id in machine.core.members
+            if machine.up and sim.now >= machine.asleep_until
+            if not machine.liar and not machine.next_key and machine.id in machine.core.members
         ]
         if not able:
             sim.at(sim.now + RETRY, partial(self._change_one, key))

@@ -8,7 +8,7 @@ import pytest
 
 from p2p.errors import LimitError
 from p2p.messages import MAX_OFFERED
-from p2p.operations import MemberAdd, MemberRemove, Operation
+from p2p.operations import AdminChange, MemberAdd, MemberRemove, Operation
 from p2p.room import Member
 from p2p.rounds.admission import (
     MAX_UNDER_WAY,
@@ -140,6 +140,24 @@ def test_a_change_made_after_no_known_commit_is_forgotten_all_the_same() -> None
     assert desk.admissions.waiting() == ()
     desk.take(adrift)
     assert desk.admissions.waiting() == (), "whoever is behind does not bring it back"
+
+
+def test_a_change_that_contradicts_what_holds_is_forgotten() -> None:
+    """An office for somebody who has left must not wait for that one's return."""
+    desk = Desk()
+    all_four = tuple(sorted((STOLEN, ADA, BOB, CLEO)))
+    office = AdminChange(author=ADA, seq=5, after=ROOM_ID, admins=all_four, threshold=2)
+    left = MemberRemove(author=CLEO, seq=1, after=ROOM_ID, peer=CLEO)
+    signed = [Operation.of(SimSigner(peer).seal(office)) for peer in (ADA, BOB)]
+    desk.take(Operation.of(SimSigner(CLEO).seal(left)))
+    desk.journal.operations[signed[0].id] = signed[0].joined(signed[1])
+    desk.admissions.refold()
+    assert CLEO not in desk.admissions.current.admins
+    for _ in range(UNSIGNED_ROUNDS):
+        assert signed[0].id in desk.journal.operations
+        desk.commit()
+    assert signed[0].id not in desk.journal.operations
+    assert len(desk.journal.operations) == 1, "what has an effect is kept"
 
 
 def test_a_change_with_all_signatures_does_not_expire() -> None:
