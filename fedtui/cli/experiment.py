@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from dataclasses import replace
@@ -82,9 +83,22 @@ def fedflow(
     """
     from fedtui.cli import running
     from fedtui.experiment import fedflow as experiment
+    from fedtui.experiment.federation import ADAPTER_ALGORITHMS
+    from trainer.protocol import RULES
 
     if split not in SPLITS:
         raise UsageError(f"there is no split {split!r}", remedy=f"one of {', '.join(SPLITS)}")
+    if 0 < pictures < experiment.MIN_PICTURES:
+        raise UsageError(
+            f"{pictures} pictures are too few to measure a distance",
+            remedy=f"--pictures {experiment.MIN_PICTURES} or more, or 0 for none",
+        )
+    for name, value, choices in (
+        ("algorithm", algorithm, ADAPTER_ALGORITHMS),
+        ("rule", rule, RULES),
+    ):
+        if value not in choices:
+            raise UsageError(f"there is no {name} {value!r}", remedy=f"one of {', '.join(choices)}")
     options = replace(
         experiment.default_options(model, rank),
         rounds=rounds,
@@ -118,13 +132,14 @@ async def _fedflow(
     options: Options, seeds: range, folder: Path, target: Path, workers: int, network: bool
 ) -> tuple[list[Measured], Path, bool | None]:
     from fedtui.experiment import fedflow as experiment
-    from fedtui.experiment import fedflow_report, room
+    from fedtui.experiment import fedflow_report, record, room
     from fedtui.experiment.lab import Lab, cores
 
     line = output.ProgressLine()
     equal: bool | None = None
     try:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
+            record.prepare(target)
             measured = []
             for number, seed in enumerate(seeds):
                 lab.prefix = f"seed {seed} ({number + 1} of {len(seeds)}), "
@@ -178,13 +193,14 @@ async def _compare(
 ) -> tuple[tuple[Row, ...], Path]:
     from fedtui.demo import founding
     from fedtui.experiment import compare as experiment
-    from fedtui.experiment import compare_report, room
+    from fedtui.experiment import compare_report, record, room
     from fedtui.experiment.lab import Lab, cores
 
     line = output.ProgressLine()
     names = {seed: room.node_names(seed, len(founding.SHARES)) for seed in sweep.seeds}
     try:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
+            record.prepare(target)
             rows = await experiment.run(lab, sweep, names)
         return rows, compare_report.write(sweep, rows, _command(), target)
     finally:
@@ -240,13 +256,14 @@ async def _ddpm(
     options: DdpmOptions, seeds: range, folder: Path, target: Path, workers: int
 ) -> tuple[list[DdpmMeasured], Path]:
     from fedtui.experiment import ddpm as experiment
-    from fedtui.experiment import ddpm_report
+    from fedtui.experiment import ddpm_report, record
     from fedtui.experiment.lab import Lab, cores
 
     line = output.ProgressLine()
     measured = []
     try:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
+            record.prepare(target)
             for seed in seeds:
                 for number, setting in enumerate(options.settings, 1):
                     lab.prefix = f"seed {seed}, {number} of {len(options.settings)}: "
@@ -272,8 +289,13 @@ def _setting(text: str) -> DdpmSetting:
         raise UsageError(
             f"{text!r} is no setting", remedy="write N,E,BETA[,SHARED[,THRESHOLD]]: 10,5,0.1,1"
         ) from error
-    if min(found.participants, found.epochs) < 1 or found.beta <= 0 or not 0 <= found.shared <= 1:
-        raise UsageError(f"{text!r} is no setting", "N and E count, beta is positive")
+    sizes = min(found.participants, found.epochs) >= 1 and 0 < found.beta < math.inf
+    filtered = found.threshold is None or -1 <= found.threshold <= 1
+    if not (sizes and 0 <= found.shared <= 1 and filtered):
+        raise UsageError(
+            f"{text!r} is no setting",
+            "N and E count, BETA is positive, SHARED lies in 0..1, THRESHOLD (a cosine) in -1..1",
+        )
     return found
 
 

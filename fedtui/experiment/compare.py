@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from fedtui.demo import founding
 from fedtui.errors import UsageError
 from fedtui.experiment import fedflow
 from fedtui.experiment.federation import (
+    ADAPTER_ALGORITHMS,
     BACKDOOR,
     Participant,
     Round,
@@ -29,9 +32,23 @@ from fedtui.experiment.federation import (
 )
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row
-from trainer.protocol import Evaluate
+from trainer.protocol import RULES, Evaluate
 
 MAX_FEDERATIONS = 10_000
+BOUNDS = {
+    "steps": (1, 1_000_000),
+    "rounds": (1, 1_000),
+    "rank": (1, 256),
+    "learning_rate": (0.0, 1.0),
+    "proximal": (0.0, 1.0),
+    "beta": (0.001, 1_000.0),
+    "attackers": (1, len(founding.SHARES) - 1),
+    "factor": (-1e6, 1e6),
+    "holdout": (1, 4_096),
+    "draws": (1, 256),
+}
+"""The least and the greatest value of every number: what is wrong is said before the first hour."""
+CHOICES = {"algorithm": ADAPTER_ALGORITHMS, "rule": RULES}
 NO_ATTACK = "none"
 LOSS = "loss"
 BACKDOOR_LOSS = "loss on the backdoor"
@@ -118,7 +135,7 @@ def parse(data: Mapping[str, Any], name: str) -> Sweep:
             remedy=f"1 to {MAX_FEDERATIONS} are possible",
         )
     varied = tuple(key for key, values in axes.items() if len(values) > 1)
-    counts = {key: int(data[key]) for key in ("holdout", "draws") if key in data}
+    counts = {key: _count(key, data[key], name) for key in ("holdout", "draws") if key in data}
     return Sweep(settings, seeds, varied, **counts)
 
 
@@ -135,16 +152,37 @@ def _values(key: str, given: Any, name: str) -> list[Any]:
     wrong = [v for v in values if not isinstance(v, accepted) or isinstance(v, bool)]
     if wrong or not values:
         raise UsageError(f"{name}: {key} is {given!r}", f"it should be {kind.__name__}")
-    choices = get_args(get_type_hints(Setting)[key])
+    choices = CHOICES.get(key) or get_args(get_type_hints(Setting)[key])
     if choices and (odd := [value for value in values if value not in choices]):
         raise UsageError(f"{name}: {key} is {odd[0]!r}", f"one of {', '.join(choices)}")
+    for value in values:
+        _check_bounds(key, value, name)
     return [kind(value) for value in values]
 
 
+def _count(key: str, given: Any, name: str) -> int:
+    if type(given) is not int:
+        raise UsageError(f"{name}: {key} is {given!r}", "it should be one whole number")
+    _check_bounds(key, given, name)
+    return given
+
+
+def _check_bounds(key: str, value: Any, name: str) -> None:
+    if key in BOUNDS:
+        least, most = BOUNDS[key]
+        if not (math.isfinite(value) and least <= value <= most):
+            raise UsageError(f"{name}: {key} is {value!r}", f"{least:g} to {most:g} are possible")
+
+
 def _numbers(given: Any, key: str, name: str) -> Sequence[int]:
-    values = list(range(1, given + 1)) if isinstance(given, int) else given
+    values = list(range(1, given + 1)) if type(given) is int else given
     if not isinstance(values, list) or any(type(v) is not int or v < 0 for v in values):
         raise UsageError(f"{name}: {key} is {given!r}", "a number of seeds, or a list of them")
+    if len(set(values)) < len(values):
+        raise UsageError(
+            f"{name}: {key} is {given!r}",
+            "the same seed twice is the same result, not a second one",
+        )
     return values
 
 
@@ -226,8 +264,6 @@ def _with_attackers(
 ) -> tuple[Participant, ...]:
     """The last ones lie: neither the one with most nor the one with fewest pictures."""
     honest = len(participants) - (setting.attackers if setting.attack != NO_ATTACK else 0)
-    if honest < 1:
-        raise UsageError("nobody is honest", f"{setting.attackers} attackers among {honest}")
     return tuple(
         who if index < honest else replace(who, attack=setting.attack, factor=setting.factor)
         for index, who in enumerate(participants)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from fedtui.errors import ExitCode, FedtuiError
 from fedtui.experiment.lab import Lab
 from trainer.protocol import (
+    ALGORITHMS,
+    DENSE,
     AdapterSpec,
     CheckData,
     Combine,
@@ -25,6 +27,7 @@ from trainer.protocol import (
     WeightedFile,
 )
 
+ADAPTER_ALGORITHMS = tuple(name for name in ALGORITHMS if name != DENSE)
 STYLE = "van_gogh"
 HELD_OUT = -2
 MIN_HOLDOUT = 8

@@ -16,6 +16,7 @@ from typing import Any
 
 from fedtui.demo import founding
 from fedtui.demo.options import MODEL
+from fedtui.errors import ExitCode, FedtuiError
 from fedtui.experiment.federation import (
     Participant,
     Recipe,
@@ -48,6 +49,8 @@ from trainer.protocol import (
 
 BOTH_FACTORS = "fedex"
 """How those train who combine nothing, whatever the room's algorithm lets them train."""
+MIN_PICTURES = 6
+"""Drawn pictures below which no precision can be measured (:class:`MeasureSet`)."""
 BASE = ""
 """Stands for the model without an adapter."""
 KINDS: Mapping[str, frozenset[str]] = {
@@ -212,6 +215,14 @@ async def _prepared(
     if options.data is not None:
         participants, holdout = await split_folder(lab, options.data, nodes, seed, options.holdout)
         prompts = await _captions(lab, holdout, options.pictures)
+        if options.pictures and len(prompts) < MIN_PICTURES:
+            raise FedtuiError(
+                f"{options.data} has too few captions",
+                f"{len(prompts)} of the held-out pictures have one to draw by, "
+                f"{MIN_PICTURES} are needed",
+                "write captions, or leave out drawn pictures with --pictures 0",
+                code=ExitCode.DEVICE,
+            )
         return participants, Ground(holdout, holdout, prompts)
     participants = await draw_participants(
         lab, options.counts, nodes, seed, options.split, options.beta

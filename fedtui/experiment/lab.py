@@ -13,16 +13,17 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fedtui import __version__
-from fedtui.errors import UsageError
+from fedtui.errors import FedtuiError, UsageError
 from fedtui.training import TrainerProcess
 from p2p.durable import publish
 from trainer.protocol import Request
@@ -36,6 +37,8 @@ MAX_WORKERS = 4
 """Unless asked for more: each holds a model."""
 HERE = "@lab/"
 """The laboratory's own folder in its results, so that it may be moved."""
+FULL_BELOW = 64 * 2**20
+"""Free bytes below which a failure is put down to the disk; one result is smaller."""
 MARK = "fedtui-lab"
 """A file that says a folder is a laboratory of ours."""
 
@@ -120,13 +123,32 @@ class Lab:
             async with self._worker() as trainer:
                 self._say(what)
                 began = time.monotonic()
-                result = await trainer.request(complete, lambda data: self._say(_line(what, data)))
+                with self._told_when_full():
+                    result = await trainer.request(
+                        complete, lambda data: self._say(_line(what, data))
+                    )
                 seconds = round(time.monotonic() - began, 3)
             record = {"request": asdict(request), "result": result, "seconds": seconds}
             text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False)
-            publish(place, text.replace(f"{self.folder}/", HERE).encode())
+            with self._told_when_full():
+                publish(place, text.replace(f"{self.folder}/", HERE).encode())
             self.made += 1
             return result
+
+    @contextmanager
+    def _told_when_full(self) -> Iterator[None]:
+        """What failed because the disk is full fails with that reason."""
+        try:
+            yield
+        except (OSError, FedtuiError) as error:
+            if shutil.disk_usage(self.folder).free >= FULL_BELOW and not isinstance(error, OSError):
+                raise
+            reason = error.strerror or "" if isinstance(error, OSError) else error.cause
+            raise FedtuiError(
+                f"cannot keep results in {self.folder}",
+                reason,
+                "make room there and type the same command again: it goes on where it stopped",
+            ) from error
 
     def _say(self, text: str) -> None:
         self._listener(self.prefix + text)

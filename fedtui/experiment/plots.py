@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,16 @@ class Level:
 
     label: str
     value: float
+
+
+def require() -> None:
+    """Raises :class:`UsageError` when matplotlib is not installed."""
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise UsageError(
+            "plots need matplotlib", str(error), "pip install 'fedtui[eval]'"
+        ) from error
 
 
 def draw_lines(
@@ -87,12 +98,9 @@ def draw_dots(path: Path, title: str, x: str, dots: Sequence[tuple[str, Spread]]
 
 
 def _empty(size: tuple[float, float], title: str, x: str) -> tuple[Figure, Axes]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError(
-            "plots need matplotlib", str(error), "pip install 'fedtui[eval]'"
-        ) from error
+    require()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, color=INK, loc="left", fontsize=11)

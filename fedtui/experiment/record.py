@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fedtui import __version__
+from fedtui.errors import UsageError
+from fedtui.experiment import plots
 from fedtui.experiment.page import Page
 from fedtui.experiment.rows import Row
 
@@ -56,6 +59,22 @@ def versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def prepare(folder: Path) -> None:
+    """Makes sure that a report can be written, before an hour is spent on it.
+
+    Raises :class:`UsageError` when the folder cannot be written to or matplotlib is missing.
+    """
+    plots.require()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write a report to {folder}", error.strerror or "", "name another with --report"
+        ) from error
 
 
 def write(record: Record, folder: Path) -> None:

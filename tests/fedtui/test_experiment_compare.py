@@ -41,12 +41,33 @@ def test_honest_settings_that_differ_in_the_attack_only_are_one() -> None:
         ({"split": ["kind", "odd"]}, "split is 'odd'"),
         ({"seeds": "x"}, "seeds is 'x'"),
         ({"seeds": []}, "0 federations"),
+        ({"seeds": True}, "seeds is True"),
+        ({"seeds": [4, 4]}, "seeds is"),
+        ({"rule": "nk"}, "rule is 'nk'"),
+        ({"algorithm": ["fedex", "dense"]}, "algorithm is 'dense'"),
+        ({"steps": 0}, "steps is 0"),
+        ({"rounds": -1}, "rounds is -1"),
+        ({"rank": 0}, "rank is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"beta": 0.0}, "beta is 0.0"),
+        ({"factor": float("inf")}, "factor is inf"),
+        ({"attackers": 5, "attack": "scale"}, "attackers is 5"),
+        ({"holdout": "x"}, "holdout is 'x'"),
+        ({"holdout": 0}, "holdout is 0"),
+        ({"draws": 2.5}, "draws is 2.5"),
         ({"steps": list(range(1, 200)), "seeds": 100}, "federations"),
     ],
 )
 def test_what_is_wrong_is_named(table: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parse(table, "sweep.toml")
+
+
+def test_the_committed_sweeps_are_read() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "results" / "aggregation"
+    assert {path.stem for path in folder.glob("*.toml") if compare.read(path).settings} == {
+        "attackers", "averaging", "backdoor", "length",
+    }  # fmt: skip
 
 
 def test_files_that_are_no_sweeps(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedtui.errors import FedtuiError, UsageError
+from fedtui.experiment import record
 from fedtui.experiment.lab import Lab
 from trainer.protocol import AdapterSpec, CheckData, InitAdapter, SampleData
 
@@ -87,3 +89,37 @@ async def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
         async with Lab(tmp_path / str(workers), workers=workers) as lab:
             files.append((await lab.make("first", FIRST)).read_bytes())
     assert files[0] == files[1]
+
+
+class Full:
+    """A disk without room, and a trainer that says so."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def disk_usage(self, path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=self.free)
+
+
+async def test_a_full_disk_is_named_and_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = CheckData(str(tmp_path / "nowhere"))
+    async with Lab(tmp_path / "lab") as lab:
+        monkeypatch.setattr("fedtui.experiment.lab.shutil", Full(free=1000))
+        with pytest.raises(FedtuiError, match="cannot keep results") as full:
+            await lab.ask("looking", wrong)
+        assert "goes on where it stopped" in full.value.remedy
+        # With room the same failure is its own.
+        monkeypatch.setattr("fedtui.experiment.lab.shutil", Full(free=2**40))
+        with pytest.raises(FedtuiError) as other:
+            await lab.ask("looking", wrong)
+        assert "cannot keep" not in other.value.title
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_first_hour(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write a report"):
+        record.prepare(tmp_path / "file" / "report")
+    record.prepare(tmp_path / "new" / "report")
+    assert not list((tmp_path / "new" / "report").iterdir())

@@ -1,0 +1,39 @@
+"""``fedtui experiment``: what is wrong is said before anything is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedtui.cli.app import run
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("fedflow --algorithm nope", "there is no algorithm 'nope'"),
+        ("fedflow --algorithm dense", "there is no algorithm 'dense'"),
+        ("fedflow --rule nk", "there is no rule 'nk'"),
+        ("fedflow --split odd", "there is no split 'odd'"),
+        ("fedflow --pictures 3", "3 pictures are too few"),
+        ("fedflow --data nowhere", "there is no folder nowhere"),
+        ("ddpm --setting 10,5", "is no setting"),
+        ("ddpm --setting 10,5,nan", "is no setting"),
+        ("ddpm --setting 10,5,0.1,2", "is no setting"),
+        ("ddpm --setting 10,5,0.1,1,7", "is no setting"),
+        ("compare nowhere.toml", "cannot read nowhere.toml"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_at_once(
+    asked: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDTUI_HOME", str(tmp_path / "home"))
+    assert run(["experiment", *asked.split()]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "experiments").exists()
