@@ -133,7 +133,10 @@ class MemberConnector(aiohttp.BaseConnector):
         return super().close(abort_ssl=abort_ssl)
 
     def _leave(self, key: tuple[str, ssl.SSLContext], dial: asyncio.Task[_Connection]) -> None:
-        """Keeps a dial for the next request. Its server closes a connection that nobody uses."""
+        """Keeps a dial for the next request. Its server closes a connection that nobody uses; what
+        has come to nothing goes, or removed members, each time called with another context, would
+        pile up."""
+        self._left = {k: left for k, left in self._left.items() if not _has_failed(left)}
         if key in self._left or self.closed:
             _discard(dial)
         else:

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from member_rig import LOOPBACK, Room, eventually
+from member_rig import LOOPBACK, Room, eventually, identity
 
+from p2p import dialing
 from p2p.addresses import Address
 from p2p.client import ClientLimits
 from p2p.dialing import MemberConnector, first_success, remote_address
@@ -133,6 +134,25 @@ async def test_a_dial_goes_on_when_the_request_that_began_it_gave_up(room: Room)
     opened.set()
     assert await ada.client.hello(bob.id, b"y", 60.0) == b"answer to y"
     assert dialled == [bob.address], "the second request took over what the first had begun"
+
+
+async def test_dials_that_came_to_nothing_are_not_kept(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removed machine is called for months, each time with a context of its own."""
+    monkeypatch.setattr(dialing, "DIAL_TIMEOUT", 0.1)
+    ada = await room.add(client=ClientLimits(connect=0.02, request=0.02))
+    removed = identity(66)
+    connector = ada.client._session.connector
+    silent = await asyncio.start_server(lambda *_: asyncio.Event().wait(), LOOPBACK, 0)
+    async with silent:
+        place = Address(*silent.sockets[0].getsockname()[:2])
+        ada.addresses.hint(removed.peer_id, [place])
+        for _ in range(4):
+            with pytest.raises(NetworkError):
+                await ada.client.tell_former(removed.peer_id, removed.certificate_der(), b"x")
+            await eventually(lambda: not connector._dials)
+    assert len(connector._left) <= 1
 
 
 async def test_closing_ends_a_dial_and_tells_whoever_waits_for_it(room: Room) -> None:
