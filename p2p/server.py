@@ -28,8 +28,8 @@ import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, Protocol, TypeVar, cast
+from functools import partial
+from typing import Final, Literal, Protocol, cast
 
 from aiohttp import http_parser, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -38,6 +38,15 @@ from p2p.accepting import ANY_IPV4, ANY_IPV6, Acceptor, HandshakeLimits
 from p2p.blobs.store import Offer
 from p2p.blobs.swarm import from_mask
 from p2p.blobs.uploads import Upload, Uploads
+from p2p.bodies import (
+    TooLarge,
+    admitted,
+    byte_range,
+    file_slices,
+    read_body,
+    slices,
+    write_body,
+)
 from p2p.client import HOLDINGS_HEADER
 from p2p.errors import (
     BlobUnavailable,
@@ -71,9 +80,6 @@ from p2p.limits import (
     REQUEST_BURST,
     REQUEST_RATE,
     SHUTDOWN_TIMEOUT,
-    SLOW_STREAM_BYTES,
-    SLOW_WRITE,
-    STREAM_CHUNK_BYTES,
     TRANSFER_GRACE,
     WATCHDOG_INTERVAL,
 )
@@ -83,12 +89,10 @@ from p2p.scores import Scores
 from p2p.tasks import TaskOwner
 from p2p.tls import MemberTLS
 
-_RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})")
 _ROUND = re.compile(r"[0-9]{1,15}")
 _LENGTH: Final = struct.Struct(">I")
 _GOSSIP_PATHS: Final = ("/v1/hello", "/v1/probe/")
 _BYTES: Final = "application/octet-stream"
-T = TypeVar("T")
 _Kind = Literal["request", "gossip", "graylisted"]
 _SENDER: Final = web.RequestKey("sender", str)
 
@@ -357,12 +361,12 @@ class MemberServer:
         return bucket
 
     async def _post_message(self, request: web.Request) -> web.StreamResponse:
-        data = await self._read_body(request, MAX_LARGE_MESSAGE_BYTES)
+        data = await read_body(request, MAX_LARGE_MESSAGE_BYTES, self._pace())
         self._handler.on_message(request[_SENDER], data)
         return web.Response(status=204)
 
     async def _post_hello(self, request: web.Request) -> web.StreamResponse:
-        data = await self._read_body(request, MAX_MESSAGE_BYTES)
+        data = await read_body(request, MAX_MESSAGE_BYTES, self._pace())
         reply = self._handler.on_hello(request[_SENDER], data, request.remote or "")
         return web.Response(body=reply, content_type=_BYTES)
 
@@ -386,7 +390,7 @@ class MemberServer:
         if upload is None:
             return _refusal(503, "too much is being sent already")
         try:
-            await self._stream(request, response, _admitted(data, self._uplink), upload)
+            await self._stream(request, response, admitted(data, self._uplink), upload)
         finally:
             self._uploads.end(upload)
         return response
@@ -403,7 +407,7 @@ class MemberServer:
             reply += _LENGTH.pack(len(entry)) + entry
         response = web.StreamResponse(headers={"Content-Type": _BYTES})
         response.content_length = len(reply)
-        await self._stream(request, response, _slices(bytes(reply)))
+        await write_body(request, response, slices(reply), self._pace())
         return response
 
     async def _get_chunks(self, request: web.Request) -> web.StreamResponse:
@@ -413,7 +417,7 @@ class MemberServer:
 
     async def _get_blob(self, request: web.Request) -> web.StreamResponse:
         offer = await self._blobs.offer(request.match_info["sha256"])
-        wanted = _byte_range(request.headers.get("Range"), offer.size)
+        wanted = byte_range(request.headers.get("Range"), offer.size)
         if wanted is None:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{offer.size}"})
         if not offer.holds(wanted):
@@ -432,7 +436,7 @@ class MemberServer:
         if upload is None:
             return _refusal(503, "too much is being sent already")
         try:
-            parts = _file_slices(offer.path, wanted, self._uplink)
+            parts = file_slices(offer.path, wanted, self._uplink)
             await self._stream(request, response, parts, upload)
             # The limit on requests is about small ones; these are limited by the bytes under way.
             self._bucket(sender).give_back(min(1.0, len(wanted) / CHUNK_BYTES))
@@ -440,72 +444,25 @@ class MemberServer:
             self._uploads.end(upload)
         return response
 
-    async def _read_body(self, request: web.Request, max_bytes: int) -> bytes:
-        """The body, refused above ``max_bytes`` and when it comes too slowly.
-
-        Raises:
-            LimitError: it is too long.
-            TimeoutError: it is too slow; aiohttp answers 504 and the connection is closed.
-        """
-        if (request.content_length or 0) > max_bytes:
-            raise _TooLarge(f"a body has more than {max_bytes} bytes")
-        clock = asyncio.get_running_loop().time
-        pace = self._pace(clock())
-        body = bytearray()
-        while chunk := await _before(pace.deadline, request.content.readany()):
-            body += chunk
-            if len(body) > max_bytes:
-                raise _TooLarge(f"a body has more than {max_bytes} bytes")
-            pace.advance(len(chunk), clock())
-        return bytes(body)
-
     async def _stream(
         self,
         request: web.Request,
         response: web.StreamResponse,
         parts: AsyncIterator[memoryview],
-        upload: Upload | None = None,
+        upload: Upload,
     ) -> None:
-        """Writes a response to a reader that must keep up: in steps of 256 KiB, and in smaller
-        ones where those take long, so that it shows that an upload moves.
+        """Writes a response that counts as an upload. Raises as :func:`write_body`."""
+        moved = partial(self._uploads.moved, upload)
+        await write_body(request, response, parts, self._pace(), moved)
 
-        Raises:
-            TimeoutError: it does not.
-        """
-        clock = asyncio.get_running_loop().time
-        pace = self._pace(clock())
-        step = SLOW_STREAM_BYTES
-        await response.prepare(request)
-        try:
-            async for part in parts:
-                at = 0
-                while piece := part[at : at + step]:
-                    at += len(piece)
-                    began = clock()
-                    await _before(pace.deadline, response.write(piece))
-                    now = clock()
-                    step = SLOW_STREAM_BYTES if now - began > SLOW_WRITE else STREAM_CHUNK_BYTES
-                    pace.advance(len(piece), now)
-                    if upload is not None:
-                        self._uploads.moved(upload, len(piece), now)
-            await _before(pace.deadline, response.write_eof())
-        except (TimeoutError, OSError):
-            # The headers are out: all that can still be said is that the rest will not come.
-            if request.transport is not None:
-                request.transport.abort()
-            raise
-
-    def _pace(self, now: float) -> TransferPace:
+    def _pace(self) -> TransferPace:
+        now = asyncio.get_running_loop().time()
         return TransferPace(now, self._limits.transfer_grace, self._limits.min_transfer_rate)
-
-
-class _TooLarge(LimitError):
-    """A body above its limit, as opposed to too many of them."""
 
 
 def _status_of(error: P2PError) -> int:
     match error:
-        case _TooLarge():
+        case TooLarge():
             return 413
         case LimitError():
             return 429
@@ -525,61 +482,6 @@ def _status_of(error: P2PError) -> int:
 
 def _refusal(status: int, reason: str) -> web.Response:
     return web.Response(status=status, text=reason)
-
-
-async def _before(deadline: float, work: Awaitable[T]) -> T:
-    async with asyncio.timeout_at(deadline):
-        return await work
-
-
-def _byte_range(header: str | None, size: int) -> range | None:
-    """The bytes that a ``Range`` header asks for; None when it cannot be served.
-
-    One range with a start is understood; lists and suffix ranges are refused as unsatisfiable.
-    """
-    if header is None:
-        return range(size)
-    match = _RANGE.fullmatch(header)
-    if match is None:
-        return None
-    first = int(match[1])
-    last = min(int(match[2]), size - 1) if match[2] else size - 1
-    return range(first, last + 1) if first <= last else None
-
-
-async def _slices(data: bytes, size: int = STREAM_CHUNK_BYTES) -> AsyncIterator[memoryview]:
-    view = memoryview(data)
-    for at in range(0, len(data), size):
-        yield view[at : at + size]
-
-
-async def _admitted(data: bytes, line: Line) -> AsyncIterator[memoryview]:
-    async for part in _slices(data, line.slice):
-        await line.admit(len(part))
-        yield part
-
-
-async def _file_slices(path: Path, wanted: range, line: Line) -> AsyncIterator[memoryview]:
-    """A part of a file when the line is free for it.
-
-    It is read a whole chunk at a time: a turn of a thread costs more than the reading.
-    """
-    for at in range(wanted.start, wanted.stop, CHUNK_BYTES):
-        size = min(CHUNK_BYTES, wanted.stop - at)
-        data = await asyncio.to_thread(_read, path, at, size)
-        if len(data) != size:
-            raise BlobUnavailable(f"{path.name} became shorter while it was sent")
-        async for part in _admitted(data, line):
-            yield part
-
-
-def _read(path: Path, start: int, size: int) -> bytes:
-    try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(start)
-            return file.read(size)
-    except OSError as error:
-        raise BlobUnavailable(f"{path.name} cannot be read: {error}") from error
 
 
 class _OnlyOwnFaults(logging.Filter):

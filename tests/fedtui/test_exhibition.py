@@ -219,8 +219,7 @@ async def test_one_who_sends_slowly_does_not_keep_the_asker_for_long(
             yield memoryview(data)[at : at + 1]
             await asyncio.sleep(0.05)
 
-    monkeypatch.setattr("p2p.server._admitted", trickle)
-    monkeypatch.setattr("p2p.server._slices", trickle)
+    monkeypatch.setattr("p2p.server.admitted", trickle)
     monkeypatch.setattr("p2p.client.EXHIBIT_TIMEOUT", 1.0)
     with pytest.raises(NetworkError):
         await grace.peer.exhibit_of(identity(1).peer_id, 0)

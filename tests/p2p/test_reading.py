@@ -47,7 +47,7 @@ async def test_answers_of_any_length_in_any_pieces_arrive(
             yield data[at : at + piece]
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(server_module, "_file_slices", slices)
+    monkeypatch.setattr(server_module, "file_slices", slices)
     ada, bob = await room.add(), await room.add()
     for size in SIZES:
         content = os.urandom(size)
