@@ -73,6 +73,8 @@ TRANSFER_SLICE: Final = 0.05
 """Seconds of a limited line that one transfer takes at a time."""
 MAX_LEDGER_REPLY_BYTES: Final = 4 * MIB
 MAX_LEDGER_REPLY_ENTRIES: Final = 256
+MAX_LEDGERS_PER_PEER: Final = 2
+"""Answers held for one member at the same time, until it has read them."""
 MAX_EXHIBIT_BYTES: Final = 4 * MIB
 """Pictures of one round that a member gives another."""
 EXHIBIT_TIMEOUT: Final = 60.0

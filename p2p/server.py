@@ -14,7 +14,8 @@ Routes:
   members that may not see previews, 404 where there are none or their owner does not share, 503
   when enough is being sent already.
 - ``GET /v1/ledger?from=N``: ledger entries from round N on, each behind its length (u32, big
-  endian); as many as fit, the caller asks again for the rest.
+  endian); as many as fit, the caller asks again for the rest. 503 while two answers to the caller
+  are under way.
 
 Who calls is read from the TLS certificate and from nowhere else. Bodies are raw bytes: no forms,
 no compression, no framework features that parse more than we need.
@@ -26,6 +27,7 @@ import asyncio
 import logging
 import re
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,6 +75,7 @@ from p2p.limits import (
     MAX_LARGE_MESSAGE_BYTES,
     MAX_LEDGER_REPLY_BYTES,
     MAX_LEDGER_REPLY_ENTRIES,
+    MAX_LEDGERS_PER_PEER,
     MAX_MESSAGE_BYTES,
     MAX_REQUEST_LINE_BYTES,
     MAX_TRANSFERS_PER_PEER,
@@ -187,6 +190,7 @@ class MemberServer:
         self._connections: dict[asyncio.BaseTransport, _Connection] = {}
         self._scores = scores or Scores()
         self._buckets: dict[tuple[str, _Kind], TokenBucket] = {}
+        self._ledgers: Counter[str] = Counter()
         self._uplink = Line(upload_rate)
         self._uploads = Uploads(per_peer=self._limits.transfers_per_peer, rate=upload_rate)
         self._tasks = TaskOwner("member server")
@@ -399,16 +403,29 @@ class MemberServer:
         first = request.query.get("from", "")
         if not _ROUND.fullmatch(first):
             return _refusal(400, "from is a round number")
+        sender = request[_SENDER]
+        if self._ledgers[sender] >= MAX_LEDGERS_PER_PEER:
+            raise Overloaded("this member is being sent the ledger already")
+        self._ledgers[sender] += 1
+        try:
+            reply = self._entries_from(int(first))
+            response = web.StreamResponse(headers={"Content-Type": _BYTES})
+            response.content_length = len(reply)
+            await write_body(request, response, slices(reply), self._pace())
+        finally:
+            self._ledgers[sender] -= 1
+            self._ledgers += Counter()  # Drops what is at zero.
+        return response
+
+    def _entries_from(self, first: int) -> bytearray:
+        """As many ledger entries as fit into one answer, at least one."""
         reply = bytearray()
-        for count, entry in enumerate(self._handler.ledger_entries(int(first))):
+        for count, entry in enumerate(self._handler.ledger_entries(first)):
             full = len(reply) + _LENGTH.size + len(entry) > MAX_LEDGER_REPLY_BYTES
             if count == MAX_LEDGER_REPLY_ENTRIES or (full and count):
                 break
             reply += _LENGTH.pack(len(entry)) + entry
-        response = web.StreamResponse(headers={"Content-Type": _BYTES})
-        response.content_length = len(reply)
-        await write_body(request, response, slices(reply), self._pace())
-        return response
+        return reply
 
     async def _get_chunks(self, request: web.Request) -> web.StreamResponse:
         offer = await self._blobs.offer(request.match_info["sha256"])

@@ -20,7 +20,7 @@ from member_rig import Member, RawConnection, Room, eventually, identity, reques
 from p2p.addresses import Address
 from p2p.client import ClientLimits
 from p2p.errors import NetworkError, ProtocolError
-from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_MESSAGE_BYTES
+from p2p.limits import MAX_LARGE_MESSAGE_BYTES, MAX_LEDGERS_PER_PEER, MAX_MESSAGE_BYTES, MIB
 from p2p.server import ServerLimits
 
 BOMB = gzip.compress(bytes(64 << 20))
@@ -159,6 +159,24 @@ async def test_no_route_waits_for_a_body_without_end(attack: Attack, plain: byte
     status = await attack.ask(with_headers(plain, b"Content-Length: %d" % (1 << 40)))
     # 200: nobody reads the body; 504: whoever was to be probed does not answer.
     assert status in (200, 403, 404, 413, 504)
+
+
+async def test_the_ledger_is_held_for_few_readers_of_one_member(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer is held in memory until it has been read."""
+    patient = ServerLimits(transfer_grace=600.0)
+    attack = Attack(room, await room.add(server=patient), await room.add())
+    monkeypatch.setattr("p2p.server.MAX_LEDGER_REPLY_BYTES", 64 * MIB)
+    attack.victim.handler.entries = [bytes(MIB)] * 60
+    readers = [await attack.connect() for _ in range(MAX_LEDGERS_PER_PEER)]
+    for reader in readers:
+        assert await reader.ask(ROUTES["/v1/ledger"]) == 200
+    assert await attack.ask(ROUTES["/v1/ledger"]) == 503
+    for reader in readers:
+        await reader.close()
+    await eventually(lambda: not attack.victim.server._ledgers)
+    assert await attack.ask(ROUTES["/v1/ledger"]) == 200
 
 
 @pytest.mark.parametrize(
