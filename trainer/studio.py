@@ -112,6 +112,7 @@ class Studio:
         with self._crew.together():
             base = importing.obtain(request.model, job)
             training.check(request, base)
+            request = training.settled(request, base)
             given = training.found(request, base, job)
             loaded = self._use(request.model, job)
         return training.run(request, given, loaded.model, loaded.digests, job, self._crew)

@@ -20,6 +20,7 @@ from trainer import (
     memory,
     objective,
     precision,
+    rates,
     selection,
     trainee,
 )
@@ -33,7 +34,7 @@ from trainer.job import Job
 from trainer.loop import Material, Recipe
 from trainer.memory import Plan
 from trainer.models.base import BaseModel, Digests, LoadedModel
-from trainer.protocol import DataOptions, Generate, Samples, Train, Tuning
+from trainer.protocol import DENSE, DataOptions, Generate, Samples, Train, Tuning
 from trainer.provenance import Provenance
 from trainer.scan_index import ScanIndex
 from trainer.selection import Selection
@@ -54,7 +55,7 @@ def check(request: Train, base: BaseModel) -> None:
         cause = f"{request.steps} steps; 1 to {MAX_STEPS} are possible."
     elif not 0 <= request.batch <= MAX_BATCH:
         cause = f"A batch of {request.batch}; 0 to {MAX_BATCH} are possible, 0 takes what fits."
-    elif not 0.0 < request.learning_rate <= 10.0:
+    elif not 0.0 <= request.learning_rate <= 10.0:
         cause = f"A learning rate of {request.learning_rate}; above 0 and at most 10 is possible."
     elif request.samples.prompts and not request.samples.out:
         cause = "Samples need a folder to go to."
@@ -85,6 +86,12 @@ def _impossible(tuning: Tuning) -> str:
     if not all(0.0 <= value <= 1e3 for value in bounded):
         return "Weight decay, clipping, noise offset and the prior's weight lie from 0 to 1000."
     return ""
+
+
+def settled(request: Train, base: BaseModel) -> Train:
+    """The request with a learning rate, where it leaves that to the model."""
+    suited = rates.suited(base, request.tuning, whole=request.mode == DENSE)
+    return replace(request, learning_rate=request.learning_rate or suited)
 
 
 @dataclass(frozen=True)
@@ -193,6 +200,7 @@ def run(
     return result | {
         "samples": len(given.contents.pictures),
         "steps": outcome.steps,
+        "learning_rate": request.learning_rate,
         "loss": outcome.loss,
         "seconds": outcome.seconds,
         "problems": listed_problems(given.contents),

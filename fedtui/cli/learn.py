@@ -47,8 +47,11 @@ def train(
         int, typer.Option(min=0, max=512, help="Pictures in one step; 0 takes what fits.")
     ] = 8,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", "--lr", min=0.0, help="Size of a training step.")
-    ] = 1e-3,
+        float,
+        typer.Option(
+            "--learning-rate", "--lr", min=0.0, help="Size of a training step; 0 suits the model."
+        ),
+    ] = 0.0,
     resolution: Annotated[int, typer.Option(min=0, help="Pixels; 0 takes the model's.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same adapter.")] = 0,
     optimizer: tuning_options.Optimizer = "adamw",
@@ -193,7 +196,8 @@ def train(
         output.say(f"loss on held-out pictures after step {step}: {loss:.4f}")
     output.data(
         f"{result['path']}  {result['steps']} steps of {result['batch']} on {result['samples']} "
-        f"pictures in {result['seconds']:.0f} s, loss {result['loss']:.4f}, {result['precision']}"
+        f"pictures in {result['seconds']:.0f} s at a rate of {result['learning_rate']:g}, "
+        f"loss {result['loss']:.4f}, {result['precision']}"
     )
 
 

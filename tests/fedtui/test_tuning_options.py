@@ -15,7 +15,7 @@ from trainer.protocol import TEXT_ATTENTION, Train, Tuning
 
 RESULT = {
     "path": "x", "steps": 1, "batch": 1, "samples": 1, "seconds": 1.0, "loss": 1.0,
-    "precision": "float32", "held_out": [[1, 0.5]],
+    "learning_rate": 1e-3, "precision": "float32", "held_out": [[1, 0.5]],
 }  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def test_without_options_it_is_what_a_room_trains(asked: list[Train], tmp_path: 
     assert train(tmp_path) == 0
     assert (asked[0].tuning, asked[0].mode, asked[0].export) == (Tuning(), "fedex", "kohya")
     assert asked[0].spec.alpha == asked[0].spec.rank == 8
+    assert asked[0].learning_rate == 0.0, "what suits the model"
 
 
 def test_a_whole_model_is_averaged_and_written_as_a_folder(

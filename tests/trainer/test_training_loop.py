@@ -272,7 +272,7 @@ def test_convolutions_train_and_load_elsewhere(
 
 @pytest.mark.parametrize(
     "change",
-    [{"steps": 0}, {"batch": -1}, {"learning_rate": 0.0}, {"resolution": 33}, {"min_snr": -1.0}],
+    [{"steps": 0}, {"batch": -1}, {"learning_rate": -1.0}, {"resolution": 33}, {"min_snr": -1.0}],
 )
 def test_impossible_settings_are_refused(
     studio: Studio, request_to_train: Train, change: dict[str, int]

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from family_rig import WRITERS
 from trainer_rig import MakePictures
 
-from trainer import loop, memory, optimisers, rates
+from trainer import loop, memory, models, optimisers, rates
 from trainer.errors import Cancelled, TrainerError
 from trainer.job import Job
 from trainer.memory import Plan
@@ -142,6 +143,36 @@ def test_a_missing_library_is_named(
         train(studio, request_to_train, optimizer="adamw8bit")
     assert "bitsandbytes" in caught.value.cause
     assert "fedtui[optimizers]" in caught.value.remedy
+
+
+RATES = [
+    ("tiny-landscapes", False, "adamw", 1e-3),
+    ("tiny-landscapes", True, "adamw", 1e-3),
+    ("stable-diffusion-1", False, "adamw8bit", 1e-4),
+    ("stable-diffusion-1", True, "adamw", 1e-5),
+    ("stable-diffusion-1", False, "lion", 3e-5),
+    ("stable-diffusion-1", False, "prodigy", 1.0),
+    ("ddpm", True, "adamw", 1e-4),
+]
+
+
+@pytest.mark.parametrize(("name", "whole", "optimizer", "rate"), RATES)
+def test_whoever_says_no_rate_gets_what_suits(
+    tmp_path: Path, name: str, whole: bool, optimizer: Any, rate: float
+) -> None:
+    """A thousandth, right for the built-in model, burns adapters of published ones."""
+    model = name if name == "tiny-landscapes" else str(WRITERS[name](tmp_path / name))
+    tuning = Tuning(optimizer=optimizer)
+    found = rates.suited(models.resolve(model), tuning, whole=whole)
+    assert found == pytest.approx(rate)
+
+
+def test_the_rate_that_was_taken_is_told(studio: Studio, request_to_train: Train) -> None:
+    chosen = replace(request_to_train, steps=2, learning_rate=0.0)
+    result = studio.train(chosen, Job())
+    assert result["learning_rate"] == 1e-4
+    said = studio.train(replace(chosen, learning_rate=1e-4), Job())
+    assert said["sha256"] == result["sha256"]
 
 
 def test_rates_rise_then_follow_their_schedule() -> None:

@@ -144,6 +144,10 @@ class Family(ABC):
     """Layers of the adapted component that get an adapter when nothing else is said."""
     tables: frozenset[str] = frozenset()
     """Tensors in the adapted component's files that are computed and never trained."""
+    rate: float = 1e-4
+    """Learning rate of AdamW that adapters of published models are commonly trained with."""
+    whole_rate: float = 1e-5
+    """The same for every weight."""
     side_step: int = 8
     """Pixels; sides of pictures are multiples of it."""
     large_text: bool = False

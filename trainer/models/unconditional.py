@@ -28,6 +28,7 @@ class Unconditional(Family):
     picture_parts = ()
     architecture = "ddpm"
     base_version = "ddpm"
+    whole_rate = 1e-4  # most are trained from nothing
 
     def resolution(self, folder: Path) -> int:
         return int(read_config(folder / "unet" / "config.json")["sample_size"])

@@ -117,9 +117,10 @@ class Train(Request):
     ``{"stage": "validate", "step", "loss"}`` for pictures held out; and ``{"stage": "note",
     "text"}`` for what its owner should know beforehand.
     Result: ``{"path", "sha256", "bytes", "samples", "steps", "loss", "seconds", "problems",
-    "batch", "precision", "checkpointing", "fallbacks": [sentence...],
+    "learning_rate", "batch", "precision", "checkpointing", "fallbacks": [sentence...],
     "held_out": [[step, loss]...]}``.
-    A ``batch`` of 0 takes what fits into memory.
+    A ``batch`` of 0 takes what fits into memory, a ``learning_rate`` of 0 what suits the model,
+    what is trained of it, and the optimiser.
     Randomness is a pure function of (``seed``, ``round``, ``node``, step). ``resolution`` 0 means
     the model's own; ``min_snr`` is the gamma of min-SNR weighting, 0 for none. ``data`` says what
     is made of the folder; the prior's pictures and those held out are taken as they lie. With a
