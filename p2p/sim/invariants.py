@@ -107,8 +107,9 @@ class Invariants:
         for operation in result.operations:
             match operation.change:
                 case MemberAdd(member=member):
-                    self._require("S9", member.peer_id not in gone, "a removed key came back")
-                    added.add(member.peer_id)
+                    heir = _now(heirs, member.peer_id)
+                    self._require("S9", heir not in gone, "a removed key came back")
+                    added.add(heir)
                 case MemberRemove(author=author, peer=peer) if author == peer:
                     added.discard(peer)  # Whoever leaves may come back.
                 case MemberRemove(peer=peer):
