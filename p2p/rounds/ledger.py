@@ -91,7 +91,10 @@ class Ledger:
         # A cancelled wait leaves its thread running: writes and close() must still take turns.
         self._writing = threading.Lock()
         self._reading = threading.Lock()
-        self._reserve = Reserve(directory / "reserve", RESERVE_MIB << 20)
+        reserve = directory / "reserve"
+        self._reserve = Reserve(reserve, RESERVE_MIB << 20)
+        # What is written after it is there, and it is not: somebody has taken it away.
+        is_lost = reserve.exists() and not self._path.exists()
         self.quarantined: Path | None = None
         with translated(self._path):
             try:
@@ -102,6 +105,9 @@ class Ledger:
                 self.quarantined = quarantine(self._path)
                 _log.error("the ledger was damaged (%s); kept as %s", error, self.quarantined)
                 self._database = open_database(self._path, _SCHEMA)
+                self._set("amnesia", 1)
+            if is_lost:
+                _log.error("%s is gone: this node votes again when it is sure", self._path)
                 self._set("amnesia", 1)
             self._notice_a_copy()
             self._reserve.keep()

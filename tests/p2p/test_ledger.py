@@ -150,6 +150,19 @@ def test_a_ledger_from_a_backup_is_known_for_one(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_a_ledger_that_was_taken_away_is_missed(tmp_path: Path) -> None:
+    """It held votes, perhaps: whoever begins with an empty one may vote twice."""
+    first = Ledger(tmp_path, ROOM)
+    assert not first.journal().amnesia, "a first start has forgotten nothing"
+    first.close()
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    for _ in range(2):
+        ledger = Ledger(tmp_path, ROOM)
+        assert ledger.journal().amnesia
+        ledger.close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "chain", "payload"])
 def test_a_damaged_ledger_is_kept_aside_and_the_node_falls_silent(
     tmp_path: Path, damage: str
