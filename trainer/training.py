@@ -193,7 +193,7 @@ def run(
                     raise
                 resolution = request.resolution or base.resolution
                 raise memory.exhausted(error, plan.batch, plan.checkpointing, resolution) from error
-        result = what.write(model) if crew.leads else {}
+        result = _written(what, model) if crew.leads else {}
         computed = str(model.compute).removeprefix("torch.")
     if saved is not None and crew.leads:
         saved.unlink(missing_ok=True)
@@ -212,10 +212,25 @@ def run(
     }
 
 
+def _written(what: Trainee, model: LoadedModel) -> Result:
+    """Raises :class:`TrainerError` when the disk does not take the result of the work."""
+    try:
+        return what.write(model)
+    except OSError as error:
+        raise TrainerError(
+            "What was trained cannot be written",
+            f"{what.request.out}: {error.strerror or error}.",
+            "Make room there, or see to your rights; --resume goes on from the last checkpoint.",
+        ) from error
+
+
 def _draw(
     request: Train, base: BaseModel, model: LoadedModel, digests: Digests, step: int, job: Job
 ) -> None:
-    """Draws the samples with what trains as it is now; announces each with its path."""
+    """Draws the samples with what trains as it is now; announces each with its path.
+
+    Where there is no memory for that, it says so and the training goes on.
+    """
     wanted = request.samples
     drawn = Generate(
         request.model, wanted.prompts, wanted.seeds,
@@ -242,6 +257,13 @@ def _draw(
             generate.draw_all(model, exposures, drawn, provenance, lambda weights: None, watched)
     except Cancelled:
         log.info("the pictures after step %d are left out: the training ends", step)
+    except Exception as error:
+        # Hours of training are worth more than a look at them, which takes memory of its own.
+        if not memory.is_exhaustion(error):
+            raise
+        log.warning("the pictures after step %d are left out: %s", step, error)
+        text = f"no room to draw samples beside the training: none after step {step}"
+        job.announce({"stage": "note", "text": text})
 
 
 def _encoded(

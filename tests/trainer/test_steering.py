@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from trainer_rig import MakePictures
 from worker_process import WorkerProcess
 
+from trainer import training
 from trainer.job import Job
 from trainer.protocol import AdapterSpec, Done, Progress, Samples, Steer, Train
 from trainer.studio import Studio
@@ -89,3 +91,19 @@ def _until(worker: WorkerProcess, stage: str) -> dict[str, Any]:
         assert not isinstance(message, Done)
         if isinstance(message, Progress) and message.data["stage"] == stage:
             return message.data
+
+
+def test_samples_that_find_no_memory_cost_no_training(
+    studio: Studio, request_to_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    plain = studio.train(replace(request_to_train, samples=Samples()), Job())["sha256"]
+    monkeypatch.setattr(training.generate, "draw_all", full)
+    every = replace(request_to_train, samples=replace(request_to_train.samples, every=2))
+    notes: list[str] = []
+    hear = Job(announce=lambda d: notes.append(d["text"]) if d["stage"] == "note" else None)
+    assert studio.train(every, hear)["sha256"] == plain
+    assert len(notes) == 2
+    assert "step 4" in notes[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import Counter
 from collections.abc import Callable
@@ -417,3 +418,27 @@ def test_a_batch_that_was_found_stays_when_the_memory_has_changed(
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
     assert studio.train(found, Job())["batch"] == 1
     assert train(studio, saved) == whole["sha256"]
+
+
+def test_a_result_that_finds_no_room_can_be_had_again(
+    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tensor_file.write
+
+    def full(path: Path, *more: Any) -> tensor_file.Written:
+        if path.name == "out":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *more)
+
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(tensor_file, "write", full)
+    saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
+    with pytest.raises(TrainerError, match="cannot be written") as caught:
+        train(studio, saved)
+    assert "No space left" in caught.value.cause
+    assert "--resume" in caught.value.remedy
+    monkeypatch.undo()
+    steps: list[int] = []
+    job = Job(report=lambda d: steps.append(d["step"]) if d["stage"] == "train" else None)
+    assert train(studio, replace(saved, resume=True), job) == train(studio, request_to_train)
+    assert not steps or min(steps) > CHECKPOINT_STEPS
