@@ -136,7 +136,7 @@ class Studio:
 
     def generate(self, request: Generate, job: Job) -> Result:
         base = importing.obtain(request.model, job)
-        exposures = generate.planned(request, base.resolution, base.family.side_step)
+        exposures = generate.planned(request, base.resolution, base.side_step)
         paths = [Path(lora.path) for lora in request.loras]
         adapters = [ingredient(path, base) for path in paths]
         if len({exposure.weights for exposure in exposures}) > 1:

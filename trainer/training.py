@@ -49,7 +49,7 @@ TRAINED_BYTES = 16
 
 def check(request: Train, base: BaseModel) -> None:
     """Refuses impossible settings before anything is loaded. Raises :class:`TrainerError`."""
-    tuning, side = request.tuning, base.family.side_step
+    tuning, side = request.tuning, base.side_step
     cause = ""
     if not 1 <= request.steps <= MAX_STEPS:
         cause = f"{request.steps} steps; 1 to {MAX_STEPS} are possible."
@@ -107,7 +107,7 @@ class Found:
 
 def found(request: Train, base: BaseModel, job: Job) -> Found:
     """Raises :class:`TrainerError` for folders and files that cannot be trained with."""
-    resolution, side_step = request.resolution or base.resolution, base.family.side_step
+    resolution, side_step = request.resolution or base.resolution, base.side_step
     selection.check(request.data, resolution, side_step)
     if request.export == "kohya":
         lora_file.check_format(base, "kohya")
@@ -237,7 +237,7 @@ def _draw(
         str(Path(wanted.out) / f"step-{step:06d}"), steps=wanted.steps, guidance=wanted.guidance,
         width=request.resolution, height=request.resolution,
     )  # fmt: skip
-    exposures = generate.planned(drawn, base.resolution)
+    exposures = generate.planned(drawn, base.resolution, base.side_step)
     provenance = Provenance(base.name, digests.model, (), f"step {step} of {request.steps}")
 
     def tell(data: dict[str, Any]) -> None:

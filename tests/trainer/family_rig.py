@@ -166,13 +166,15 @@ def pixart(folder: Path) -> Path:
     return folder
 
 
-def ddpm(folder: Path, dropout: float = 0.0) -> Path:
+def ddpm(folder: Path, dropout: float = 0.0, side: int = 32, deeper: int = 0) -> Path:
+    """``deeper`` more blocks halve a picture further."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     unet = UNet2DModel(
-        sample_size=32, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), attention_head_dim=8,
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"), dropout=dropout,
+        sample_size=side, block_out_channels=(16, *(32,) * (deeper + 1)), layers_per_block=1,
+        norm_num_groups=8, attention_head_dim=8, dropout=dropout,
+        down_block_types=("DownBlock2D",) * (deeper + 1) + ("AttnDownBlock2D",),
+        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (deeper + 1),
     )  # fmt: skip
     DDPMPipeline(unet=unet, scheduler=DDPMScheduler()).save_pretrained(folder)
     return folder

@@ -15,7 +15,7 @@ from trainer import models, tensor_file, whole
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import Digests
-from trainer.protocol import AdapterSpec, Generate, Train, Tuning
+from trainer.protocol import AdapterSpec, DataOptions, Generate, Train, Tuning
 from trainer.studio import Studio
 
 
@@ -143,3 +143,23 @@ def test_a_network_with_dropout_of_its_own_trains_alike_each_time(
     request = replace(request_to_train, model=str(model))
     results = {studio.train(request, Job())["sha256"] for _ in range(2)}
     assert len(results) == 1
+
+
+@pytest.mark.parametrize(("side", "deeper", "step"), [(32, 0, 8), (32, 3, 16), (28, 1, 4)])
+def test_pictures_have_sides_that_the_network_can_halve(
+    studio: Studio, request_to_train: Train, tmp_path: Path, side: int, deeper: int, step: int
+) -> None:
+    torch.manual_seed(0)
+    model = str(ddpm(tmp_path / "model", side=side, deeper=deeper))
+    assert models.resolve(model).side_step == step
+    for number, size in enumerate([(60, 90), (90, 60)]):
+        picture(number + 20, size).save(Path(request_to_train.folder) / f"long-{number}.png")
+    buckets = DataOptions(buckets=True)
+    request = replace(request_to_train, model=model, batch=1, steps=6, data=buckets)
+    assert studio.train(request, Job())["steps"] == 6
+    if step == 16:
+        with pytest.raises(TrainerError, match="settings") as caught:
+            studio.train(replace(request, resolution=40), Job())
+        assert "multiples of 16" in caught.value.cause
+    drawn = Generate(model, ("",), (1,), str(tmp_path / "x.png"), steps=2)
+    assert studio.generate(drawn, Job())["pictures"]

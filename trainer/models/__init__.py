@@ -37,7 +37,7 @@ def sides(model: str, resolution: int) -> tuple[int, int]:
     if not model:
         return resolution, SIDE_STEP
     base = resolve(model)
-    return resolution or base.resolution, base.family.side_step
+    return resolution or base.resolution, base.side_step
 
 
 def resolve(model: str) -> BaseModel:

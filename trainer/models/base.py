@@ -149,7 +149,7 @@ class Family(ABC):
     whole_rate: float = 1e-5
     """The same for every weight."""
     side_step: int = 8
-    """Pixels; sides of pictures are multiples of it."""
+    """What :meth:`sides` says where it is the same for all models of the family."""
     large_text: bool = False
     """Whether the text encoders are too large to keep in float32 where bfloat16 is native."""
 
@@ -161,6 +161,11 @@ class Family(ABC):
     @abstractmethod
     def resolution(self, folder: Path) -> int:
         """Pixels along one side of a picture the model was made for."""
+
+    def sides(self, folder: Path) -> int:
+        """Pixels; sides of pictures are multiples of it."""
+        del folder
+        return self.side_step
 
     @abstractmethod
     def text_states(self, pipe: Any, caption: str) -> torch.Tensor:
@@ -260,6 +265,10 @@ class BaseModel:
     @property
     def resolution(self) -> int:
         return self.family.resolution(self.folder)
+
+    @property
+    def side_step(self) -> int:
+        return self.family.sides(self.folder)
 
     def layers(self, component: str) -> dict[str, Shape]:
         """Every linear and convolutional layer of a network, read from headers alone.

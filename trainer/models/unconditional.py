@@ -33,6 +33,13 @@ class Unconditional(Family):
     def resolution(self, folder: Path) -> int:
         return int(read_config(folder / "unet" / "config.json")["sample_size"])
 
+    def sides(self, folder: Path) -> int:
+        """The network halves a picture between its blocks and cannot make an odd half whole again.
+        Eight, as for other families, unless the model itself was made for less."""
+        blocks = len(read_config(folder / "unet" / "config.json")["down_block_types"])
+        halved = 1 << (blocks - 1)
+        return halved if self.resolution(folder) % self.side_step else max(self.side_step, halved)
+
     def latent_channels(self, pipe: Any) -> int:
         del pipe
         return CHANNELS
