@@ -95,6 +95,17 @@ def configure() -> torch.device:
     return device
 
 
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device.
+
+    A copy out of ordinary memory waits until a GPU has done all its work. One out of pinned memory
+    waits in line, so that the next step is prepared while the last one is computed.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def described(device: torch.device) -> str:
     """What a person calls the device."""
     if device.type == "cuda":

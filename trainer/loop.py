@@ -27,6 +27,7 @@ from trainer.config import (
     VALIDATION_DRAWS,
 )
 from trainer.crew import ALONE, Crew
+from trainer.device import moved
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import LoadedModel
@@ -139,13 +140,13 @@ def _batch_loss(
     place = (recipe.seed, recipe.round, recipe.node)
     batch = supply.batch(recipe.batch, step, *place, order)
     draw = generator(noises, *place, step)
-    moments = batch.moments.to(model.device)
-    states = model.spoken(batch.texts) if speaks else batch.states.to(model.device)
+    moments = moved(batch.moments, model.device)
+    states = model.spoken(batch.texts) if speaks else moved(batch.states, model.device)
     shape = model.latent_shape(moments)
-    posterior, noise = torch.randn((2, *shape), generator=draw).to(model.device)
-    timesteps = objective.levels(model.schedule, shape[0], draw).to(model.device)
+    posterior, noise = moved(torch.randn((2, *shape), generator=draw), model.device)
+    timesteps = moved(objective.levels(model.schedule, shape[0], draw), model.device)
     if recipe.tuning.noise_offset > 0:
-        offset = torch.randn((*shape[:2], 1, 1), generator=draw).to(model.device)
+        offset = moved(torch.randn((*shape[:2], 1, 1), generator=draw), model.device)
         noise = noise + recipe.tuning.noise_offset * offset
     latents = model.latents(moments, posterior)
     noisy = model.schedule.add_noise(latents, noise, timesteps)
@@ -154,7 +155,7 @@ def _batch_loss(
     weights = None
     if recipe.min_snr > 0:
         weights = objective.min_snr_weights(model.schedule, timesteps, recipe.min_snr)
-    masks = None if batch.masks is None else batch.masks.to(model.device)
+    masks = None if batch.masks is None else moved(batch.masks, model.device)
     return objective.loss(prediction, wanted, weights, masks)
 
 

@@ -130,3 +130,27 @@ def test_a_card_computes_in_bfloat16_only_where_that_is_native(
     wanted = torch.bfloat16 if native else torch.float32
     assert device.frozen_dtype(torch.device("cuda")) is wanted
     assert device.frozen_dtype(torch.device("mps")) is torch.float32
+
+
+class Told:
+    """A tensor that tells what is done with it."""
+
+    def __init__(self) -> None:
+        self.done: list[object] = []
+
+    def pin_memory(self) -> Told:
+        self.done.append("pinned")
+        return self
+
+    def to(self, place: torch.device, non_blocking: bool = False) -> Told:
+        self.done.append((place.type, non_blocking))
+        return self
+
+
+@pytest.mark.parametrize(
+    ("kind", "done"), [("cuda", ["pinned", ("cuda", True)]), ("cpu", [("cpu", False)])]
+)
+def test_a_card_need_not_be_idle_for_a_batch_to_reach_it(kind: str, done: list[object]) -> None:
+    tensor = Told()
+    device.moved(tensor, torch.device(kind))  # type: ignore[arg-type]
+    assert tensor.done == done

@@ -38,7 +38,8 @@ class FlowSchedule:
 
     def sigma(self, timesteps: torch.Tensor) -> torch.Tensor:
         """σ (B,) of these levels."""
-        return self.sigmas.to(timesteps.device)[timesteps]
+        self.sigmas = self.sigmas.to(timesteps.device)  # once, not at every step
+        return self.sigmas[timesteps]
 
     def add_noise(
         self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
