@@ -50,6 +50,8 @@ class Address:
             ip = ipaddress.ip_address(host)
         except ValueError as error:
             raise ProtocolError("an address names a numeric IP address") from error
+        # ::ffff:127.0.0.1 is 127.0.0.1, and must look like it to whoever asks what it is.
+        ip = getattr(ip, "ipv4_mapped", None) or ip
         if ip.is_unspecified or ip.is_multicast:
             raise ProtocolError("an address must belong to one machine")
         if not 1 <= port <= 65_535:

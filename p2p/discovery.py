@@ -299,8 +299,10 @@ def announced_addresses(info: AsyncServiceInfo, *, on_loopback: bool) -> tuple[A
     """
     found: list[Address] = []
     for host in info.parsed_scoped_addresses()[: 2 * MAX_ADDRESSES_PER_PEER]:
-        if _is_dialable(host, on_loopback):
-            found.append(Address.checked(host, info.port or 0))
+        if _is_somewhere(host):
+            address = Address.checked(host, info.port or 0)
+            if on_loopback or not is_loopback(address.host):
+                found.append(address)
     return tuple(found[:MAX_ADDRESSES_PER_PEER])
 
 
@@ -309,8 +311,10 @@ def only_loopback(interfaces: Sequence[str] | None) -> bool:
     return interfaces is not None and all(map(is_loopback, interfaces))
 
 
-def _is_dialable(host: str, on_loopback: bool) -> bool:
+def _is_somewhere(host: str) -> bool:
+    """Whether an address belongs to one machine, on a network that is named with it."""
     ip: Any = ipaddress.ip_address(host)
-    if ip.is_unspecified or ip.is_multicast or (ip.is_loopback and not on_loopback):
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_unspecified or ip.is_multicast:
         return False
     return not (ip.version == 6 and ip.is_link_local and ip.scope_id is None)

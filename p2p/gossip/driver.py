@@ -32,7 +32,7 @@ from p2p.gossip.hello import Hello, Status
 from p2p.gossip.packets import Codec, first_part, to_bytes
 from p2p.gossip.rumours import Statement
 from p2p.identity import Identity
-from p2p.interfaces import is_link_local
+from p2p.interfaces import is_link_local, is_loopback
 from p2p.limits import (
     LEAVE_FANOUT,
     LEAVE_TIMEOUT,
@@ -257,12 +257,18 @@ class Gossip:
             case HeadSeen(peer_id, round_number):
                 self._listener.peer_head(peer_id, round_number)
             case Located(peer_id, addresses):
-                self.on_hint(peer_id, addresses)
+                self.on_hint(peer_id, self._elsewhere(addresses))
             case Witnessed(peer_id, helper):
                 self._listener.witnessed(peer_id, helper)
             case Woke(seconds):
                 self._tasks.spawn(self._client.reset(), "reset")
                 self._listener.woke(seconds)
+
+    def _elsewhere(self, addresses: Sequence[Address]) -> list[Address]:
+        """Without those of this very machine, unless the whole room is on it: a member could make
+        us connect to services that listen here for us alone."""
+        here = any(is_loopback(host) for host in self._core.hello.hosts)
+        return [each for each in addresses if here or not is_loopback(each.host)]
 
     async def _probe(self, probe: Probe) -> None:
         answered = False

@@ -271,6 +271,7 @@ async def test_old_tags_are_not_recognised(day: int) -> None:
 
 async def test_addresses_that_cannot_be_dialled_are_left_out() -> None:
     hosts = ["127.0.0.1", "::1", "0.0.0.0", "224.0.0.1", "fe80::1", "10.0.0.7", "fd00::7"]
+    hosts += ["::ffff:127.0.0.1", "::ffff:0.0.0.0"]
     _, addresses = reader()._read(record(parsed_addresses=hosts))
     assert {a.host for a in addresses} == {"10.0.0.7", "fd00::7"}
     _, addresses = reader(interfaces=[LOOPBACK])._read(record(parsed_addresses=["127.0.0.1"]))

@@ -227,11 +227,26 @@ async def test_a_goodbye_reaches_members_that_were_not_told(nodes: Nodes) -> Non
 
 async def test_addresses_travel_with_the_records(nodes: Nodes) -> None:
     ada, bob, eve = [await nodes.add() for _ in range(3)]
-    bob.gossip.set_hosts([LOOPBACK])
+    for node in (ada, bob):
+        node.gossip.set_hosts([LOOPBACK])
     ada.member.addresses.forget(bob.id)
     cut(ada, bob)
     await eventually(lambda: bob.member.address in ada.member.addresses.of(bob.id))
     assert eve.id in ada.gossip.alive()
+
+
+async def test_nobody_sends_us_to_services_of_our_own_machine(nodes: Nodes) -> None:
+    ada, bob = await nodes.add(), await nodes.add()
+    await bob.gossip._tasks.cancel()
+    bob.gossip.set_hosts(["127.0.0.9", "::1", "::ffff:127.0.0.8", "10.0.0.7"])
+    packet = to_bytes(bob.gossip._core.packet(ada.id, 0.0))
+
+    def dialled() -> set[str]:
+        return {address.host for address in ada.member.addresses.of(bob.id)} - {LOOPBACK}
+
+    ada.gossip.set_hosts(["10.0.0.1"])
+    ada.gossip.answer(bob.id, packet, "10.0.0.7")
+    assert dialled() == {"10.0.0.7"}
 
 
 async def test_a_relay_is_not_taken_for_the_one_who_calls_through_it(nodes: Nodes) -> None:
