@@ -391,6 +391,15 @@ class Governance:
     async def leave(self) -> None:
         """Takes this machine out of the room. Raises :class:`FedtuiError` for the last admin."""
         me = self._peer.identity.peer_id
+        admins = self._peer.admins
+        if me in admins and len(admins) - 1 < self._peer.admin_threshold:
+            raise UsageError(
+                "the room would have too few admins",
+                f"{len(admins) - 1} would be left, and {self._peer.admin_threshold} must sign who"
+                " comes and goes",
+                "make somebody else an admin first (`fedtui room promote PEER`; key 8, M), or leave"
+                " without telling: `fedtui room leave --anyway`",
+            )
         await _operate(self._peer.remove_member(me))
         self._trust.note("left", me, self._room.name, room=self._room.id)
 

@@ -188,7 +188,9 @@ async def test_leaving_asks_first_says_what_stays_and_ends_the_window(folder: Pa
         assert "/home/lena/rooms/q7m2" in app.farewell
 
 
-async def test_a_room_that_cannot_be_left_stays_and_says_why(folder: Path) -> None:
+async def test_a_room_that_cannot_be_left_in_good_order_says_why_and_asks_again(
+    folder: Path,
+) -> None:
     async with shown(training(folder), (120, 40)) as (pilot, app, source):
         with_members(source)
         source.answers["leave"] = FedtuiError(
@@ -198,8 +200,19 @@ async def test_a_room_that_cannot_be_left_stays_and_says_why(folder: Path) -> No
         await until(pilot, lambda: "✓ verified" in text(app))
         await pilot.press("L", "right", "enter")
         await until(pilot, lambda: "promote another first" in text(app))
+        await until(pilot, lambda: "Leave without telling the others?" in text(app))
+        await pilot.press("enter")
+        await pilot.pause()
         assert app.is_running
         assert not app.farewell
+        assert [asked for name, asked in source.done if name == "leave"] == [{}]
+        await pilot.press("L", "right", "enter")
+        await until(pilot, lambda: "Leave without telling the others?" in text(app))
+        source.answers["leave"] = {"name": "x", "room": "q7", "told": False, "folder": "/rooms/q7"}
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: not app.is_running)
+        assert last(source, "leave") == {"anyway": True}
+        assert "The others have not been told." in app.farewell
 
 
 async def test_leaving_a_demo_is_not_offered(folder: Path) -> None:

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from fedtui.tui.keymap import ROOM_KEYS
 from fedtui.tui.limits import INVITE_USES
 from fedtui.tui.lines import Ink, plain
-from fedtui.tui.messages import Answered
+from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.people import COLUMNS, Person, history_lines, member_of, person_lines, waiting_of
 from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.invite import InviteScreen
@@ -307,6 +307,27 @@ class RoomScreen(ListScreen):
         def leave(agreed: bool | None) -> None:
             if agreed:
                 self.ask("leave")
+
+        self.app.push_screen(question, leave)
+
+    def on_refused(self, message: Refused) -> None:
+        """A room that cannot be left in good order, by its last admin say, can be left without
+        telling; the base class says why it was refused."""
+        if message.operation != "leave" or self.feed.lost:
+            return
+        alone = len(self._members) == 1
+        question = ConfirmScreen(
+            "Leave anyway?" if alone else "Leave without telling the others?",
+            "Nobody else belongs to this room: it ends here."
+            if alone
+            else f"It was refused: {plain(message.cause or message.title)}.\n\n"
+            "The others would see this machine as away, and go on as far as they can without it.",
+            "Leave anyway",
+        )
+
+        def leave(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("leave", anyway=True)
 
         self.app.push_screen(question, leave)
 
