@@ -257,6 +257,17 @@ LIBRARY_KEYS: list[BindingType] = [
     key("u", "studio", "Use", "Draw with it in the studio", "library.use", show=True),
 ]
 
+PEER_KEYS: list[BindingType] = [
+    key(
+        "a",
+        "address",
+        "Add address",
+        "Connect to a member at an address",
+        "peers.address",
+        show=True,
+    ),
+]
+
 ROUND_KEYS: list[BindingType] = [
     key("s", "start", "Start round", START, "rounds.start", show=True),
 ]

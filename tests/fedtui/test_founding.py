@@ -11,6 +11,7 @@ import pytest
 
 from fedtui import rooms, settings
 from fedtui.agreement import terms
+from fedtui.cli.welcome import _enter
 from fedtui.demo.founding import Founded, found
 from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError, UsageError
@@ -18,6 +19,8 @@ from fedtui.founding import RoomChoices, found_room
 from fedtui.paths import Profile
 from fedtui.task import Task, check_model, read_task
 from fedtui.training import TrainerProcess
+from fedtui.tui.screens.founding import RoomPlan
+from fedtui.tui.welcome import Choice
 from p2p.identity import Identity, check_certificate
 from trainer.protocol import AdapterSpec, SampleData
 
@@ -105,6 +108,16 @@ def task(**changes: object) -> dict[str, object]:
         "preview": {"prompts": ["night"]},
     }
     return {**values, **changes}
+
+
+def test_a_room_of_the_first_screen_has_the_plan_that_was_chosen_there(tmp_path: Path) -> None:
+    profile = Profile(tmp_path)
+    plan = RoomPlan(rounds=8, steps=20, needed=3, on_request=True, prompt="a fox")
+    _enter(profile, settings.Settings(), Choice("create", "lena", "sunflower", plan))
+    room = rooms.current(profile)
+    made = room.genesis.plan
+    assert (made.rounds, made.min_contributions, made.start_on_request) == (8, 3, True)
+    assert (room.name, room.task.steps, room.task.preview.prompts) == ("sunflower", 20, ["a fox"])
 
 
 async def test_the_policy_is_what_the_founder_chose(tmp_path: Path) -> None:

@@ -126,6 +126,9 @@ async def test_every_screen_reads_as_it_did(
         await pilot.press("question_mark")
         await quiet(pilot)
         seen.append(f"=== Help\n{readable(app)}")
+        await pilot.press("escape", "8", "p")
+        await quiet(pilot)
+        seen.append(f"=== Plan\n{readable(app)}")
     assert written == "\n".join(seen)
 
 
@@ -148,6 +151,7 @@ async def test_the_first_run_reads_as_it_did(
         ("choices", healthy, "", ()),
         ("joining", healthy, "", ("enter",)),
         ("trouble", broken, trouble, ("down", "enter")),
+        ("plan", healthy, "", ("down", "enter", *"attic", "enter")),
     ):
         app = WelcomeApp("lena", look, told, nearby=one_room if keys else None)
         async with app.run_test(size=size) as pilot:

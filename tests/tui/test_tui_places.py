@@ -16,6 +16,7 @@ from fedtui.tape import Player, Tape
 from fedtui.tui.app import FedtuiApp
 from fedtui.tui.look import Look, read, write
 from fedtui.tui.places import PLACES
+from fedtui.tui.screens.address import AddressScreen
 from fedtui.tui.screens.gallery import GalleryScreen
 from fedtui.tui.screens.invite import InviteScreen
 from fedtui.tui.screens.large import LargeScreen
@@ -73,6 +74,22 @@ async def test_peers_shows_all_of_the_member_under_the_cursor(folder: Path) -> N
         await until(pilot, lambda: "norm 40 times the median" in text(app))
         await pilot.press("y")
         await until(pilot, lambda: app.clipboard == identity(4))
+
+
+async def test_a_member_is_connected_to_at_an_address(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, source):
+        source.answers["add_address"] = {"name": "amir [b]", "address": "10.0.0.7:7420"}
+        await pilot.press("2", "a")
+        await until(pilot, lambda: isinstance(app.screen, AddressScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, AddressScreen))
+        assert not source.done
+        await pilot.press("a", *"10.0.0.7:7420", "enter")
+        await until(pilot, lambda: "amir [b] answers at 10.0.0.7:7420" in text(app))
+        assert source.done == [("add_address", {"place": "10.0.0.7:7420"})]
+        source.answers["add_address"] = FedtuiError("'x' is no address", "", "say HOST:PORT")
+        await pilot.press("a", "x", "enter")
+        await until(pilot, lambda: "say HOST:PORT" in text(app))
 
 
 async def test_peers_goes_on_while_it_is_open(folder: Path) -> None:

@@ -188,7 +188,7 @@ async def test_leaving_asks_first_says_what_stays_and_ends_the_window(folder: Pa
         assert "/home/lena/rooms/q7m2" in app.farewell
 
 
-async def test_a_room_that_cannot_be_left_in_good_order_says_why_and_asks_again(
+async def test_a_room_that_cannot_be_left_says_why_and_asks_again(
     folder: Path,
 ) -> None:
     async with shown(training(folder), (120, 40)) as (pilot, app, source):

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import BindingType
 
 from fedtui.tui.facts import bar, fact, flowing, heading, said
+from fedtui.tui.keymap import PEER_KEYS
 from fedtui.tui.lines import Ink, Line, plain
+from fedtui.tui.messages import Answered
+from fedtui.tui.screens.address import AddressScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.sheet import Sheet
@@ -35,7 +39,7 @@ REACH: Mapping[str, tuple[str, Ink]] = {
 }
 ALONE = (
     "Nobody else has been met yet. Others must be on the same network and in the same room. "
-    "If they are: press D to see what stands in the way."
+    "If they are: D says what stands in the way, and a connects to an address."
 )
 
 
@@ -43,6 +47,7 @@ class PeersScreen(ListScreen):
     """A table and a sheet."""
 
     PLACE = "peers"
+    BINDINGS: ClassVar[list[BindingType]] = PEER_KEYS
     AUTO_FOCUS: ClassVar[str] = "PeerTable"
 
     def __init__(self) -> None:
@@ -59,6 +64,21 @@ class PeersScreen(ListScreen):
     def watch_feed(self) -> None:
         """Ages go on also when the row stays the same."""
         self.show_chosen()
+
+    def action_address(self) -> None:
+        """Connects to a member where nobody is found."""
+
+        def connect(place: str | None) -> None:
+            if place:
+                self.ask("add_address", place=place)
+
+        self.app.push_screen(AddressScreen(), connect)
+
+    def on_answered(self, message: Answered) -> None:
+        """Says who answered."""
+        if message.operation == "add_address":
+            name, place = (plain(str(message.result[part])) for part in ("name", "address"))
+            self.notify(f"{name} answers at {place}.", markup=False)
 
     def show_chosen(self) -> None:
         """Tells of the one under the cursor."""
