@@ -140,6 +140,7 @@ async def _fedflow(
     try:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             record.prepare(target)
+            lab.forecast.expect(len(seeds) * experiment.cost(options))
             measured = []
             for number, seed in enumerate(seeds):
                 lab.prefix = f"seed {seed} ({number + 1} of {len(seeds)}), "
@@ -264,6 +265,7 @@ async def _ddpm(
     try:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             record.prepare(target)
+            lab.forecast.expect(len(seeds) * experiment.cost(options))
             for seed in seeds:
                 for number, setting in enumerate(options.settings, 1):
                     lab.prefix = f"seed {seed}, {number} of {len(options.settings)}: "

@@ -193,6 +193,7 @@ async def run(lab: Lab, sweep: Sweep, names: Mapping[int, Sequence[str]]) -> tup
     """
     rows: list[Row] = []
     total = len(sweep.seeds) * len(sweep.settings)
+    lab.forecast.expect(len(sweep.seeds) * sum(_cost(sweep, each) for each in sweep.settings))
     for number, (seed, setting) in enumerate(itertools.product(sweep.seeds, sweep.settings), 1):
         lab.prefix = f"{number} of {total}, seed {seed}, {sweep.label(setting)}: "
         rows += await _one(lab, sweep, setting, seed, names[seed])
@@ -225,9 +226,22 @@ async def _one(
     measured = {LOSS: holdout}
     if sweep.backdoor:
         measured[BACKDOOR_LOSS] = await poisoned(lab, holdout, beside=False)
-    for metric, folder in measured.items():
-        rows += await _losses(lab, sweep, options.model, rounds, seed, metric, folder, label)
+    with lab.part(_cost_of_measuring(sweep, setting)):
+        for metric, folder in measured.items():
+            rows += await _losses(lab, sweep, options.model, rounds, seed, metric, folder, label)
     return rows
+
+
+def _cost(sweep: Sweep, setting: Setting) -> float:
+    """Of a federation and of measuring it, in training steps."""
+    return setting.rounds * setting.steps * len(founding.SHARES) + _cost_of_measuring(
+        sweep, setting
+    )
+
+
+def _cost_of_measuring(sweep: Sweep, setting: Setting) -> float:
+    predictions = setting.rounds * sweep.holdout * sweep.draws * (2 if sweep.backdoor else 1)
+    return predictions / fedflow.PREDICTIONS_A_STEP
 
 
 async def _losses(

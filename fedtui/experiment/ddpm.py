@@ -36,6 +36,10 @@ SIDE = 8
 """Pixels a side: the digits' own."""
 MODE = "dense"
 DRAW_BATCH = 50
+DIGITS, SHARED_PART = 1433, 0.1
+"""Those that are not held out, and how many of them a shared set has."""
+COST_OF_MEASURING = 70.0
+"""In training steps; measured, with 200 drawings."""
 CENTRALISED = "centralised"
 STEPS = "training steps"
 """Of all participants together, up to a round."""
@@ -120,16 +124,18 @@ async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> Measur
     steps = left_out = 0
     for number in range(1, options.rounds + 1):
         chosen = _chosen(participants, setting.per_round, seed, number)
-        own = await asyncio.gather(
-            *(_train(lab, recipe, setting, who, state, number) for who in chosen)
-        )
-        done = await combine(lab, recipe, number, state, chosen, own)
+        with lab.part(_cost_of_round(options, setting)):
+            own = await asyncio.gather(
+                *(_train(lab, recipe, setting, who, state, number) for who in chosen)
+            )
+            done = await combine(lab, recipe, number, state, chosen, own)
         state = done.state
         steps += sum(_steps(recipe, setting, who) for who in chosen)
         left_out += sum(bool(who["excluded"]) for who in done.statistics["participants"])
         if number % options.measure_every == 0 or number == options.rounds:
             counted = {STEPS: steps, LEFT_OUT: left_out}
-            parts.append(await _measure(lab, options, subject, state, number, counted))
+            with lab.part(COST_OF_MEASURING):
+                parts.append(await _measure(lab, options, subject, state, number, counted))
     return replace(parts[-1], rows=tuple(row for part in parts for row in part.rows))
 
 
@@ -148,9 +154,25 @@ async def centralised(lab: Lab, options: Options, setting: Setting, seed: int) -
         for who in _chosen(participants, setting.per_round, seed, number)
     )
     first = await lab.make("the first weights", InitWhole(str(model), ""))
-    trained = await train(lab, "training in one place", recipe, everybody, first, steps=steps)
+    with lab.part(options.rounds * _cost_of_round(options, setting)):
+        trained = await train(lab, "training in one place", recipe, everybody, first, steps=steps)
     subject = _Subject(CENTRALISED, model, holdout, seed)
-    return await _measure(lab, options, subject, trained.path, options.rounds, {STEPS: steps})
+    with lab.part(COST_OF_MEASURING):
+        return await _measure(lab, options, subject, trained.path, options.rounds, {STEPS: steps})
+
+
+def cost(options: Options) -> float:
+    """Of one seed with all settings and :func:`centralised`, in training steps."""
+    trained = [options.rounds * _cost_of_round(options, each) for each in options.settings]
+    measured = len(options.settings) * -(-options.rounds // options.measure_every) + 1
+    return sum(trained) + trained[0] + measured * COST_OF_MEASURING
+
+
+def _cost_of_round(options: Options, setting: Setting) -> float:
+    """About: who got few digits or none is not known beforehand."""
+    part = 1.0 / setting.participants + setting.shared * SHARED_PART
+    people = min(setting.participants, setting.per_round)
+    return setting.epochs * people * part * DIGITS / options.batch
 
 
 async def _ground(lab: Lab, seed: int) -> tuple[Path, Path]:

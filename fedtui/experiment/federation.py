@@ -193,6 +193,11 @@ async def train(
     return Trained(who.node, path, float(result["loss"]))
 
 
+def cost_of_round(recipe: Recipe, participants: int) -> float:
+    """In training steps."""
+    return float(participants * recipe.steps)
+
+
 async def federate(
     lab: Lab, recipe: Recipe, participants: Sequence[Participant]
 ) -> tuple[Round, ...]:
@@ -200,10 +205,11 @@ async def federate(
     state = await initial(lab, recipe)
     rounds = []
     for number in range(1, recipe.rounds + 1):
-        own = await asyncio.gather(
-            *(_contribution(lab, recipe, who, state, number) for who in participants)
-        )
-        rounds.append(await combine(lab, recipe, number, state, participants, own))
+        with lab.part(cost_of_round(recipe, len(participants))):
+            own = await asyncio.gather(
+                *(_contribution(lab, recipe, who, state, number) for who in participants)
+            )
+            rounds.append(await combine(lab, recipe, number, state, participants, own))
         state = rounds[-1].state
     return tuple(rounds)
 

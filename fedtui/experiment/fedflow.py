@@ -22,6 +22,7 @@ from fedtui.experiment.federation import (
     Recipe,
     Split,
     Trained,
+    cost_of_round,
     draw_holdout,
     draw_participants,
     federate,
@@ -49,6 +50,8 @@ from trainer.protocol import (
 
 BOTH_FACTORS = "fedex"
 """How those train who combine nothing, whatever the room's algorithm lets them train."""
+PREDICTIONS_A_STEP = 28.0
+"""Predictions of the model that take as long as a training step of eight pictures; measured."""
 MIN_PICTURES = 6
 """Drawn pictures below which no precision can be measured (:class:`MeasureSet`)."""
 BASE = ""
@@ -160,21 +163,22 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     start = await initial(lab, recipe)
     rounds = await federate(lab, recipe, participants)
     names = {who.node: f"participant {i + 1}" for i, who in enumerate(participants)}
-    alone = await asyncio.gather(
-        *(
-            train(
-                lab,
-                "training alone",
-                recipe,
-                who,
-                start,
-                steps=options.steps * options.rounds,
-                mode=BOTH_FACTORS,
+    with lab.part(_cost_of_beside(options)):
+        alone = await asyncio.gather(
+            *(
+                train(
+                    lab,
+                    "training alone",
+                    recipe,
+                    who,
+                    start,
+                    steps=options.steps * options.rounds,
+                    mode=BOTH_FACTORS,
+                )
+                for who in participants
             )
-            for who in participants
         )
-    )
-    central = await _centralised(lab, options, recipe, participants, start)
+        central = await _centralised(lab, options, recipe, participants, start)
     arms = [Arm("base", "", 0, BASE, drawn=True)]
     for each in rounds:
         arms.append(Arm("room", "", each.number, str(each.state), drawn=True))
@@ -188,14 +192,16 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
         Arm(name, "", options.rounds, str(one.path), drawn=name == "centralised")
         for name, one in central.items()
     ]
-    losses = await _losses(lab, options, seed, arms, ground)
+    with lab.part(_cost_of_losses(options)):
+        losses = await _losses(lab, options, seed, arms, ground)
     rows = [*losses.rows]
     described = await lab.ask("naming the model", Describe(options.model))
     facts = {"base model": {name: described[name] for name in ("model", "sha256")}}
     pictures = {}
     if options.pictures:
         for arm in (arm for arm in arms if arm.drawn):
-            folder, measured, judges = await _drawn(lab, options, seed, arm, ground)
+            with lab.part(_cost_of_drawing(options)):
+                folder, measured, judges = await _drawn(lab, options, seed, arm, ground)
             rows += measured
             pictures[arm.title] = folder
             facts |= judges
@@ -207,6 +213,30 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     rows += _comparisons(seed, losses.by_arm, options.rounds)
     last = rounds[-1].state
     return Measured(seed, tuple(rows), pictures, last, sha256_of(last), facts)
+
+
+def cost(options: Options) -> float:
+    """Of one seed, in training steps."""
+    people, drawn_arms = len(options.counts), 2 + options.rounds + len(options.counts)
+    rounds = options.rounds * cost_of_round(options.recipe(0), people)
+    drawn = drawn_arms * _cost_of_drawing(options) if options.pictures else 0.0
+    return rounds + _cost_of_beside(options) + _cost_of_losses(options) + drawn
+
+
+def _cost_of_beside(options: Options) -> float:
+    """Everybody alone, everything in one place for as long as all of them and as one of them."""
+    return float(options.rounds * options.steps * (2 * len(options.counts) + 1))
+
+
+def _cost_of_losses(options: Options) -> float:
+    people = len(options.counts)
+    arms = 3 + options.rounds * (1 + people) + people
+    return arms * options.holdout * options.draws / PREDICTIONS_A_STEP
+
+
+def _cost_of_drawing(options: Options) -> float:
+    """Each sampling step predicts with the prompt and without it."""
+    return 2 * options.pictures * options.sampling_steps / PREDICTIONS_A_STEP
 
 
 async def _prepared(

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 
 from fedtui import __version__
 from fedtui.errors import FedtuiError, UsageError
+from fedtui.experiment.forecast import Forecast
 from fedtui.training import TrainerProcess
 from p2p.durable import publish
 from trainer.protocol import Request
@@ -63,6 +64,9 @@ class Lab:
         """Results that were there already."""
         self.prefix = ""
         """Put in front of everything that is said."""
+        self.forecast = Forecast()
+        """Told of the parts of the experiment, so that everything that is said ends with how long
+        the rest takes."""
         self._device = device
         self._listener = say
         self._stack = AsyncExitStack()
@@ -150,8 +154,16 @@ class Lab:
                 "make room there and type the same command again: it goes on where it stopped",
             ) from error
 
+    @contextmanager
+    def part(self, cost: float) -> Iterator[None]:
+        """Something that costs so much of what ``forecast`` expects."""
+        made, began = self.made, time.monotonic()
+        yield
+        seconds = time.monotonic() - began if self.made > made else None
+        self.forecast.finished(cost, seconds)
+
     def _say(self, text: str) -> None:
-        self._listener(self.prefix + text)
+        self._listener(f"{self.prefix}{text}{self.forecast}")
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[TrainerProcess]:

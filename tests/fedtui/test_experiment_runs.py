@@ -30,7 +30,9 @@ TINY = replace(
 async def test_fedflow_measures_every_arm_and_repeats_to_the_byte(tmp_path: Path) -> None:
     nodes = node_names(1, 2)
     async with Lab(tmp_path / "lab", workers=2) as lab:
+        lab.forecast.expect(fedflow.cost(TINY))
         first = await fedflow.run(lab, TINY, 1, nodes)
+        assert lab.forecast.share == pytest.approx(1.0)
         page = await fedflow_report.write(lab, TINY, [first], "fedtui", tmp_path / "one")
         made = lab.made
         again = await fedflow.run(lab, TINY, 1, nodes)
@@ -78,6 +80,7 @@ async def test_an_attacker_hurts_the_mean_more_than_the_median_and_a_backdoor_is
     backdoor = compare.parse(SHORT | {"attack": ["none", "backdoor"], "factor": 5}, "test")
     async with Lab(tmp_path / "lab", workers=2) as lab:
         rows = await compare.run(lab, sweep, {1: node_names(1, 5)})
+        assert lab.forecast.share == pytest.approx(1.0)
         poisoned = await compare.run(lab, backdoor, {1: node_names(1, 5)})
     loss = {row.arm: row.value for row in select(rows, metric="loss")}
     honest = loss["rule=n_k attack=none"]
@@ -92,11 +95,15 @@ async def test_an_attacker_hurts_the_mean_more_than_the_median_and_a_backdoor_is
 
 
 async def test_digits_are_learnt_by_a_federation_of_whole_weights(tmp_path: Path) -> None:
-    options = ddpm.Options(rounds=2, batch=8, pictures=10, sampling_steps=2, measure_every=1)
     setting = ddpm.Setting(participants=30, per_round=2, epochs=1)
+    options = ddpm.Options(
+        rounds=2, batch=8, pictures=10, sampling_steps=2, measure_every=1, settings=(setting,)
+    )
     async with Lab(tmp_path / "lab", workers=2) as lab:
+        lab.forecast.expect(ddpm.cost(options))
         measured = await ddpm.run(lab, options, setting, 1)
         together = await ddpm.centralised(lab, options, setting, 1)
+        assert lab.forecast.share == pytest.approx(1.0)
         page = await ddpm_report.write(
             lab, options, [measured, together], "fedtui", tmp_path / "report"
         )
