@@ -104,7 +104,9 @@ def read_metadata(folder: Path) -> tuple[dict[str, Caption], list[Problem]]:
                 what = f"Line {number} names {file[:80]!r}, not there"
                 problems.append(Problem(name, what, remedy, False))
             else:
-                found[picture] = (*found.get(picture, ()), *texts)[:MAX_CAPTIONS]
+                problems += _long(name, f"The text of line {number}", texts)
+                more = _distinct(map(clean, texts))
+                found[picture] = (*found.get(picture, ()), *more)[:MAX_CAPTIONS]
         for file, texts in found.items():
             captions.setdefault(file, Caption(texts, source))  # type: ignore[arg-type]
     return captions, problems
@@ -159,7 +161,7 @@ def _row(row: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
     texts = [value] if isinstance(value, str) else value
     if not name or "\0" in name or not texts or not all(isinstance(t, str) for t in texts):
         return None, ()
-    return name.replace("\\", "/").removeprefix("./"), _distinct(map(clean, texts))
+    return name.replace("\\", "/").removeprefix("./"), tuple(texts)
 
 
 def caption_of(
@@ -186,6 +188,7 @@ def caption_of(
         lines = text.splitlines() if options.caption_lines else [text]
         texts = _distinct(map(clean, lines))[:MAX_CAPTIONS]
         problems = [_latin(name, path.name)] if latin else []
+        problems += _long(name, "The caption", lines)
         if texts:
             return Caption(texts, "txt" if suffix == ".txt" else "caption"), problems
     if options.name_captions and (text := spoken_name(picture.stem)):
@@ -236,6 +239,17 @@ def _orders(text: str, options: DataOptions) -> Sequence[str]:
 
 def _distinct(texts: Iterator[str] | Sequence[str], *, empty: bool = False) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text or empty))
+
+
+def _long(file: str, what: str, texts: Sequence[str]) -> list[Problem]:
+    """A problem if one of these texts is longer than what is kept of it."""
+    if max(map(len, texts), default=0) <= MAX_CAPTION_LENGTH:
+        return []
+    if max(len(" ".join(text.split())) for text in texts) <= MAX_CAPTION_LENGTH:
+        return []
+    remedy = "Shorten it; no model reads more."
+    what = f"{what} is longer than {MAX_CAPTION_LENGTH} characters; the rest is not read"
+    return [Problem(file, what, remedy, False)]
 
 
 def _latin(name: str, file: str) -> Problem:

@@ -187,3 +187,13 @@ def test_what_an_editor_of_windows_saved_keeps_its_quotes(folder: Path) -> None:
     (folder / "b.txt").write_bytes(b"caf\xe9 \x81")
     assert texts(scan(folder))["a.png"] == ("it’s a “house” – café",)
     assert texts(scan(folder))["b.png"] == ("café",)
+
+
+def test_a_caption_that_is_cut_is_named(folder: Path) -> None:
+    (folder / "a.txt").write_text("house " * 400)
+    (folder / "b.txt").write_text(" \n" * 2000 + "a house")
+    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "c.png", "text": "x" * 2001}))
+    problems = [(p.file, p.problem) for p in scan(folder).problems]
+    assert [file for file, problem in problems if "not read" in problem] == [
+        "metadata.jsonl", "a.png",
+    ]  # fmt: skip

@@ -275,14 +275,15 @@ def test_failures_have_title_remedy_and_code(
     arithmetic: WorkerProcess, full: WorkerProcess, training: Train, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for request in (
-        replace(training, folder=str(tmp_path / "empty")),
-        replace(training, folder=str(tmp_path / "nowhere")),
-        replace(training, model=str(tmp_path / "nowhere")),
+    for request, code in (
+        (replace(training, folder=str(tmp_path / "empty")), 5),
+        (replace(training, folder=str(tmp_path / "nowhere")), 5),
+        (replace(training, model=str(tmp_path / "empty")), 5),
+        (replace(training, model=str(tmp_path / "nowhere")), 2),
     ):
         answer, _ = full.finish(full.send(request))
         assert isinstance(answer, Failed)
-        assert answer.code == 5
+        assert answer.code == code
         assert answer.title
         assert answer.cause
         assert answer.remedy
