@@ -340,10 +340,16 @@ async def test_the_wall_and_the_dashboard_pack_what_to_take_home(folder: Path) -
         await pilot.press("n", "e")
         await until(pilot, lambda: len(source.done) == 2)
         assert source.done == [("take_home", {"names": True}), ("take_home", {"names": False})]
+        await pilot.press("escape", "4")
+        await until(pilot, lambda: "1, e take home" in text(app))
+        assert "y copy" not in text(app), "it copies something else here"
     async with shown(training(folder)) as (pilot, app, source):
         await pilot.press("e")
         await pilot.pause()
         assert not source.done, "nothing has been committed yet"
+    async with shown(done(folder), (120, 40), wall=True, observe=True) as (pilot, app, source):
+        await until(pilot, lambda: "trained together" in text(app))
+        assert "e packs" not in text(app)
 
 
 async def test_a_window_that_is_only_a_wall_stays_one(folder: Path) -> None:

@@ -71,10 +71,16 @@ class WallState(Drawn):
 
     DEFAULT_CSS = "WallState { width: 2fr; padding: 0 2; }"
     nameless = False
+    acts = True
 
     def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
-        """Phase, tallies, aggregator."""
-        return state_lines(feed.view, width, nameless=self.nameless) if feed.view else []
+        """Phase, tallies, aggregator; at the end what can be done if anything can."""
+        if feed.view is None:
+            return []
+        lines = state_lines(feed.view, width, nameless=self.nameless)
+        if feed.view.round.phase == "DONE" and self.acts:
+            lines.append((("e packs what to take home", "muted"),))
+        return lines
 
 
 class WallPeers(Drawn):
@@ -125,6 +131,7 @@ class WallScreen(LiveScreen):
 
     def on_mount(self) -> None:
         """Starts the slideshow."""
+        self._state.acts = not cast("FedtuiApp", self.app).observe
         self.set_interval(WALL_SLIDE_S, self._next_slide)
 
     def on_screen_resume(self) -> None:
@@ -258,11 +265,7 @@ def state_lines(view: NodeView, width: int, *, nameless: bool) -> list[Line]:
     if width_of(lines[0]) > width:
         lines = [number, phase]
     if now.phase == "DONE":
-        return [
-            *lines,
-            ((f"{count(now.rounds, 'round')} trained together", "text"),),
-            (("e packs what to take home", "muted"),),
-        ]
+        return [*lines, ((f"{count(now.rounds, 'round')} trained together", "text"),)]
     if now.expected:
         lines.append(((f"{now.contributions} of {now.expected} contributions", "text"),))
     if now.quorum:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Ink, Line, crop, cut_path, plain, spread, width_of
+from fedtui.tui.places import PLACES
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import clock, count
 
+DASHBOARD = PLACES[0]
 DONE_KEYS = "y copy  e take home"
 
 
@@ -25,11 +27,12 @@ class Banner(Drawn):
 
     def draw(self, feed: Feed, width: int, height: int) -> list[Line]:
         """One line."""
-        return [banner(feed, width)]
+        here = getattr(self.screen, "PLACE", "") == DASHBOARD.id
+        return [banner(feed, width, here=here)]
 
 
-def banner(feed: Feed, width: int) -> Line:
-    """The most urgent thing to say, or nothing."""
+def banner(feed: Feed, width: int, *, here: bool = True) -> Line:
+    """The most urgent thing to say, or nothing; ``here``: the dashboard's keys work."""
     view = feed.view
     if feed.lost:
         again, age = "q, then fedtui, starts it again", clock(feed.lost_s)
@@ -56,6 +59,8 @@ def banner(feed: Feed, width: int) -> Line:
             done += " Adapter "
             room = width - len(done) - len(DONE_KEYS) - 4  # the glyph, and blanks between
             done += cut_path(view.adapter, max(16, room))
+        if not here:  # There e and y are for something else.
+            return told("ok", "✓", done, width, f"{DASHBOARD.key}, e take home")
         return told("ok", "✓", done, width, DONE_KEYS, "e take home")
     if view.requests:
         who = plain(view.requests[0].name)
