@@ -138,7 +138,7 @@ class Governance:
         """Changes that other admins have still to sign, oldest first."""
         return tuple(
             self._change_view(operation, last_round)
-            for operation, last_round in self._peer.waiting_operations()
+            for operation, last_round in self._peer.changes.waiting_operations()
         )
 
     def removal(self) -> RemovalView | None:
@@ -251,7 +251,7 @@ class Governance:
             raise UsageError("that is this machine", remedy="leave with `fedtui room leave`")
         if not removal.anyway:
             self._refuse_pause(member, "fedtui room remove")
-        made = await _operate(self._peer.remove_member(member.peer_id, removal.reason))
+        made = await _operate(self._peer.changes.remove_member(member.peer_id, removal.reason))
         state = "needs others" if member.peer_id in self._peer.members else "removed"
         return {**_told(member), "state": state, "change": made.id}
 
@@ -263,7 +263,7 @@ class Governance:
         if not changed:
             raise UsageError("a room needs an admin", remedy="make somebody else one first")
         threshold = self._peer.admin_threshold
-        made = await _operate(self._peer.change_admins(sorted(changed), threshold))
+        made = await _operate(self._peer.changes.change_admins(sorted(changed), threshold))
         needs_others = self._peer.admins != changed
         return {"admins": sorted(self._peer.admins), "needs_others": needs_others,
                 "change": made.id}  # fmt: skip
@@ -289,7 +289,7 @@ class Governance:
             )
         if member.trains and not changed.trains and not wanted.anyway:
             self._refuse_pause(member, "fedtui room permit")
-        made = await _operate(self._peer.add_member(changed))
+        made = await _operate(self._peer.changes.add_member(changed))
         now = self._peer.members[member.peer_id]
         return {**_told(now), "role": now.role, "may": list(rights(now)),
                 "needs_others": now != changed, "change": made.id}  # fmt: skip
@@ -316,7 +316,7 @@ class Governance:
                 f"{wanted.admins} of {len(admins)} admins cannot sign",
                 remedy="make more members admins first: `fedtui room promote PEER`",
             )
-        made = await _operate(self._peer.change_admins(admins, wanted.admins))
+        made = await _operate(self._peer.changes.change_admins(admins, wanted.admins))
         now = self._peer.admin_threshold
         return {"threshold": now, "needs_others": now != wanted.admins, "change": made.id}
 
@@ -339,7 +339,7 @@ class Governance:
                 f"{change.missing} more must sign",
                 "ask the other admins",
             )
-        await _operate(self._peer.endorse(change.id))
+        await _operate(self._peer.changes.endorse(change.id))
         left = next((c.missing for c in self.waiting() if c.id == change.id), 0)
         return {"change": change.id, "text": change.text, "missing": left}
 
@@ -366,7 +366,7 @@ class Governance:
         through = min(plan.rounds, begun + wanted.rounds) if wanted.rounds else plan.rounds
         if through <= peer.started:
             raise UsageError("all rounds of the room have been started already")
-        await _operate(peer.start_rounds(through))
+        await _operate(peer.changes.start_rounds(through))
         return {"through": peer.started, "round": peer.round}
 
     async def _change_key(self, _: Nothing) -> Result:
@@ -378,7 +378,7 @@ class Governance:
                 "make a new room",
             )
         new = await asyncio.to_thread(next_identity, self._room.paths)
-        made = await _operate(self._peer.change_key(new))
+        made = await _operate(self._peer.changes.change_key(new))
         waiting = any(change.id == made.id for change in self.waiting())
         return {
             "peer": new.peer_id,
@@ -400,7 +400,7 @@ class Governance:
                 "make somebody else an admin first (`fedtui room promote PEER`; key 8, M), or leave"
                 " without telling: `fedtui room leave --anyway`",
             )
-        await _operate(self._peer.remove_member(me))
+        await _operate(self._peer.changes.remove_member(me))
         self._trust.note("left", me, self._room.name, room=self._room.id)
 
     async def _trust_history(self, _: Nothing) -> Result:
@@ -418,7 +418,7 @@ class Governance:
         return member_named(wanted, tuple(self._peer.members.values()))
 
     def _refuse_pause(self, member: Member, command: str) -> None:
-        if self._peer.removal_pauses(member.peer_id):
+        if self._peer.changes.removal_pauses(member.peer_id):
             raise UsageError(
                 f"without {display_name(member)} too few voters would be left",
                 "the room would be paused, and only `fedtui room recover` could end that",

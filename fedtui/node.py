@@ -301,7 +301,7 @@ class Node:
             (self._peer.state, await self._peer.previous()),
         )
         try:
-            await self._peer.fork(made.envelope)
+            await self._peer.changes.fork(made.envelope)
         except P2PError as error:  # The room has moved on meanwhile, say: nobody heard of the fork.
             await asyncio.to_thread(shutil.rmtree, made.paths.root, ignore_errors=True)
             raise translated(error) from error

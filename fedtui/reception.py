@@ -146,7 +146,7 @@ class Reception:
 
     def _has_signed_in(self, peer_id: str) -> bool:
         """Whether an admission of this key that we signed waits for other admins."""
-        waiting = (operation for operation, _ in self._peer.waiting_operations())
+        waiting = (operation for operation, _ in self._peer.changes.waiting_operations())
         return any(
             isinstance(operation.change, MemberAdd)
             and operation.change.subject == peer_id
@@ -201,7 +201,7 @@ class Reception:
         self._admitting[member.peer_id] = admitted = asyncio.Event()
         try:
             if self.standing(member.peer_id) == "stranger":
-                await self._peer.add_member(member)
+                await self._peer.changes.add_member(member)
             if member.peer_id not in self._peer.members:
                 # Other admins must sign, too: they may be looking at their screens.
                 with suppress(TimeoutError):

@@ -12,17 +12,18 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from p2p import clock
 from p2p.accepting import ANY_IPV4, ANY_IPV6
 from p2p.addresses import Address, AddressBook
 from p2p.blobs.chunks import BlobRef
 from p2p.blobs.store import BlobStore
+from p2p.changes import Changes
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope
-from p2p.errors import BlobUnavailable, ProtocolError, RemovedError, TrustError
+from p2p.errors import BlobUnavailable, RemovedError, TrustError
 from p2p.events import Emit
 from p2p.farewell import Farewells
 from p2p.gossip.driver import Gossip, GossipListener
@@ -32,20 +33,15 @@ from p2p.identity import Identity
 from p2p.limits import PROBE_INTERVAL, ROOM_QUOTA_BYTES
 from p2p.membership import Membership
 from p2p.operations import (
-    MAX_REASON,
-    AdminChange,
-    Change,
     KeyChange,
     MemberAdd,
     MemberRemove,
     Operation,
-    RoomFork,
-    RoundStart,
 )
 from p2p.pacing import Bandwidth
 from p2p.paths import Paths
 from p2p.relay import Relay
-from p2p.room import Continuation, Genesis, Member, Plan
+from p2p.room import Member, Plan, read_genesis
 from p2p.rounds.admission import verify_operation
 from p2p.rounds.core import RoundCore
 from p2p.rounds.driver import RoundDriver, read_commit
@@ -61,7 +57,6 @@ from p2p.server import MemberServer
 from p2p.status import Observer, PeerSnapshot, changes, display_name
 from p2p.store import DirectoryLock
 from p2p.tasks import TaskOwner
-from p2p.text import clean_text
 from p2p.tls import MemberTLS
 from p2p.workload import Workload
 
@@ -183,6 +178,7 @@ class Peer:
             misbehaved=self._scores.invalid,
             kept_rounds=self._kept_rounds,
         )
+        self.changes = Changes(self.room_id, self._core, self._driver)
         self._server = MemberServer(
             tls,
             self,
@@ -350,70 +346,6 @@ class Peer:
         ]
         return (*committed, *self._core.acting_operations())
 
-    def waiting_operations(self) -> tuple[tuple[Operation, int], ...]:
-        """Changes that wait for the signatures of more admins (see :meth:`endorse`), oldest first,
-        and the round with whose commit each is forgotten."""
-        waiting = self._core.waiting_operations()
-        return tuple((operation, self._core.last_round(operation)) for operation in waiting)
-
-    async def add_member(self, member: Member) -> Operation:
-        """Admits a key, or replaces the record of a member; its name is cleaned. Everybody opens
-        the door to it when this returns, or, where several admins must sign, when they have.
-
-        Raises:
-            ProtocolError: the key was removed once, the room is full, or this node is no admin.
-            StorageError: the disk refused.
-        """
-        member = member.model_copy(update={"name": clean_text(member.name)})
-        return await self._operate(MemberAdd(**self._header(member.peer_id), member=member))
-
-    async def remove_member(self, peer_id: str, reason: str = "") -> Operation:
-        """Removes a key for good: its connections are closed at once, its vote ends with the next
-        commit. With this node's own id it is a goodbye that needs nobody's consent.
-
-        Raises:
-            ProtocolError: too few admins would be left, or this node is no admin.
-            StorageError: the disk refused.
-        """
-        text = clean_text(reason, MAX_REASON) if reason.strip() else None
-        return await self._operate(MemberRemove(**self._header(peer_id), peer=peer_id, reason=text))
-
-    def removal_pauses(self, peer_id: str) -> bool:
-        """Whether the voters without ``peer_id`` are fewer than a quorum: its removal could not be
-        committed, and the room would be paused until it is forked."""
-        voters = set(self._core.facts.voters)
-        return peer_id in voters and len(voters - {peer_id}) < self._core.quorum
-
-    async def start_rounds(self, through: int) -> Operation:
-        """Lets the rounds up to and including ``through`` begin, where the plan has them wait.
-
-        Raises:
-            ProtocolError: they have been started, or this member may not.
-            StorageError: the disk refused.
-        """
-        return await self._operate(RoundStart(**self._header("rounds"), through=through))
-
-    async def change_key(self, new: Identity) -> Operation:
-        """Gives this member another key, which takes its place with the next commit; until then
-        this node goes on as before. ``key.changed`` says when the node is to start with the other:
-        not before another member knows that commit, because whoever does not refuses the new key.
-
-        Raises:
-            ProtocolError: this node is no member, changes its key already, or the new key was
-                somebody's.
-            StorageError: the disk refused.
-        """
-        me = self.members.get(self.identity.peer_id)
-        if me is None:
-            raise ProtocolError("only a member can change its key")
-        certificate = Member.of(new, me.name).certificate
-        header = self._header(self.identity.peer_id)
-        change = KeyChange(**header, key=new.peer_id, certificate=certificate)
-        both = self._core.sign(change).joined(
-            Operation.of(EnvelopeSigner(new, self.room_id).seal(change))
-        )
-        return await self._driver.hand_in(both)
-
     @property
     def successor(self) -> str | None:
         """The key that took the place of this node's; None while it has not been changed."""
@@ -427,54 +359,6 @@ class Peer:
     def started(self) -> int:
         """The last round that somebody has started, where the plan has them wait; else 0."""
         return self._membership.started
-
-    async def change_admins(self, admins: Sequence[str], threshold: int = 1) -> Operation:
-        """Replaces the admins and how many of them must sign; a ``threshold`` above their number
-        asks all of them. Raises as :meth:`add_member`."""
-        change = AdminChange(**self._header(), admins=tuple(sorted(admins)), threshold=threshold)
-        return await self._operate(change)
-
-    async def fork(self, genesis_envelope: Envelope) -> Operation:
-        """Tells every member of this room that its admins go on in another one, which names this
-        room and its head (:class:`p2p.room.Continuation`). Nothing ends here by itself: whoever
-        sees the fork decides whether to join the other room.
-
-        Raises:
-            ProtocolError: the genesis does not go on from where this node stands, or this node is
-                no admin.
-            StorageError: the disk refused.
-        """
-        begun = read_genesis(genesis_envelope).continues
-        here = Continuation(room=self.room_id, round=self.round - 1, head=self.head)
-        if begun != here:
-            raise ProtocolError("a fork must go on from the last commit of this room")
-        change = RoomFork(
-            **self._header(), genesis=genesis_envelope.id, round=here.round, head=here.head
-        )
-        return await self._operate(change)
-
-    async def endorse(self, operation_id: str) -> Operation:
-        """Adds this admin's signature to a change that waits for it. Raises as
-        :meth:`add_member`; KeyError when there is none of that id."""
-        operation = self._core.journal.operations[operation_id]
-        if not self._core.is_anchored(operation):
-            # With all signatures it would close connections, and no result could ever hold it.
-            raise ProtocolError(
-                "the change was made after a round that this node does not know",
-                remedy="Try again when this node has caught up, or ask for the change anew.",
-            )
-        return await self._operate(operation.change)
-
-    async def hand_in(self, operation: Operation) -> Operation:
-        """Takes in a signed change that somebody brought. Raises as :meth:`add_member`."""
-        return await self._driver.hand_in(operation)
-
-    def _header(self, subject: str = "") -> dict[str, Any]:
-        number = self._core.next_number(subject)
-        return {"author": self.identity.peer_id, "seq": number, "after": self._core.head}
-
-    async def _operate(self, change: Change) -> Operation:
-        return await self._driver.hand_in(self._core.sign(change))
 
     def _certificates(self) -> dict[str, bytes]:
         return {peer: member.certificate_der for peer, member in self.members.items()}
@@ -707,20 +591,3 @@ class Peer:
     def snapshot(self) -> PeerSnapshot:
         """Everything a screen may show, as plain frozen values."""
         return self._observer.snapshot(clock.now())
-
-
-def read_genesis(envelope: Envelope) -> Genesis:
-    """The genesis inside its envelope.
-
-    Raises:
-        ProtocolError: the payload is none.
-        TrustError: it is not signed by an admin it names.
-    """
-    envelope.json(max_nodes=32_768)
-    try:
-        genesis = Genesis.model_validate_json(envelope.payload)
-    except ValueError as error:
-        raise ProtocolError("a genesis is malformed") from error
-    if envelope.signer not in genesis.admins:
-        raise TrustError("a genesis is not signed by an admin of its room")
-    return genesis

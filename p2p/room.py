@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from p2p.envelope import Envelope
+from p2p.errors import ProtocolError, TrustError
 from p2p.identity import Identity
 from p2p.limits import MAX_ADMINS, MAX_MEMBERS
 
@@ -197,3 +199,20 @@ class Genesis(Payload):
     initial_chunks: Digest
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     continues: Continuation | None = None
+
+
+def read_genesis(envelope: Envelope) -> Genesis:
+    """The genesis inside its envelope.
+
+    Raises:
+        ProtocolError: the payload is none.
+        TrustError: it is not signed by an admin it names.
+    """
+    envelope.json(max_nodes=32_768)
+    try:
+        genesis = Genesis.model_validate_json(envelope.payload)
+    except ValueError as error:
+        raise ProtocolError("a genesis is malformed") from error
+    if envelope.signer not in genesis.admins:
+        raise TrustError("a genesis is not signed by an admin of its room")
+    return genesis

@@ -22,8 +22,8 @@ from p2p.envelope import seal_genesis
 from p2p.identity import Identity
 from p2p.joining.joiner import Joined
 from p2p.joining.link import parse_link
-from p2p.peer import Peer, read_genesis
-from p2p.room import Genesis, Member, Plan, Policy
+from p2p.peer import Peer
+from p2p.room import Genesis, Member, Plan, Policy, read_genesis
 from p2p.rounds.state import Timing
 from p2p.workload import Input, Verdict
 

@@ -58,13 +58,13 @@ async def test_a_change_that_nobody_confirms_in_time_may_still_take_effect(
     stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = await stack.enter_async_context(host(tmp_path / "ada", identity(1)))
-    await ada.peer.add_member(Member.of(identity(2), "Grace"))
+    await ada.peer.changes.add_member(Member.of(identity(2), "Grace"))
 
     async def for_ever(*_: object) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(governance, "ROOM_OPERATION_S", 0.01)
-    monkeypatch.setattr(ada.peer, "add_member", for_ever)
+    monkeypatch.setattr(ada.peer.changes, "add_member", for_ever)
     with pytest.raises(NetworkError, match="not known whether") as caught:
         await ada.do("permit", peer="Grace", role="observer")
     assert "may still take effect" in caught.value.cause
@@ -79,7 +79,7 @@ async def test_nobody_gives_rights_to_itself(stack: AsyncExitStack, tmp_path: Pa
     greedy = mine.model_copy(update={"permissions": Permissions(start_rounds=True)})
     change = MemberAdd(author=mine.peer_id, seq=9, after=ada.room.id, member=greedy)
     with pytest.raises(ProtocolError, match="may not"):
-        await ada.peer.hand_in(grace.peer._core.sign(change))
+        await ada.peer.changes.hand_in(grace.peer._core.sign(change))
     assert not rights_of(ada, 2).start_rounds
 
 
@@ -99,7 +99,7 @@ async def test_rounds_wait_for_somebody_who_may_start_them(
         await grace.do("start_rounds")
     lie = RoundStart(author=identity(2).peer_id, seq=9, after=ada.room.id, through=1)
     with pytest.raises(ProtocolError, match="may not"):
-        await ada.peer.hand_in(grace.peer._core.sign(lie))
+        await ada.peer.changes.hand_in(grace.peer._core.sign(lie))
     assert ada.peer.snapshot().held
     await ada.do("permit", peer="Grace", start_rounds=True)
     await eventually(lambda: rights_of(grace, 2).start_rounds)
@@ -131,7 +131,7 @@ async def test_a_knock_that_waits_for_other_admins_is_signed_once(
     for name in ("Mallory", "Mallory", "Eve"):
         with pytest.raises(NotNow):
             await joiner(4, name).by_link(link)
-        assert len(ada.peer.waiting_operations()) == 1
+        assert len(ada.peer.changes.waiting_operations()) == 1
         used = {i["id"]: i["used"] for i in (await ada.do("invites"))["invites"]}
         assert used[made["id"]] == 1, "the use is kept while the change waits"
     await endorsed(grace)
@@ -149,8 +149,8 @@ async def test_nobody_signs_a_change_that_no_round_could_hold(
         after="f" * 64,
         member=Member.of(identity(5), "Mallory"),
     )
-    await ada.peer.hand_in(ada.peer._core.sign(lie))
-    await eventually(lambda: bool(grace.peer.waiting_operations()))
+    await ada.peer.changes.hand_in(ada.peer._core.sign(lie))
+    await eventually(lambda: bool(grace.peer.changes.waiting_operations()))
     (waiting,) = (await grace.do("changes"))["changes"]
     with pytest.raises(FedtuiError) as caught:
         await grace.do("endorse", id=waiting["id"][:8])
@@ -176,7 +176,9 @@ async def test_two_admins_of_whom_both_must_sign(stack: AsyncExitStack, tmp_path
     assert words in waiting["text"], "a name is its owner's choice; the words are the key's"
     with pytest.raises(UsageError, match="signed that already"):
         await ada.do("endorse", id=waiting["id"][:8])
-    await eventually(lambda: waiting["id"] in {o.id for o, _ in linus.peer.waiting_operations()})
+    await eventually(
+        lambda: waiting["id"] in {o.id for o, _ in linus.peer.changes.waiting_operations()}
+    )
     with pytest.raises(FedtuiError) as refused:
         await linus.do("endorse", id=waiting["id"][:8])
     assert "signed by somebody who may not" in refused.value.cause
@@ -225,7 +227,7 @@ async def two_admins(stack: AsyncExitStack, tmp_path: Path) -> tuple[Host, Guest
 
 
 async def endorsed(node: Guest) -> None:
-    await eventually(lambda: bool(node.peer.waiting_operations()))
+    await eventually(lambda: bool(node.peer.changes.waiting_operations()))
     (waiting,) = (await node.do("changes"))["changes"]
     assert not waiting["mine"]
     told = await node.do("endorse", id=waiting["id"][:8])
@@ -241,12 +243,12 @@ async def test_an_admins_new_key_is_shown_to_the_others_who_must_sign_and_waits_
     kept = ada.room.paths.next_identity
     assert Identity.load_or_create(kept).peer_id == told["peer"]
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    await eventually(lambda: bool(grace.peer.waiting_operations()))
+    await eventually(lambda: bool(grace.peer.changes.waiting_operations()))
     (waiting,) = (await grace.do("changes"))["changes"]
     assert waiting["text"].endswith(f"another key ({' '.join(told['words'])})")
     assert " ".join(fingerprint_words(identity(1).peer_id)) in waiting["text"]
     await grace.do("endorse", id=waiting["id"][:8])
-    await eventually(lambda: not ada.peer.waiting_operations())
+    await eventually(lambda: not ada.peer.changes.waiting_operations())
     assert identity(1).peer_id in grace.peer.members, "the old key votes until the commit"
     with pytest.raises(FedtuiError) as refused:
         await ada.do("change_key")

@@ -116,7 +116,9 @@ async def test_a_removal_that_would_pause_the_room_needs_a_word_more(
     link = parse_link((await ada.do("invite", auto_approve=True))["text"])
     grace = await newcomer(tmp_path / "grace", 2, await joiner(2).by_link(link))
     try:
-        monkeypatch.setattr(ada.peer, "removal_pauses", lambda peer: peer == identity(2).peer_id)
+        monkeypatch.setattr(
+            ada.peer.changes, "removal_pauses", lambda peer: peer == identity(2).peer_id
+        )
         with pytest.raises(UsageError, match="too few voters"):
             await ada.do("remove", peer="Grace")
         assert identity(2).peer_id in ada.peer.members
@@ -130,14 +132,14 @@ async def test_two_requests_of_one_key_at_once_take_one_use(
 ) -> None:
     link = parse_link((await ada.do("invite", uses=2, auto_approve=True))["text"])
     begun: list[Member] = []
-    go_on, sign = asyncio.Event(), ada.peer.add_member
+    go_on, sign = asyncio.Event(), ada.peer.changes.add_member
 
     async def slow(member: Member) -> Operation:
         begun.append(member)
         await go_on.wait()
         return await sign(member)
 
-    monkeypatch.setattr(ada.peer, "add_member", slow)
+    monkeypatch.setattr(ada.peer.changes, "add_member", slow)
     first = asyncio.create_task(joiner(2).by_link(link))
     await eventually(lambda: len(begun) == 1)
     second = asyncio.create_task(joiner(2).by_link(link))
@@ -155,13 +157,13 @@ async def test_who_has_become_a_member_gives_no_use_back(
     ada: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = parse_link((await ada.do("invite", auto_approve=True))["text"])
-    sign = ada.peer.add_member
+    sign = ada.peer.changes.add_member
 
     async def stumble(member: Member) -> Operation:
         await sign(member)
         raise StorageError("the disk was slow to say so")
 
-    monkeypatch.setattr(ada.peer, "add_member", stumble)
+    monkeypatch.setattr(ada.peer.changes, "add_member", stumble)
     with pytest.raises(NotNow):
         await joiner(2).by_link(link)
     assert [invite["used"] for invite in (await ada.do("invites"))["invites"]] == [1]
@@ -203,7 +205,7 @@ async def test_who_gives_up_is_no_question_any_more(ada: Host) -> None:
 
 
 async def test_a_known_name_with_another_key_is_shouted_before_and_after(ada: Host) -> None:
-    await ada.peer.add_member(Member.of(identity(2), "Grace"))
+    await ada.peer.changes.add_member(Member.of(identity(2), "Grace"))
     link = parse_link((await ada.do("invite"))["text"])
     joining = asyncio.create_task(joiner(3, "GRACE").by_link(link))
     request = await asked(ada)
@@ -215,17 +217,17 @@ async def test_a_known_name_with_another_key_is_shouted_before_and_after(ada: Ho
 
 
 async def test_a_member_who_takes_anothers_name_is_shouted(ada: Host) -> None:
-    await ada.peer.add_member(Member.of(identity(2), "Grace"))
-    await ada.peer.add_member(Member.of(identity(2), "Grace Hopper"))
+    await ada.peer.changes.add_member(Member.of(identity(2), "Grace"))
+    await ada.peer.changes.add_member(Member.of(identity(2), "Grace Hopper"))
     assert [event.event for event in ada.trust.history()] == ["added", "renamed"]
     assert ada.of("identity.changed") == []
-    await ada.peer.add_member(Member.of(identity(2), "ADA"))
+    await ada.peer.changes.add_member(Member.of(identity(2), "ADA"))
     assert ada.of("identity.changed")[0]["before"] == identity(1).peer_id
 
 
 async def test_a_new_key_that_the_old_one_signed_is_no_impostor_and_has_no_mark(ada: Host) -> None:
     grace, her_new = identity(2), identity(3)
-    await ada.peer.add_member(Member.of(grace, "Grace"))
+    await ada.peer.changes.add_member(Member.of(grace, "Grace"))
     await ada.do("verify", peer="Grace")
     known = ada.peer._membership
     ada.peer._membership = replace(
@@ -263,7 +265,7 @@ async def test_an_invite_of_who_is_no_admin_any_more_refuses_with_a_reason(ada: 
 
 
 async def test_a_mark_stays_with_the_member(ada: Host) -> None:
-    await ada.peer.add_member(Member.of(identity(2), "Grace"))
+    await ada.peer.changes.add_member(Member.of(identity(2), "Grace"))
     assert (await ada.do("verify", peer="Grace"))["verified"]
     marked = {m["name"]: m["verified"] for m in (await ada.do("members"))["members"]}
     assert marked == {"Ada": False, "Grace": True}
@@ -324,7 +326,7 @@ async def test_who_has_left_may_come_back_and_who_was_removed_may_not(
         try:
             assert identity(2).peer_id in grace.members
             if comes_back:
-                await grace.remove_member(identity(2).peer_id)
+                await grace.changes.remove_member(identity(2).peer_id)
             else:
                 await ada.do("remove", peer="Grace")
             await eventually(lambda: identity(2).peer_id not in ada.peer.members)

@@ -30,7 +30,7 @@ from p2p.joining.link import InviteLink, parse_link
 from p2p.joining.wire import Admitted, read, read_answer
 from p2p.messages import MESSAGES, parse, vote_bytes
 from p2p.operations import CHANGES, read_payload
-from p2p.peer import read_genesis
+from p2p.room import read_genesis
 from p2p.sim.parts import simulated_genesis
 from trainer.tensor_file import FormatError, read_header
 

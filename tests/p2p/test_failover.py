@@ -15,7 +15,7 @@ import pytest
 from toy_room import PATIENT, WAIT_SECONDS, ToyNode, identity, toy_genesis, until
 
 from p2p.addresses import Address
-from p2p.peer import read_genesis
+from p2p.room import read_genesis
 from p2p.rounds.quorum import first_voters, leader_order
 
 COUNT = 4

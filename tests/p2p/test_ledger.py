@@ -12,8 +12,7 @@ from toy_room import identity, toy_genesis
 
 from p2p.errors import StorageError
 from p2p.messages import QC, Commit, Contribution, chain_hash, value_of
-from p2p.peer import read_genesis
-from p2p.room import Signature
+from p2p.room import Signature, read_genesis
 from p2p.rounds.effects import (
     AttemptMoved,
     Committed,

@@ -39,7 +39,7 @@ class GrowingRoom:
 
     async def admit(self, index: int, by: ToyNode) -> ToyNode:
         """What a lobby does: the admin signs, the newcomer gets the operations and an address."""
-        await by.peer.add_member(Member.of(identity(index), f"node {index}"))
+        await by.peer.changes.add_member(Member.of(identity(index), f"node {index}"))
         return await self.enter(index, by, by.peer.operations())
 
     async def enter(
@@ -108,8 +108,8 @@ async def test_a_removed_member_is_cut_off_at_once_and_loses_its_vote(tmp_path: 
         await until(lambda: len(founder.peer.snapshot().voters) == 3)
         await until(lambda: cleo.id in founder.peer._server.connected_peers())
         # Whoever is not heard from in time loses its vote for a while, Bob too.
-        await until(lambda: not founder.peer.removal_pauses(cleo.id))
-        await founder.peer.remove_member(cleo.id, "lost the laptop")
+        await until(lambda: not founder.peer.changes.removal_pauses(cleo.id))
+        await founder.peer.changes.remove_member(cleo.id, "lost the laptop")
         assert cleo.id not in founder.peer._server.connected_peers()
         await until(lambda: cleo.id not in founder.peer.snapshot().voters)
         await until(lambda: cleo.id not in bob.peer.members)
@@ -117,13 +117,13 @@ async def test_a_removed_member_is_cut_off_at_once_and_loses_its_vote(tmp_path: 
         await until(lambda: founder.peer.round > number + 1)
         assert cleo.id not in {i.peer for i in founder.peer.snapshot().commits[-1].inputs}
         with pytest.raises(ProtocolError, match="do not come back"):
-            await founder.peer.add_member(Member.of(identity(2), "cleo again"))
+            await founder.peer.changes.add_member(Member.of(identity(2), "cleo again"))
         with pytest.raises(ProtocolError, match="may not"):
-            await bob.peer.remove_member(founder.id)
+            await bob.peer.changes.remove_member(founder.id)
         gone = bob.of("member.removed")[0]
         assert (gone["peer"], gone["reason"]) == (cleo.id, "lost the laptop")
         await until(lambda: founder.peer.snapshot().voters == tuple(sorted((founder.id, bob.id))))
-        assert founder.peer.removal_pauses(bob.id)
+        assert founder.peer.changes.removal_pauses(bob.id)
 
 
 async def test_any_member_lets_a_newcomer_catch_up_when_the_founder_is_gone(
@@ -133,7 +133,7 @@ async def test_any_member_lets_a_newcomer_catch_up_when_the_founder_is_gone(
         founder = room.founder
         bob, cleo = [await room.admit(index, founder) for index in (1, 2)]
         await until(lambda: len(cleo.peer.snapshot().voters) == 3)
-        await founder.peer.change_admins([founder.id, bob.id])
+        await founder.peer.changes.change_admins([founder.id, bob.id])
         await until(lambda: bob.id in bob.peer.admins)
         await room.leave(founder)
         late = await room.admit(3, bob)
@@ -182,10 +182,10 @@ async def test_a_fork_is_shown_to_everybody(
         )
         envelope = seal_genesis(founder.peer.identity, fork.to_bytes())
         with pytest.raises(ProtocolError, match="may not"):
-            await bob.peer.fork(seal_genesis(founder.peer.identity, fork.to_bytes()))
+            await bob.peer.changes.fork(seal_genesis(founder.peer.identity, fork.to_bytes()))
         with pytest.raises(ProtocolError, match="last commit of this room"):
-            await founder.peer.fork(room.genesis)
-        await founder.peer.fork(envelope)
+            await founder.peer.changes.fork(room.genesis)
+        await founder.peer.changes.fork(envelope)
         await until(lambda: bool(bob.of("room.forked")))
         assert bob.of("room.forked")[0]["room"] == envelope.id
 
@@ -206,7 +206,7 @@ async def test_a_member_changes_its_key_while_the_room_goes_on(
 
         monkeypatch.setattr(founder.peer._client, "send", without_commits)
         new = identity(7)
-        await bob.peer.change_key(new)
+        await bob.peer.changes.change_key(new)
         await until(lambda: bool(bob.of("key.changed")))
         assert founder.peer.now(bob.id) == bob.peer.successor == new.peer_id
         await until(lambda: bob.id not in founder.peer._server.connected_peers())
@@ -236,7 +236,7 @@ async def test_a_member_that_loses_its_ledger_after_its_key_has_changed_comes_ba
         await room.admit(2, founder)
         await until(lambda: len(founder.peer.snapshot().voters) == 3)
         admitted_by = founder.peer.operations()
-        await bob.peer.change_key(identity(7))
+        await bob.peer.changes.change_key(identity(7))
         await until(lambda: bool(bob.of("key.changed")))
         await room.leave(bob)
         (bob.directory / "room" / "ledger.sqlite").write_bytes(b"not a database")
@@ -249,7 +249,7 @@ async def test_a_founder_whose_key_has_changed_lets_newcomers_in(tmp_path: Path)
     """Their genesis names the old key: all they know of the new one is what the old one signed."""
     async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
         old = room.founder
-        await old.peer.change_key(identity(8))
+        await old.peer.changes.change_key(identity(8))
         await until(lambda: bool(old.of("key.changed")))
         await room.leave(old)
         founder = await room.enter(0, old, (), key=8)
