@@ -253,6 +253,8 @@ class Admissions:
             return change.through > self._committed.started
         if self._committed.is_outdated(operation):
             return False
+        if self.current.is_outdated(operation):
+            return True  # It acts: a newcomer that has left before its commit is not let in by it.
         entitled = self.current.entitled(change) | self._committed.entitled(change)
         # A newcomer was told of those, too, who might for a while and may no longer.
         return operation.id in self._vouched or change.author in entitled

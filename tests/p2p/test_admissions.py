@@ -168,6 +168,23 @@ def test_a_change_with_all_signatures_does_not_expire() -> None:
     assert STOLEN in desk.admissions.current.removed
 
 
+def test_a_newcomer_that_left_before_a_commit_held_it_stays_gone() -> None:
+    desk = Desk()
+    peer = peer_ids(5)[-1]
+    member = Member(peer_id=peer, name="Eve", certificate="")
+    addition = MemberAdd(author=STOLEN, seq=1, after=ROOM_ID, member=member)
+    by = (SimSigner(STOLEN), SimSigner(ADA))
+    signed = [Operation.of(signer.seal(addition)) for signer in by]
+    desk.take(signed[0].joined(signed[1]))
+    assert peer in desk.admissions.current.members
+    farewell = MemberRemove(author=peer, seq=1, after=ROOM_ID, peer=peer)
+    desk.take(Operation.of(SimSigner(peer).seal(farewell)))
+    desk.commit()
+    assert len(desk.journal.operations) == 2
+    desk.admissions.refold()
+    assert peer not in desk.admissions.current.members
+
+
 def test_a_change_acts_only_where_the_commit_is_known_that_it_was_made_after() -> None:
     """Else an admin could admit and remove with effect on everybody, and no ledger would say so."""
     desk = Desk()
