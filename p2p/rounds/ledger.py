@@ -35,11 +35,12 @@ from p2p.rounds.effects import (
     Remembered,
     VoteCast,
 )
-from p2p.store import Reserve, open_database, quarantine, translated
+from p2p.store import Reserve, Witness, open_database, quarantine, translated
 
 _log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "ledger.sqlite"
+WITNESS_NAME: Final = "records"
 _ENTRIES_PER_READ: Final = 64
 RESERVE_MIB: Final = 2
 """Kept for votes and commits when the disk is full. A round of five nodes writes some 20 kB."""
@@ -110,6 +111,8 @@ class Ledger:
                 _log.error("%s is gone: this node votes again when it is sure", self._path)
                 self._set("amnesia", 1)
             self._notice_a_copy()
+            self._witness = Witness(directory / WITNESS_NAME)
+            self._notice_a_loss()
             self._reserve.keep()
             self._reader = sqlite3.connect(self._path, check_same_thread=False)
 
@@ -118,6 +121,7 @@ class Ledger:
             self._reader.close()
         with self._writing:
             self._database.close()
+            self._witness.close()
 
     # --- reading ---------------------------------------------------------------------------------
     def journal(self) -> Journal:
@@ -187,9 +191,12 @@ class Ledger:
                 self._write(record)
 
     def _write(self, record: Record) -> None:
+        count = self._get("records") + 1
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._insert(record)
+            self._set("records", count)
+        self._witness.write(count)
 
     def set_applied(self, round_number: int) -> None:
         with self._access():
@@ -214,6 +221,16 @@ class Ledger:
             self._set("amnesia", 1)
         if found != written:
             self._set("inode", found)
+
+    def _notice_a_loss(self) -> None:
+        """A file with fewer records than it was seen to have was damaged where SQLite does not
+        look: a vote may be among those that are gone."""
+        records, seen = self._get("records"), self._witness.read()
+        if records < (seen or 0) or (records and seen is None):
+            _log.error("%s lost records: this node votes again when it is sure", self._path)
+            self._set("amnesia", 1)
+        if seen != records:
+            self._witness.write(records)
 
     # --- inside ----------------------------------------------------------------------------------
     @contextmanager

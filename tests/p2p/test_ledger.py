@@ -24,7 +24,7 @@ from p2p.rounds.effects import (
     Remembered,
     VoteCast,
 )
-from p2p.rounds.ledger import FILE_NAME, RESERVE_MIB, Ledger
+from p2p.rounds.ledger import FILE_NAME, RESERVE_MIB, WITNESS_NAME, Ledger
 from p2p.rounds.rules import Facts, make_result
 from p2p.rounds.signing import EnvelopeSigner
 from p2p.store import DirectoryLock
@@ -185,6 +185,66 @@ def test_a_damaged_ledger_is_kept_aside_and_the_node_falls_silent(
     ledger.write(Remembered(1))
     assert not ledger.journal().amnesia
     ledger.close()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_no_damage_of_what_was_written_last_goes_unnoticed(tmp_path: Path, damage: str) -> None:
+    """SQLite takes a damaged write-ahead log for one that ends there."""
+    ledger = Ledger(tmp_path, ROOM)
+    votes = {(attempt, "prepare"): str(attempt) * 64 for attempt in range(3)}
+    for (attempt, _), value in votes.items():
+        ledger.write(VoteCast(1, attempt, "prepare", value))
+    log = tmp_path / f"{FILE_NAME}-wal"
+    killed = {path: path.read_bytes() for path in (tmp_path / FILE_NAME, log)}
+    witness = tmp_path / WITNESS_NAME
+    killed[witness] = witness.read_bytes()
+    ledger.close()
+    lost = 0
+    for at in range(0, len(killed[log]), 3001):
+        for path, data in killed.items():  # In place: a copy is known for one.
+            path.write_bytes(data)
+        (tmp_path / f"{FILE_NAME}-shm").unlink(missing_ok=True)
+        with log.open("r+b") as file:
+            if damage == "cut":
+                file.truncate(at)
+            else:
+                file.seek(at)
+                file.write(bytes([killed[log][at] ^ 0x10]))
+        again = Ledger(tmp_path, ROOM)
+        journal = again.journal()
+        again.close()
+        lost += journal.votes != votes
+        assert journal.votes == votes or journal.amnesia, at
+    assert lost > 10
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"\0" * 12])
+def test_a_damaged_witness_is_no_reason_to_believe_the_ledger(
+    tmp_path: Path, damage: bytes
+) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    ledger.write(VoteCast(1, 0, "prepare", "1" * 64))
+    ledger.close()
+    assert not Ledger(tmp_path, ROOM).journal().amnesia
+    (tmp_path / WITNESS_NAME).write_bytes(damage)
+    ledger = Ledger(tmp_path, ROOM)
+    assert ledger.journal().amnesia
+    ledger.write(Remembered(1))
+    ledger.close()
+    assert not Ledger(tmp_path, ROOM).journal().amnesia
+
+
+def test_a_kill_before_the_witness_was_written_loses_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ROOM)
+    ledger.write(VoteCast(1, 0, "prepare", "1" * 64))
+    before = (tmp_path / WITNESS_NAME).read_bytes()
+    ledger.write(VoteCast(1, 1, "prepare", "1" * 64))
+    ledger.close()
+    (tmp_path / WITNESS_NAME).write_bytes(before)
+    again = Ledger(tmp_path, ROOM)
+    assert not again.journal().amnesia
+    assert len(again.journal().votes) == 2
+    again.close()
 
 
 def test_on_a_full_disk_the_reserve_keeps_votes_possible(tmp_path: Path) -> None:
