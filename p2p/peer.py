@@ -565,6 +565,7 @@ class Peer:
     async def _tell_who_is_there(self) -> None:
         while True:
             self._driver.on_alive(self._present())
+            self._give_way()
             await asyncio.sleep(ALIVE_INTERVAL)
 
     def _present(self) -> set[str]:

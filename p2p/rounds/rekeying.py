@@ -10,7 +10,8 @@ class Rekeying:
 
     The old key works on until others have that commit: whoever has not refuses the new key, and
     perhaps nobody else could bring it. One member that has it brings it to all others, unless it
-    lies: so more voters than may lie must have it.
+    lies: so more voters than may lie must have it. A node that decides alone waits only for members
+    that are there: the others might never come.
     """
 
     def __init__(self, core: RoundCore) -> None:
@@ -42,5 +43,7 @@ class Rekeying:
         if leader is not None:
             witnesses.add(now(leader))
         liars = core.facts.liars
-        others = (set(core.facts.voters) if liars else set(core.members)) - {now(core.me)}
+        voters = set(core.facts.voters) - {now(core.me)}
+        members = core.members.keys() - {now(core.me)}
+        others = voters if liars else members if voters else members & core.alive
         return not others or len(witnesses & others) > liars

@@ -349,6 +349,25 @@ def test_who_led_to_the_commit_has_it() -> None:
     assert rekeying.is_time
 
 
+def test_who_decides_alone_waits_for_nobody_that_is_not_there() -> None:
+    bench = Bench(1)
+    (old,), guest = bench.peers, "n" * 52
+    record = bench.genesis.members[0].model_copy(update={"peer_id": guest, "role": "participant"})
+    wish = MemberAdd(author=old, seq=1, after=ROOM_ID, member=record)
+    for news in (Operation.of(SimSigner(old).seal(wish)), change(old, NEW, seq=2)):
+        bench.feed(old, lambda core, news=news: core.on_operation(news, bench.now))
+    bench.contribute()
+    core = bench.cores[old]
+    rekeying = Rekeying(core)
+    assert core.members.keys() == {NEW, guest}
+    for there, expected in (({guest}, False), (set(), True)):
+        bench.feed(old, lambda core, there=there: core.on_alive(there, bench.now))
+        assert rekeying.is_time == expected
+    bench.feed(old, lambda core: core.on_alive({guest}, bench.now))
+    heads(rekeying, core, guest)
+    assert rekeying.is_time
+
+
 def test_one_liar_makes_nobody_give_a_key_up_too_early() -> None:
     """It led, brought the commit to nobody else, and says that it has it: with the old key gone,
     the others would be too few for a quorum, and would refuse the new one."""

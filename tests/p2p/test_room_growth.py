@@ -245,6 +245,16 @@ async def test_a_member_that_loses_its_ledger_after_its_key_has_changed_comes_ba
         await until(lambda: again.id in founder.peer.snapshot().voters)
 
 
+async def test_a_founder_changes_its_key_although_an_invited_member_never_comes(
+    tmp_path: Path,
+) -> None:
+    async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
+        founder = room.founder
+        await founder.peer.add_member(Member.of(identity(1), "never there"))
+        await founder.peer.change_key(identity(8))
+        await until(lambda: bool(founder.of("key.changed")))
+
+
 async def test_a_founder_whose_key_has_changed_lets_newcomers_in(tmp_path: Path) -> None:
     """Their genesis names the old key: all they know of the new one is what the old one signed."""
     async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
