@@ -65,6 +65,7 @@ STEERING = frozenset(
 )
 """Events after which there may be something else to train or to draw."""
 ANSWER_FIRST_S = 0.05
+NEEDED_CHECK_S = 1.0
 """Before a node ends by an operation: the caller must learn that it worked."""
 LEVELS = {"warning": logging.WARNING, "error": logging.ERROR}
 
@@ -275,10 +276,31 @@ class Node:
         told = not wanted.anyway and self._me is not None
         if told:
             await self._governance.leave()
+        waits = told and self._is_needed
+        if waits:
+            self._tasks.spawn(self._leave_when_unneeded(), "leaving")
+        else:
+            self._have_left()
+        return {"room": self._room.id, "name": self._room.name, "told": told, "waits": waits,
+                "folder": str(self._room.paths.root)}  # fmt: skip
+
+    def _have_left(self) -> None:
         rooms.use(self.profile, None)
         asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.request_stop)
-        return {"room": self._room.id, "name": self._room.name, "told": told,
-                "folder": str(self._room.paths.root)}  # fmt: skip
+
+    async def _leave_when_unneeded(self) -> None:
+        """A voter whose goodbye waits for a commit votes until then, or until nobody is there:
+        whoever has the commit lets it in no more."""
+        while True:
+            await asyncio.sleep(NEEDED_CHECK_S)
+            if not self._is_needed:
+                self._have_left()
+                return
+
+    @property
+    def _is_needed(self) -> bool:
+        others = (peer.state for peer in self._peer.snapshot().peers if not peer.me)
+        return self._peer.is_leaving and any(state in ("alive", "suspect") for state in others)
 
     async def _recover(self, wanted: Recovery) -> dict[str, Any]:
         """Forks the room with those who are here, and works for the new one."""

@@ -69,8 +69,8 @@ class Changes:
     def removal_pauses(self, peer_id: str) -> bool:
         """Whether the voters without ``peer_id`` are fewer than a quorum: its removal could not be
         committed, and the room would be paused until it is forked."""
-        voters = set(self._core.facts.voters)
-        return peer_id in voters and len(voters - {peer_id}) < self._core.quorum
+        facts = self._core.facts
+        return peer_id in facts.voters and facts.needs({peer_id})
 
     async def start_rounds(self, through: int) -> Operation:
         """Lets the rounds up to and including ``through`` begin, where the plan has them wait.

@@ -331,6 +331,11 @@ class Peer:
             (op for op in told if now(op.change.subject) == peer and op.id not in waiting), None
         )
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this machine has said goodbye, and is a member until the commit that holds it."""
+        return self._core.leaves
+
     def addresses(self) -> dict[str, tuple[Address, ...]]:
         """Where the members may be, as far as this node knows; hints like all addresses."""
         known = {peer: self._book.of(peer) for peer in self.members}

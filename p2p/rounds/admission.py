@@ -54,6 +54,12 @@ def verify_operation(operation: Operation, signer: Verifier) -> None:
         raise ProtocolError(error.cause) from error
 
 
+def is_goodbye(operation: Operation) -> bool:
+    """Whether a member leaves by itself."""
+    change = operation.change
+    return isinstance(change, MemberRemove) and change.author == change.peer
+
+
 class Admissions:
     """What one node knows of the membership: :attr:`current` is what it acts upon now.
 
@@ -66,6 +72,7 @@ class Admissions:
         self._journal = journal
         self._signer = signer
         self._vouched = frozenset(vouched)
+        self._facts = facts
         self._committed = facts.membership
         self._round = facts.round - 1
         self._chain = {facts.room_id: 0, **{c.commit_hash: c.round for c in journal.commits}}
@@ -83,14 +90,19 @@ class Admissions:
         one that names a false commit, and its effect would have no end and be in no ledger. A
         newcomer takes the word of whoever let it in, until it has caught up. A new key waits for
         its commit, because the old one votes until then: of new keys a newcomer is told that have
-        their commit, and it would find nobody if it waited for those.
+        their commit, and it would find nobody if it waited for those. A voter leaves with the
+        commit if there is none without its vote.
         """
-        return [
+        acting = [
             operation
             for operation in self._journal.operations.values()
             if operation.id in self._vouched
             or (self.is_anchored(operation) and not isinstance(operation.change, KeyChange))
         ]
+        leaving = {op.change.author for op in acting if is_goodbye(op)} & set(self._facts.voters)
+        if leaving and not self._facts.done and self._facts.needs(leaving):
+            return [op for op in acting if not (is_goodbye(op) and op.change.author in leaving)]
+        return acting
 
     def knows(self, peer: str) -> bool:
         """Whether it is or was a member in the eyes of anybody who is up to date."""
@@ -227,6 +239,7 @@ class Admissions:
 
     def committed(self, facts: Facts) -> tuple[str, ...]:
         """After a commit: the ids of the operations that need not be remembered any longer."""
+        self._facts = facts
         self._committed = facts.membership
         self._round = facts.round - 1
         self._chain[facts.parent] = self._round

@@ -19,6 +19,7 @@ from p2p.messages import (
 )
 from p2p.operations import Change, KeyChange, Operation
 from p2p.rounds import rules
+from p2p.rounds.admission import is_goodbye
 from p2p.rounds.base import RoundBase
 from p2p.rounds.effects import (
     FetchBlob,
@@ -189,6 +190,14 @@ class Collecting(RoundBase):
         under_way = any(isinstance(op.change, KeyChange) and op.change.author == self.me
                         for op in asked)  # fmt: skip
         return under_way or self.me in self.membership.successors
+
+    @property
+    def leaves(self) -> bool:
+        """Whether this node has said goodbye, and is a member until a commit holds that."""
+        asked = self.journal.operations.values()
+        return self.me in self.members and any(
+            is_goodbye(op) and op.change.author == self.me for op in asked
+        )
 
     def commit_in(self, data: bytes) -> int:
         """The round of the commit that an envelope, which was accepted, brings; 0 for another."""

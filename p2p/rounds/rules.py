@@ -31,6 +31,7 @@ from p2p.rounds.quorum import (
     first_voters,
     leader_order,
     next_voters,
+    quorum_size,
     tolerated_liars,
 )
 from p2p.text import clean_text
@@ -137,6 +138,11 @@ class Facts:
     @property
     def liars(self) -> int:
         return tolerated_liars(len(self.voters), self.genesis.policy.quorum)
+
+    def needs(self, peers: Collection[str]) -> bool:
+        """Whether there is no quorum of the voters without these."""
+        needed = quorum_size(len(self.voters), self.genesis.policy.quorum)
+        return len(set(self.voters).difference(peers)) < needed
 
     def asks(self, peer: str) -> bool:
         """Whether a contribution of ``peer`` is wanted in this round."""

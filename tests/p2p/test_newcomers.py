@@ -114,6 +114,36 @@ def test_a_newcomer_whose_admin_is_an_admin_no_longer_stops_no_round() -> None:
     assert GUEST not in bench.cores[first].members
 
 
+@pytest.mark.parametrize(("count", "rule"), [(2, "majority"), (4, "two_thirds")])
+def test_voters_leave_with_the_commit_where_there_is_none_without_their_votes(
+    count: int, rule: str
+) -> None:
+    bench = Bench(count, rule=rule)
+    leavers = set(bench.peers[count // 2 :])
+    for peer in leavers:
+        tell(bench, peer, goodbye(peer))
+    bench.deliver()
+    assert all(leavers <= core.members.keys() for core in bench.cores.values())
+    bench.contribute()
+    bench.deliver()
+    assert bench.committed() == [1] * count
+    for core in bench.cores.values():
+        assert core.members.keys() == set(bench.peers) - leavers
+    bench.contribute(*(peer for peer in bench.peers if peer not in leavers))
+    bench.alive(*(peer for peer in bench.peers if peer not in leavers))
+    bench.persist_until(
+        lambda: 2 in bench.committed(), lambda message: not leavers & set(message[:2])
+    )
+
+
+def test_a_voter_that_the_room_can_do_without_leaves_at_once() -> None:
+    bench = Bench(3)
+    *_, gone = bench.peers
+    tell(bench, gone, goodbye(gone))
+    bench.deliver()
+    assert all(gone not in core.members for core in bench.cores.values())
+
+
 def test_a_full_room_in_which_members_come_and_go_still_has_results() -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"
     peers = [a * 26 + b * 26 for a in letters for b in letters]

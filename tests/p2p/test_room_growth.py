@@ -245,6 +245,18 @@ async def test_a_member_that_loses_its_ledger_after_its_key_has_changed_comes_ba
         await until(lambda: again.id in founder.peer.snapshot().voters)
 
 
+async def test_one_of_two_leaves_and_the_other_goes_on(tmp_path: Path) -> None:
+    async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
+        founder = room.founder
+        bob = await room.admit(1, founder)
+        await until(lambda: len(founder.peer.snapshot().voters) == 2)
+        await bob.peer.remove_member(bob.id)
+        await until(lambda: founder.peer.members.keys() == {founder.id})
+        await room.leave(bob)
+        number = founder.peer.round
+        await until(lambda: founder.peer.round > number + 1)
+
+
 async def test_a_founder_changes_its_key_although_an_invited_member_never_comes(
     tmp_path: Path,
 ) -> None:

@@ -291,9 +291,18 @@ def leave(
     if left is None:
         rooms.use(profile, None)
     told = left is not None and left["told"]
+    waits = left is not None and left["waits"]
     folder = str(room.paths.root)
     if json:
-        output.data_json({"room": room.id, "name": room.name, "told": told, "folder": folder})
+        output.data_json(
+            {"room": room.id, "name": room.name, "told": told, "waits": waits, "folder": folder}
+        )
+        return
+    if waits:
+        output.say(
+            f"this machine's vote is needed until the round of {room.name} is decided: it leaves "
+            "with the commit, and works for no room then"
+        )
         return
     output.say(f"this machine works for no room any more; {room.name} stays below {folder}")
     if not told:

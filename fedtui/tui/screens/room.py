@@ -348,6 +348,11 @@ class RoomScreen(ListScreen):
 def farewell_words(result: dict[str, Any]) -> str:
     """What stands in the terminal when the room has been left."""
     name = plain(str(result["name"]))
+    if result.get("waits"):
+        return (
+            f"This machine leaves {name} with the round under way, because its vote is needed until"
+            " then. Its node stops by itself."
+        )
     told = "" if result["told"] else " The others have not been told."
     return (
         f"This machine has left {name}.{told} What it has of the room stays below "
