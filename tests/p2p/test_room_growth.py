@@ -250,7 +250,7 @@ async def test_one_of_two_leaves_and_the_other_goes_on(tmp_path: Path) -> None:
         founder = room.founder
         bob = await room.admit(1, founder)
         await until(lambda: len(founder.peer.snapshot().voters) == 2)
-        await bob.peer.remove_member(bob.id)
+        await bob.peer.changes.remove_member(bob.id)
         await until(lambda: founder.peer.members.keys() == {founder.id})
         await room.leave(bob)
         number = founder.peer.round
@@ -262,8 +262,8 @@ async def test_a_founder_changes_its_key_although_an_invited_member_never_comes(
 ) -> None:
     async with growing(tmp_path, rounds=5_000, min_contributions=1) as room:
         founder = room.founder
-        await founder.peer.add_member(Member.of(identity(1), "never there"))
-        await founder.peer.change_key(identity(8))
+        await founder.peer.changes.add_member(Member.of(identity(1), "never there"))
+        await founder.peer.changes.change_key(identity(8))
         await until(lambda: bool(founder.of("key.changed")))
 
 
