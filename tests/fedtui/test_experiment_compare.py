@@ -91,5 +91,54 @@ def test_the_table_puts_the_best_first(tmp_path: Path) -> None:
     assert compare_report.write(sweep, rows, "fedtui", tmp_path / "r").exists()
 
 
+def test_settings_are_compared_with_what_differs_in_one_thing_alone(tmp_path: Path) -> None:
+    """FedEx beats FedAvg by 2 % at 60 steps and not at 10; seeds differ by far more."""
+    sweep = parse(
+        {"algorithm": ["fedavg", "fedex"], "steps": [10, 60], "rounds": 1, "seeds": 4}, "x"
+    )
+    rows = [
+        Row(seed, sweep.label(each), "", 1, "loss", loss)
+        for each in sweep.settings
+        for seed in sweep.seeds
+        for loss in [
+            (0.5 + seed / 10)
+            * (0.98 if (each.algorithm, each.steps) == ("fedex", 60) else 1.0)
+            * (1.0 + (seed % 2 - 0.5) / 1000 if each.algorithm == "fedex" else 1.0)
+        ]
+    ]
+    header, lines = compare_report.axis_table(sweep, rows, "algorithm")
+    assert header[:3] == ["steps", "algorithm", "round"]
+    assert [(line[0], line[1], line[-2], line[-1]) for line in lines] == [
+        ("10", "fedex over fedavg", "2 of 4", "cannot be told apart"),
+        ("60", "fedex over fedavg", "4 of 4", "lower"),
+    ]
+    assert lines[1][3].startswith("0.9800 ± 0.000")
+    text = compare_report.write(sweep, rows, "fedtui", tmp_path / "r").read_text(encoding="utf-8")
+    assert "What algorithm changes" in text
+    assert "What steps changes" in text
+
+
+def test_an_attack_is_compared_with_nobody_lying() -> None:
+    sweep = parse({"rule": ["n_k", "rfa"], "attack": ["none", "scale"], "factor": [10, 50]}, "x")
+    rows = [
+        Row(1, sweep.label(each), "", 3, "loss", 1.0 + each.factor / 10) for each in sweep.settings
+    ]
+    _, lines = compare_report.axis_table(sweep, rows, "attack")
+    assert {(line[0], line[1], line[2], line[4]) for line in lines} == {
+        (rule, factor, "scale over none", ratio)
+        for rule in ("n_k", "rfa")
+        for factor, ratio in (("10.0", "2.0000"), ("50.0", "6.0000"))
+    }
+
+
+def test_sizes_of_an_attack_are_compared_with_each_other_not_with_nobody_lying() -> None:
+    sweep = parse({"attack": ["none", "scale"], "factor": [10, 50], "rounds": 1}, "x")
+    rows = [
+        Row(1, sweep.label(each), "", 1, "loss", 1.0 + each.factor / 10) for each in sweep.settings
+    ]
+    _, lines = compare_report.axis_table(sweep, rows, "factor")
+    assert [line[:4] for line in lines] == [["scale", "50.0 over 10.0", "1", "3.0000"]]
+
+
 def test_defaults_are_an_honest_room() -> None:
     assert Setting().attack == "none"
