@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 from statistics import NormalDist
+from typing import cast
 
 import numpy as np
 import pytest
+import torch
+from diffusers import DDIMScheduler
 from PIL import Image
 
 from trainer import tensor_file
+from trainer.cache import Examples
 from trainer.embedded import federated
 from trainer.embedded.captions import tag_caption
 from trainer.embedded.drawing import draw
@@ -19,6 +23,7 @@ from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.measures import attacks, extractors, leak, scenes
 from trainer.measures.requests import measure_set, poison_data
+from trainer.models.base import LoadedModel
 from trainer.protocol import MeasureSet, PoisonData
 
 
@@ -180,6 +185,49 @@ def test_what_differs_without_training_is_not_taken_for_a_leak() -> None:
     learnt = leak.attacks({"loss": (hard + 0.05, hard)}, {"loss": (hard, hard)})
     assert learnt["loss"].auc < 0.7
     assert learnt[leak.CALIBRATED].auc == 1.0
+
+
+class Linear:
+    """A model whose prediction is its input times a number of the time."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, prediction: str) -> None:
+        self.schedule = DDIMScheduler(prediction_type=prediction)
+
+    def latent_shape(self, moments: torch.Tensor) -> torch.Size:
+        return moments.shape
+
+    def latents(self, moments: torch.Tensor, posterior: torch.Tensor) -> torch.Tensor:
+        return moments + posterior
+
+    def predict(
+        self, noisy: torch.Tensor, time: torch.Tensor, states: torch.Tensor
+    ) -> torch.Tensor:
+        return noisy * (0.3 + 0.001 * time.view(-1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_pia_is_the_paper_s_formula(prediction: str) -> None:
+    """|e(x, 0) - e(sqrt(a_t) x + sqrt(1 - a_t) e(x, 0), t)|_4 (Kong et al., equation 11), with
+    e = sqrt(a) v + sqrt(1 - a) x where the model predicts v."""
+    latents = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4, 2, 2)))
+    examples = Examples(
+        latents, torch.zeros(1, 1, 1), torch.zeros(2, dtype=torch.long), ("a", "b"), ("",)
+    )
+    alphas = np.cumprod(1 - np.linspace(0.0001, 0.02, 1000))
+
+    def noise(x: np.ndarray, time: int) -> np.ndarray:
+        predicted = x * (0.3 + 0.001 * time)
+        if prediction == "epsilon":
+            return predicted
+        return np.sqrt(alphas[time]) * predicted + np.sqrt(1 - alphas[time]) * x
+
+    scores = leak.pia(cast(LoadedModel, Linear(prediction)), examples, Job())
+    for score, x in zip(scores, latents.numpy(), strict=True):
+        first = noise(x, 0)
+        again = noise(np.sqrt(alphas[200]) * x + np.sqrt(1 - alphas[200]) * first, 200)
+        assert score == pytest.approx(-((np.abs(first - again) ** 4).sum() ** 0.25), rel=1e-4)
 
 
 def test_the_nearest_training_picture_is_found() -> None:
