@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -135,9 +137,8 @@ async def _fedflow(
     from fedtui.experiment import fedflow_report, record, room
     from fedtui.experiment.lab import Lab, cores
 
-    line = output.ProgressLine()
     equal: bool | None = None
-    try:
+    with _progress() as line:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             record.prepare(target)
             lab.forecast.expect(len(seeds) * experiment.cost(options))
@@ -155,8 +156,6 @@ async def _fedflow(
                 output.say(f"the room on the network ended in {adapter[:16]}…: "
                            f"{'the same adapter' if equal else 'ANOTHER ADAPTER'}")  # fmt: skip
             return measured, page, equal
-    finally:
-        line.clear()
 
 
 @app.command("compare")
@@ -197,15 +196,12 @@ async def _compare(
     from fedtui.experiment import compare_report, record, room
     from fedtui.experiment.lab import Lab, cores
 
-    line = output.ProgressLine()
     names = {seed: room.node_names(seed, len(founding.SHARES)) for seed in sweep.seeds}
-    try:
+    with _progress() as line:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             record.prepare(target)
             rows = await experiment.run(lab, sweep, names)
         return rows, compare_report.write(sweep, rows, _command(), target)
-    finally:
-        line.clear()
 
 
 @app.command("ddpm")
@@ -260,9 +256,8 @@ async def _ddpm(
     from fedtui.experiment import ddpm_report, record
     from fedtui.experiment.lab import Lab, cores
 
-    line = output.ProgressLine()
     measured = []
-    try:
+    with _progress() as line:
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             record.prepare(target)
             lab.forecast.expect(len(seeds) * experiment.cost(options))
@@ -274,6 +269,20 @@ async def _ddpm(
                 first = options.settings[0]
                 measured.append(await experiment.centralised(lab, options, first, seed))
             return measured, await ddpm_report.write(lab, options, measured, _command(), target)
+
+
+@contextmanager
+def _progress() -> Iterator[output.ProgressLine]:
+    """A line that says how far an experiment is, and when it is stopped, how to go on."""
+    import asyncio
+
+    line = output.ProgressLine()
+    try:
+        yield line
+    except asyncio.CancelledError:
+        line.clear()
+        output.say("stopped; what is done is kept, the same command goes on from here")
+        raise
     finally:
         line.clear()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from fedtui.cli import experiment
 from fedtui.cli.app import run
 
 
@@ -37,3 +39,9 @@ def test_what_cannot_be_run_is_refused_at_once(
     assert run(["experiment", *asked.split()]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "experiments").exists()
+
+
+def test_who_stops_an_experiment_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(asyncio.CancelledError), experiment._progress():
+        raise asyncio.CancelledError
+    assert "the same command goes on from here" in capsys.readouterr().err
