@@ -98,6 +98,11 @@ class Home:
         if self._daemon is not None:
             self._daemon.wait(PATIENCE)
 
+    def ended(self) -> None:
+        """Waits until the daemon ends by itself."""
+        assert self._daemon is not None
+        assert self._daemon.wait(PATIENCE) == 0, self.log
+
     def terminate(self) -> None:
         """Asks the daemon to end."""
         if self._daemon is not None and self._daemon.poll() is None:

@@ -223,3 +223,32 @@ def test_a_member_changes_its_key_and_goes_on(homes: list[Home], tmp_path: Path)
     ]
     told = [event for event in ada.json("room", "history") if event["event"] == "rekeyed"]
     assert [(event["peer"], event["detail"]) for event in told] == [(new, old)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_of_two_leaves_with_the_round_and_the_other_goes_on(
+    homes: list[Home], tmp_path: Path
+) -> None:
+    ada, grace, _ = homes
+    pictures = str(tmp_path / "pictures")
+    ada.run("data", "sample", pictures, "--count", "4")
+    made = ada.json(
+        "room", "create", "Attic", "--as", "Ada", "--rounds", "3", "--steps", "2",
+        "--start-on-request", "--auto-approve", "--min-contributions", "1",
+    )  # fmt: skip
+    ada.serve("--data", pictures)
+    grace.json("room", "join", made["invite"]["text"], "--as", "Grace")
+    grace.serve("--data", pictures)
+    ada.run("room", "start")
+    for home in (ada, grace):
+        home.eventually(lambda home=home: home.view()["round"]["number"] == 2)
+
+    left = grace.json("room", "leave")
+    assert (left["told"], left["waits"]) == (True, True)
+    assert set(roles(ada)) == {"Ada", "Grace"}
+    ada.run("room", "start", "--all")
+    ada.eventually(lambda: ada.view()["round"]["phase"] == "DONE")
+    assert set(roles(ada)) == {"Ada"}
+    grace.ended()
+    assert not any(room["active"] for room in grace.json("room", "list"))
