@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from p2p.rounds.quorum import tolerated_liars
@@ -22,7 +22,7 @@ def mixed_scenario(seed: int) -> Scenario:
     rule: Literal["majority", "two_thirds"] = "majority"
     if nodes >= 4 and draw.random() < 0.4:
         rule = "two_thirds"
-    return Scenario(
+    scenario = Scenario(
         nodes=nodes,
         rule=rule,
         liars=draw.randint(0, tolerated_liars(nodes, rule)),
@@ -34,10 +34,12 @@ def mixed_scenario(seed: int) -> Scenario:
         min_voters=FEWEST_VOTERS,
         carry=draw.random() < 0.3,
         swim=draw.random() < 0.5,
-        # The last draws: what a seed meant before there were these changes stays.
-        key_changes=draw.choice((0, 0, 1, 1 if nodes == 3 else 2)),
-        leavings=draw.choice((0, 0, 1, 2)),
     )
+    # The last draws: what a seed meant before there were these changes stays.
+    key_changes, leavings = draw.choice((0, 0, 1, 2)), draw.choice((0, 0, 1, 2))
+    # Whoever is cut off while all that it knows go or change their keys needs a new invite.
+    known = max(0, nodes - 2 - scenario.removals - scenario.liars - leavings)
+    return replace(scenario, key_changes=min(key_changes, known), leavings=leavings)
 
 
 @dataclass
