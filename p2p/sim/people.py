@@ -128,9 +128,9 @@ class People:
         core = machine.core
         if not machine.up or machine.liar or core.me not in core.members or machine.next_key:
             return False
-        votes = core.me in core.facts.voters
-        enough = len(core.facts.voters) >= FEWEST_VOTERS and self._sim.can_spare(machine)
-        return machine.id != self._sim.first_admin and (not votes or enough)
+        if machine.id == self._sim.first_admin or not self._sim.can_spare(machine):
+            return False  # A newcomer's going counts, too: the next commit may make it a voter.
+        return core.me not in core.facts.voters or len(core.facts.voters) >= FEWEST_VOTERS
 
     def _share_the_office(self) -> None:
         """A second admin is named, and from then on either of them admits."""
