@@ -42,7 +42,7 @@ class Keys:
         able = [
             machine
             for machine in sim.machines.values()
-            if machine.up and sim.now >= machine.asleep_until
+            if sim.is_awake(machine)
             if not machine.liar and not machine.next_key and machine.id in machine.core.members
         ]
         if not able:

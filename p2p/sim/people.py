@@ -56,7 +56,7 @@ class People:
         admins = [
             machine
             for machine in self._sim.machines.values()
-            if machine.up and machine.id in machine.core.membership.admins
+            if self._sim.is_awake(machine) and machine.id in machine.core.membership.admins
         ]
         return self._random.choice(admins) if admins else None
 
@@ -102,7 +102,8 @@ class People:
             if isinstance(operation.change, MemberRemove)
         ]
         others = sorted(set(core.facts.members) - core.membership.admins)
-        if not admin.up or removals or len(core.facts.voters) < FEWEST_VOTERS or not others:
+        awake = self._sim.is_awake(admin)
+        if not awake or removals or len(core.facts.voters) < FEWEST_VOTERS or not others:
             if not self._sim.is_calm:
                 self._again(self._remove_one)
             return
@@ -126,9 +127,11 @@ class People:
 
     def _may_leave(self, machine: Machine) -> bool:
         core = machine.core
-        if not machine.up or machine.liar or core.me not in core.members or machine.next_key:
+        if machine.liar or core.me not in core.members or machine.next_key:
             return False
-        if machine.id == self._sim.first_admin or not self._sim.can_spare(machine):
+        if machine.id == self._sim.first_admin or not self._sim.is_awake(machine):
+            return False
+        if not self._sim.can_spare(machine):
             return False  # A newcomer's going counts, too: the next commit may make it a voter.
         return core.me not in core.facts.voters or len(core.facts.voters) >= FEWEST_VOTERS
 
@@ -136,7 +139,8 @@ class People:
         """A second admin is named, and from then on either of them admits."""
         first = self._sim.machines[self._sim.first_admin]
         members = sorted(first.core.facts.members.keys() - {first.id})
-        if not first.up or not members or first.id not in first.core.membership.admins:
+        is_admin = first.id in first.core.membership.admins
+        if not self._sim.is_awake(first) or not members or not is_admin:
             return
         header = self._header(first.core)
         admins = (first.id, self._random.choice(members))

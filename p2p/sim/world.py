@@ -280,6 +280,10 @@ class Simulation:
         voters = {*core.facts.voters} | (lost & core.members.keys())
         return len(voters & lost) <= len(voters) - quorum_size(len(voters), self.scenario.rule)
 
+    def is_awake(self, machine: Machine) -> bool:
+        """Whether it takes in now what its people want."""
+        return machine.up and self.now >= machine.asleep_until
+
     @property
     def is_calm(self) -> bool:
         return self.now >= self.scenario.calm
@@ -351,7 +355,7 @@ class Simulation:
     def _every(self, machine: Machine, period: float, action: Callable[[Machine], None]) -> None:
         def tick() -> None:
             self.at(self.now + period * self.random.uniform(0.9, 1.1), tick)
-            if machine.up and self.now >= machine.asleep_until:
+            if self.is_awake(machine):
                 action(machine)
 
         self.at(self.random.uniform(0, period), tick)
@@ -618,7 +622,7 @@ class Simulation:
 
     def _deliver(self, source: Machine, target: Machine, message: Envelope) -> None:
         lone = not self.is_calm and self.now < max(source.alone_until, target.alone_until)
-        awake = target.up and self.now >= target.asleep_until
+        awake = self.is_awake(target)
         if awake and source.side == target.side and not lone and self._admits(target, source):
             self._take(source, target, message)
 
