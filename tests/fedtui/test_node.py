@@ -113,7 +113,7 @@ async def test_a_fork_that_the_room_refuses_leaves_the_profile_where_it_was(
     async def moved_on(envelope: Envelope) -> None:
         raise ProtocolError("a fork must go on from the last commit of this room")
 
-    monkeypatch.setattr(made._peer, "fork", moved_on)
+    monkeypatch.setattr(made._peer.changes, "fork", moved_on)
     try:
         with pytest.raises(FedtuiError) as refused:
             await made.operations.run("recover", {"anyway": True})
