@@ -30,6 +30,7 @@ from p2p.operations import (
     Operation,
     RoomFork,
     RoundStart,
+    is_goodbye,
 )
 from p2p.peer import Peer
 from p2p.room import Member, Role
@@ -147,7 +148,7 @@ class Governance:
         if operation is None or not isinstance(operation.change, MemberRemove):
             return None
         change = operation.change
-        left = change.author == change.peer
+        left = is_goodbye(change)
         signed = tuple(sorted(map(self._name, operation.signers)))
         reason = change.reason or ""
         text = "this machine has left the room"

@@ -28,7 +28,6 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,8 +166,7 @@ class Takeaway:
                     packed.write(work / name, f"{out.stem}/{name}")
             archive.replace(out)
         finally:
-            with suppress(FileNotFoundError):
-                archive.unlink()
+            archive.unlink(missing_ok=True)
         return files
 
     def _named(self, view: NodeView, commits: Sequence[CommitView]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from p2p.operations import (
     Operation,
     RoomFork,
     RoundStart,
+    is_goodbye,
 )
 from p2p.room import Genesis, Member
 from p2p.text import clean_text
@@ -124,7 +125,7 @@ class Membership:
             return self.admins | starters
         if isinstance(change, KeyChange):
             return frozenset(self.members)
-        if isinstance(change, MemberRemove) and change.peer == change.author:
+        if is_goodbye(change):
             return frozenset(self.members)
         return self.admins
 
@@ -133,7 +134,7 @@ class Membership:
             case MemberAdd():
                 return self._with(change.member)
             case MemberRemove():
-                return self._without(change.peer, change.peer == change.author)
+                return self._without(change.peer, is_goodbye(change))
             case KeyChange():
                 return self._rekeyed(change, signers)
             case AdminChange():
@@ -267,8 +268,7 @@ def _check_text(change: AnyChange) -> None:
 
 def _needs_one(change: AnyChange) -> bool:
     """Whether its author's word is enough."""
-    has_left = isinstance(change, MemberRemove) and change.peer == change.author
-    return has_left or isinstance(change, RoundStart | KeyChange)
+    return is_goodbye(change) or isinstance(change, RoundStart | KeyChange)
 
 
 def _line(

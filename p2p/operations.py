@@ -121,6 +121,12 @@ class RoomFork(Change):
 
 AnyChange = MemberAdd | MemberRemove | KeyChange | AdminChange | RoundStart | RoomFork
 
+
+def is_goodbye(change: AnyChange) -> bool:
+    """Whether a member leaves by itself."""
+    return isinstance(change, MemberRemove) and change.author == change.peer
+
+
 CHANGES: Final[dict[str, type[AnyChange]]] = {
     model.kind: model
     for model in (MemberAdd, MemberRemove, KeyChange, AdminChange, RoundStart, RoomFork)

@@ -37,6 +37,7 @@ from p2p.operations import (
     MemberAdd,
     MemberRemove,
     Operation,
+    is_goodbye,
 )
 from p2p.pacing import Bandwidth
 from p2p.paths import Paths
@@ -385,7 +386,7 @@ class Peer:
         names = [display_name(known[p]) if p in known else p[:8] for p in sorted(removal.signers)]
         return RemovedError(
             "it left the room"
-            if change.author == change.peer
+            if is_goodbye(change)
             else f"signed by {', '.join(names)}{f': {change.reason}' if change.reason else ''}"
         )
 

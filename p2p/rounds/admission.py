@@ -14,7 +14,14 @@ from p2p.errors import LimitError, P2PError, ProtocolError
 from p2p.limits import MAX_ADMINS
 from p2p.membership import Membership, SignaturesMissing, check_signatures
 from p2p.messages import MAX_OFFERED, MAX_OPERATIONS, Result
-from p2p.operations import AdminChange, KeyChange, MemberAdd, MemberRemove, Operation, RoundStart
+from p2p.operations import (
+    AdminChange,
+    KeyChange,
+    MemberAdd,
+    Operation,
+    RoundStart,
+    is_goodbye,
+)
 from p2p.rounds.effects import Journal
 from p2p.rounds.rules import Facts
 from p2p.rounds.signing import Signer, Verifier
@@ -52,12 +59,6 @@ def verify_operation(operation: Operation, signer: Verifier) -> None:
                 signer.check_certificate(certificate, key)
     except P2PError as error:
         raise ProtocolError(error.cause) from error
-
-
-def is_goodbye(operation: Operation) -> bool:
-    """Whether a member leaves by itself."""
-    change = operation.change
-    return isinstance(change, MemberRemove) and change.author == change.peer
 
 
 class Admissions:
@@ -99,9 +100,12 @@ class Admissions:
             if operation.id in self._vouched
             or (self.is_anchored(operation) and not isinstance(operation.change, KeyChange))
         ]
-        leaving = {op.change.author for op in acting if is_goodbye(op)} & set(self._facts.voters)
+        leaving = {op.change.author for op in acting if is_goodbye(op.change)}
+        leaving &= set(self._facts.voters)
         if leaving and not self._facts.done and self._facts.needs(leaving):
-            return [op for op in acting if not (is_goodbye(op) and op.change.author in leaving)]
+            return [
+                op for op in acting if not (is_goodbye(op.change) and op.change.author in leaving)
+            ]
         return acting
 
     def knows(self, peer: str) -> bool:
@@ -214,7 +218,7 @@ class Admissions:
         if isinstance(change, KeyChange):
             admins = self.current.admins | self._committed.admins
             return admins | entitled & {change.author} | {change.key}
-        if isinstance(change, MemberRemove) and change.peer == change.author:
+        if is_goodbye(change):
             return entitled & {change.author}
         return entitled
 

@@ -17,9 +17,8 @@ from p2p.messages import (
     parse,
     parse_result,
 )
-from p2p.operations import Change, KeyChange, Operation
+from p2p.operations import Change, KeyChange, Operation, is_goodbye
 from p2p.rounds import rules
-from p2p.rounds.admission import is_goodbye
 from p2p.rounds.base import RoundBase
 from p2p.rounds.effects import (
     FetchBlob,
@@ -196,7 +195,7 @@ class Collecting(RoundBase):
         """Whether this node has said goodbye, and is a member until a commit holds that."""
         asked = self.journal.operations.values()
         return self.me in self.members and any(
-            is_goodbye(op) and op.change.author == self.me for op in asked
+            is_goodbye(op.change) and op.change.author == self.me for op in asked
         )
 
     def commit_in(self, data: bytes) -> int:
