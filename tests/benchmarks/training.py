@@ -52,6 +52,8 @@ from trainer.protocol import AdapterSpec, Train
 from trainer.selection import Selection
 
 PICTURES = 16
+PHOTOGRAPH = 1024
+"""Pixels along a side of pictures as people bring them: the embedded model's own have 64."""
 BATCH = 8
 STEPS = 16
 RUNS = 3
@@ -67,9 +69,13 @@ def run() -> Iterator[Line]:
         folder = Path(place)
         rng = Random(0)
         scenes = [sample_scene(rng) for _ in range(PICTURES)]
-        federated.write_dataset(folder / "pictures", scenes, "plain", seed=0)
-        yield from _compared("embedded model", str(embedded.WEIGHTS), folder, 64, compiled=True)
-        yield from _compared("SD 1.5 in small", str(_medium(folder / "small")), folder, 128)
+        pictures, photographs = folder / "pictures", folder / "photographs"
+        federated.write_dataset(pictures, scenes, "plain")
+        federated.write_dataset(photographs, scenes, "plain", PHOTOGRAPH)
+        weights = str(embedded.WEIGHTS)
+        yield from _compared("embedded model", weights, pictures, 64, compiled=True)
+        yield from _compared(f"the same, pictures of {PHOTOGRAPH}", weights, photographs, 64)
+        yield from _compared("SD 1.5 in small", str(_medium(folder / "small")), pictures, 128)
         yield _first_step(folder)
         yield from _overhead(folder)
 
@@ -82,15 +88,15 @@ def _compared(
         times = [
             (_processor(lambda: ours.run(STEPS)), script_for("run", STEPS)) for _ in range(RUNS)
         ]
-        pictures = STEPS * BATCH
-        mine, script = (min(each) / pictures for each in zip(*times, strict=True))
+        seen = STEPS * BATCH
+        mine, script = (min(each) / seen for each in zip(*times, strict=True))
         yield Line(f"train, {name}", mine, script, "diffusers' script", "s/pic")
         if compiled:
             with precision.prepared(ours.model.components["unet"], False, compiled=True):
                 ours.run(1)
-                faster = min(_processor(lambda: ours.run(STEPS)) for _ in range(RUNS)) / pictures
+                faster = min(_processor(lambda: ours.run(STEPS)) for _ in range(RUNS)) / seen
             yield Line("  the same with --compile", faster, script, "diffusers' script", "s/pic")
-        plain = min(script_for("denoise", STEPS) for _ in range(RUNS)) / pictures
+        plain = min(script_for("denoise", STEPS) for _ in range(RUNS)) / seen
         yield from _limits(ours, plain, mine, script)
         yield Line(
             "  its encoding, once per picture", ours.encoding / PICTURES, script, "each step", "s"
@@ -126,7 +132,7 @@ def _script(model: str, folder: Path, resolution: int) -> Iterator[Callable[[str
 def _serve(connection: Connection, model: str, folder: Path, resolution: int) -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    script = ScriptLoop.of(Path(model), folder / "pictures", BATCH, RANK, resolution)
+    script = ScriptLoop.of(Path(model), folder, BATCH, RANK, resolution)
     work = {"run": script.run, "denoise": script.denoise}
     while (asked := connection.recv()) is not None:
         method, steps = asked
@@ -160,12 +166,12 @@ class Ours:
 
     def __init__(self, model: str, folder: Path, resolution: int) -> None:
         self._request = Train(
-            model, str(folder / "pictures"), str(folder / "out"), AdapterSpec(RANK, RANK), STEPS,
+            model, str(folder), str(folder.parent / "out"), AdapterSpec(RANK, RANK), STEPS,
             batch=BATCH, resolution=resolution, learning_rate=1e-4,
         )  # fmt: skip
         self._base = models.resolve(model if Path(model) != embedded.WEIGHTS else "tiny-landscapes")
         self.model = self._base.family.load(self._base, torch.device("cpu"))
-        contents = dataset.scan(folder / "pictures", Job(), resolution)
+        contents = dataset.scan(folder, Job(), resolution)
         digests = Digests.of(self._base)
         began = time.process_time()
         selection = Selection.of(contents, dataset.PLAIN, resolution)
@@ -206,7 +212,7 @@ class Ours:
 
 def _same_loss(name: str, model: str, folder: Path, resolution: int) -> Line:
     ours = Ours(model, folder, resolution)
-    theirs = ScriptLoop.of(Path(model), folder / "pictures", BATCH, RANK, resolution)
+    theirs = ScriptLoop.of(Path(model), folder, BATCH, RANK, resolution)
     examples = ours.examples
     torch.manual_seed(0)
     shape = ours.model.latent_shape(examples.moments[:BATCH])
@@ -273,7 +279,7 @@ def _overhead(folder: Path) -> Iterator[Line]:
     measured without the steps, because a difference of two long runs drowns in noise. Checkpoints
     come in intervals that follow their cost.
     """
-    with Ours("tiny-landscapes", folder, 64) as ours:
+    with Ours("tiny-landscapes", folder / "pictures", 64) as ours:
         ours.run(1)
         told: list[dict[str, Any]] = []
         job = Job(lambda: False, told.append, told.append)
