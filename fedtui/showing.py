@@ -15,7 +15,7 @@ from fedtui.errors import FedtuiError, UsageError
 from fedtui.events import Event, sentence
 from fedtui.limits import LOG_CHUNK_BYTES, LOG_TAIL_BYTES
 from fedtui.paths import Profile, RoomPaths
-from fedtui.takeaway import grid
+from fedtui.sheets import pictures_of, through_rounds
 from fedtui.training import TrainerProcess
 from fedtui.view import PreviewView
 from trainer.protocol import ContactSheet, SheetRow
@@ -79,10 +79,9 @@ class Showing:
         if not previews:
             raise FedtuiError("there are no pictures yet", remedy="wait for the base model's")
         newest = max(preview.round for preview in previews)
-        recipes = list(dict.fromkeys((p.prompt, p.seed) for p in previews))
         self._room.exports.mkdir(parents=True, exist_ok=True)
         out = self._room.exports / f"grid-r{newest}-{time.strftime('%Y%m%d-%H%M%S')}.png"
-        await self._arithmetic.request(grid(previews, recipes, out))
+        await self._arithmetic.request(through_rounds(pictures_of(previews), out))
         return {"path": str(out)}
 
     async def export_sheet(self, asked: ExportSheet) -> Result:

@@ -37,11 +37,12 @@ from fedtui.errors import FedtuiError, UsageError
 from fedtui.events import QUIET, Event, sentence
 from fedtui.paths import sha256_of
 from fedtui.rooms import Room, committed_adapters, export_metadata
+from fedtui.sheets import pictures_of, through_rounds
 from fedtui.training import TrainerProcess
 from fedtui.view import CommitView, NodeView, PreviewView
 from p2p.identity import Identity
 from p2p.joining.words import fingerprint_hex
-from trainer.protocol import ContactSheet, ExportAdapter, SheetRow
+from trainer.protocol import ExportAdapter
 
 ADAPTER = "adapter.safetensors"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -134,15 +135,16 @@ class Takeaway:
             )  # fmt: skip
 
     async def _pictures(self, previews: Sequence[PreviewView], work: Path) -> None:
-        recipes = list(dict.fromkeys((p.prompt, p.seed) for p in previews))
-        if not recipes:
+        if not previews:
             return
-        await self._arithmetic.request(grid(previews, recipes, work / "pictures.png"))
+        every = pictures_of(previews)
+        await self._arithmetic.request(through_rounds(every, work / "pictures.png"))
         folder = work / "pictures"
         folder.mkdir()
-        for place, recipe in enumerate(recipes, 1):
+        for place, recipe in enumerate(dict.fromkeys(key[1:] for key in every), 1):
+            of_one = {key: path for key, path in every.items() if key[1:] == recipe}
             out = folder / f"{place:02d}-{slug(recipe[0])}.png"
-            await self._arithmetic.request(grid(previews, [recipe], out))
+            await self._arithmetic.request(through_rounds(of_one, out))
 
     def _finish(self, number: int, work: Path, out: Path, *, names: bool) -> list[str]:
         view, commits = self._view(), self._commits()
@@ -182,25 +184,6 @@ def everybody(view: NodeView, commits: Sequence[CommitView]) -> list[str]:
 def numbered(view: NodeView, commits: Sequence[CommitView]) -> dict[str, str]:
     """Members without their names."""
     return {peer: f"member {i}" for i, peer in enumerate(everybody(view, commits), 1)}
-
-
-def grid(
-    previews: Sequence[PreviewView], recipes: Sequence[tuple[str, int]], out: Path
-) -> ContactSheet:
-    """Previews with a row per prompt and seed, and a column per round."""
-    rounds = sorted({preview.round for preview in previews})
-    place = {(p.prompt, p.seed, p.round): p.path for p in previews}
-    return ContactSheet(
-        str(out),
-        tuple("base model" if number == 0 else f"round {number}" for number in rounds),
-        tuple(
-            SheetRow(
-                f"{prompt}, seed {seed}",
-                tuple(place.get((prompt, seed, number), "") for number in rounds),
-            )
-            for prompt, seed in recipes
-        ),
-    )
 
 
 def round_rows(commits: Sequence[CommitView], told: Mapping[str, str]) -> Rows:

@@ -176,6 +176,11 @@ class PreviewView:
     path: str
     author: str = ""
 
+    @property
+    def moment(self) -> str:
+        """When it was drawn, in the words of every screen."""
+        return f"after round {self.round}" if self.round else "base model"
+
 
 @dataclass(frozen=True)
 class LossPoint:

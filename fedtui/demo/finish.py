@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,13 @@ from fedtui import provenance, rooms
 from fedtui.demo.founding import Founded, Participant, draw_holdout
 from fedtui.demo.options import MODEL, DemoOptions
 from fedtui.paths import sha256_of
+from fedtui.sheets import Pictures, through_rounds
 from fedtui.training import TrainerProcess
-from trainer.protocol import (
-    ContactSheet,
-    Evaluate,
-    ExportAdapter,
-    SheetRow,
-    Train,
-)
+from trainer.protocol import Evaluate, ExportAdapter, Train
 
 EVALUATION_DRAWS = 4
 BASE = ""
 """Stands for the base model among the adapters to evaluate."""
-
-Pictures = Mapping[tuple[int, str, int], str]
-"""Previews by round, prompt and seed."""
 
 
 @dataclass(frozen=True)
@@ -63,29 +54,15 @@ async def finish(
         )
     )
     provenance.write(room, witness.identity, last_round, founded.paths.adapter, 0, 0.0)
-    sheet = await _draw_sheet(founded, pictures, arithmetic)
+    sheet = founded.paths.sheet if pictures else None
+    if sheet:
+        await arithmetic.request(through_rounds(pictures, sheet))
     evaluation = {}
     if not options.quick:
         await draw_holdout(options, founded.paths, arithmetic)
     if founded.paths.holdout.is_dir() and any(founded.paths.holdout.iterdir()):
         evaluation = await _evaluate(options, founded, committed, last_round, pictures, trainer)
     return Results(founded.paths.adapter, sha256_of(committed), sheet, evaluation)
-
-
-async def _draw_sheet(
-    founded: Founded, pictures: Pictures, arithmetic: TrainerProcess
-) -> Path | None:
-    rounds = sorted({number for number, _, _ in pictures})
-    if not rounds:
-        return None
-    subjects = list(dict.fromkeys((prompt, seed) for _, prompt, seed in pictures))
-    rows = tuple(
-        SheetRow(prompt, tuple(pictures.get((number, prompt, seed), "") for number in rounds))
-        for prompt, seed in subjects
-    )
-    columns = tuple("base model" if number == 0 else f"round {number}" for number in rounds)
-    await arithmetic.request(ContactSheet(str(founded.paths.sheet), columns, rows))
-    return founded.paths.sheet
 
 
 async def _evaluate(

@@ -100,10 +100,10 @@ def _state(view: NodeView) -> str:
 def _section(number: int, recipe: Recipe) -> str:
     first, last = recipe.pictures[0], recipe.pictures[-1]
     if first is last:
-        pair = _figure(number, last, _name(last), "wide")
+        pair = _figure(number, last, last.moment, "wide")
     else:
-        pair = _figure(number, first, f"before: {_name(first)}", "")
-        pair += _figure(number, last, f"now: {_name(last)}", "now")
+        pair = _figure(number, first, f"before: {first.moment}", "")
+        pair += _figure(number, last, f"now: {last.moment}", "now")
     every = "".join(
         f'<li><a href="#{_anchor(number, p)}">{_image(p)}<span>{_short(p)}</span></a></li>'
         for p in recipe.pictures
@@ -128,7 +128,7 @@ def _large(number: int, recipe: Recipe) -> str:
         f'<div class="large" id="{_anchor(number, preview)}">'
         f'<a class="shut" href="#" aria-label="Close">{_image(preview)}</a>'
         f"<nav>{_turn(number, recipe.pictures, n - 1, '←')}"
-        f"<span>{_name(preview)}</span>"
+        f"<span>{preview.moment}</span>"
         f"{_turn(number, recipe.pictures, n + 1, '→')}</nav>"
         f"<p><bdi>{_prompt(recipe)}</bdi></p></div>"
         for n, preview in enumerate(recipe.pictures)
@@ -138,12 +138,12 @@ def _large(number: int, recipe: Recipe) -> str:
 def _turn(number: int, pictures: Sequence[PreviewView], at: int, arrow: str) -> str:
     if not 0 <= at < len(pictures):
         return "<i></i>"
-    label = f'aria-label="{_name(pictures[at])}"'
+    label = f'aria-label="{pictures[at].moment}"'
     return f'<a href="#{_anchor(number, pictures[at])}" {label}>{arrow}</a>'
 
 
 def _image(preview: PreviewView) -> str:
-    told = f"{_clean(preview.prompt, 'no prompt')}, {_name(preview)}"
+    told = f"{_clean(preview.prompt, 'no prompt')}, {preview.moment}"
     return f'<img loading="lazy" src="{_address(preview)}" alt="{told}">'
 
 
@@ -169,10 +169,6 @@ def _address(preview: PreviewView) -> str:
 
 def _anchor(number: int, preview: PreviewView) -> str:
     return f"p{number}r{preview.round}"
-
-
-def _name(preview: PreviewView) -> str:
-    return f"after round {preview.round}" if preview.round else "base model"
 
 
 def _short(preview: PreviewView) -> str:

@@ -80,10 +80,9 @@ class GalleryScreen(LiveScreen):
             return
         every = recipes(self.view)
         at = f"   prompt {self._prompt % len(every) + 1}/{len(every)}" if len(every) > 1 else ""
-        what = "base model" if preview.round == 0 else f"after round {preview.round}"
         self._heading.show(
             ((recipe.prompt, "strong"), (f"   seed {recipe.seed}{at}", "muted")),
-            ((what, "accent"),),
+            ((preview.moment, "accent"),),
         )
         self._grid.show(recipe.pictures, preview.round, self._pinned or None)
         self._rounds.show(tuple(p.round for p in recipe.pictures), preview.round)

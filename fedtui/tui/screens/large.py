@@ -141,10 +141,9 @@ class LargeScreen(Screen[int]):
         prompts = len(recipes(self._feed.view)) if self._feed.view else 0
         at = f"   prompt {self._prompt % prompts + 1}/{prompts}" if prompts > 1 else ""
         playing = "▶ playing  " if self._timer else ""
-        what = "base model" if preview.round == 0 else f"after round {preview.round}"
         self._heading.show(
             ((recipe.prompt, "strong"), (f"   seed {recipe.seed}{at}", "muted")),
-            ((playing, "muted"), (what, "accent" if preview.round else "text")),
+            ((playing, "muted"), (preview.moment, "accent" if preview.round else "text")),
         )
         self._rounds.show(tuple(p.round for p in recipe.pictures), preview.round)
 

@@ -166,8 +166,8 @@ class WallScreen(LiveScreen):
         self._before.show(first.path)
         self._after.show(last.path)
         named = (
-            ("before: base model" if first.round == 0 else f"round {first.round}"),
-            (f"after round {last.round}" if last.round else "not trained yet"),
+            (f"before: {first.moment}" if first.round == 0 else first.moment),
+            (last.moment if last.round else "not trained yet"),
         )
         for caption, words in zip(self._captions, named, strict=True):
             caption.show(((words, "strong"),))
