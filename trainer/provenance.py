@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from PIL.Image import Image
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from trainer import samplers
@@ -18,6 +20,8 @@ from trainer.models.base import Drawing
 
 SHORT_HASH = 10
 """Characters of a file's SHA-256 by which galleries look it up (AutoV2)."""
+NETWORK = re.compile(r"<\w+:[^<>]*>")
+"""An adapter named within a prompt, which no text encoder reads."""
 LORA_HASH = 12
 """Characters of a LoRA's content hash (AutoV3)."""
 
@@ -67,7 +71,9 @@ class Made(Protocol):
     def path(self) -> Path: ...
 
 
-def save(image: Image, made: Made, provenance: Provenance, sampler: str, metadata: bool) -> None:
+def save(
+    image: Image.Image, made: Made, provenance: Provenance, sampler: str, metadata: bool
+) -> None:
     """Writes the PNG, complete or not at all; with ``parameters`` and ``fedtui`` in its header.
 
     ``sampler`` is the model's own, for drawings that name none.
@@ -84,6 +90,21 @@ def save(image: Image, made: Made, provenance: Provenance, sampler: str, metadat
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def prompt_of(path: Path) -> str:
+    """What a PNG says it was drawn from, ours or one of A1111's; "" when it does not say."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            texts = dict(image.text)  # type: ignore[attr-defined]  # a PNG's own
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return ""
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        return str(json.loads(texts["fedtui"])["prompt"])
+    words = NETWORK.sub(
+        "", re.split(r"\n(?:Negative prompt|Steps): ", texts.get("parameters", ""))[0]
+    )
+    return " ".join(words.split())
 
 
 def recipe(made: Made, provenance: Provenance, sampler: str) -> dict[str, object]:

@@ -12,6 +12,7 @@ from fedtui.cli.learn import EMBEDDED_MODEL
 from fedtui.errors import UsageError
 
 BASE = "base model"
+HELD_OUT, DRAWN = "held_out", "drawn"
 NEAREST_SHOWN = 5
 LEAK_PICTURES = 24
 """Pictures a side below which a rate of false positives of a few per cent cannot be seen."""
@@ -39,6 +40,10 @@ def evaluate(
         str,
         typer.Option(help="scenes, efficientnet-lite0, inception or dinov2, for --pictures."),
     ] = "",
+    clip: Annotated[
+        str,
+        typer.Option(help="A CLIP's folder or hub name: do pictures show what captions say?"),
+    ] = "",
     draws: Annotated[
         int, typer.Option(min=1, max=256, help="Draws of noise for each picture.")
     ] = 8,
@@ -49,11 +54,12 @@ def evaluate(
 
     The denoising loss, with the same noise for all; lower is better.
 
-    With --pictures also how far drawn pictures are from those of FOLDER; with --leak whether an
+    With --clip also how well the pictures of FOLDER, and those of --pictures, fit their captions;
+    with --pictures how far drawn pictures are from those of FOLDER; with --leak whether an
     adapter gives away what it was trained on; with both also which pictures trained on the drawn
     ones look like.
     """
-    from trainer.protocol import Evaluate, MeasureSet, ProbeLeak
+    from trainer.protocol import Evaluate, MeasureClip, MeasureSet, ProbeLeak
 
     adapters = [str(places.file(path)) for path in lora or ()]
     held_out = str(places.folder(folder))
@@ -73,18 +79,27 @@ def evaluate(
             draws=draws,
             seed=seed,
         )
+    if clip:
+        folders = {HELD_OUT: held_out} | ({DRAWN: str(places.folder(pictures))} if pictures else {})
+        for name, place in folders.items():
+            requests[name] = MeasureClip(place, _clip(clip), seed=seed)
     requests["loss"] = Evaluate(
         model, held_out, ("", *adapters), draws=draws, seed=seed, by_picture=True
     )
     if pictures is not None:
         requests["pictures"] = MeasureSet(str(places.folder(pictures)), held_out, chosen, seed=seed)
     results = _ask_all(requests)
+    scores = {name: results.pop(name) for name in (HELD_OUT, DRAWN) if name in results}
+    if scores:
+        results["clip"] = scores
     if json:
         output.data_json(results)
         return
     _tell_losses(results["loss"], adapters)
     if "pictures" in results:
         _tell_pictures(results["pictures"])
+    if scores:
+        _tell_clip(scores)
     if "leak" in results:
         _tell_leak(results["leak"])
 
@@ -142,6 +157,34 @@ def _tell_pictures(result: dict[str, Any]) -> None:
         f"{made_with['name']} ({made_with['sha256'][:12]}…), {made_with['side']} pixels, "
         f"{made_with['resize']}, {made_with['value_range']}"
     )
+
+
+def _clip(name: str) -> str:
+    """A CLIP's folder by its whole path; anything else as it is."""
+    place = Path(name).expanduser()
+    return str(place.resolve()) if place.exists() else name
+
+
+def _tell_clip(scores: dict[str, Any]) -> None:
+    rows = [
+        [
+            name.replace("_", " "),
+            f"{found['mean']:.2f} ({found['low']:.2f}-{found['high']:.2f})",
+            f"{found['deviation']:.2f}",
+            str(found["pictures"]),
+        ]
+        for name, found in scores.items()
+    ]
+    made_with = next(iter(scores.values()))["clip"]
+    output.data("")
+    output.data(output.table(["CLIP score", "mean (95 %)", "of a picture ±", "pictures"], rows))
+    output.data(
+        f"100 times the cosine of picture and caption, by {made_with['name']} "
+        f"({made_with['sha256'][:12]}…), {made_with['side']} pixels, {made_with['resize']}, "
+        f"{made_with['value_range']}"
+    )
+    if cut := sum(found["truncated"] for found in scores.values()):
+        output.data(f"{cut} captions are longer than it reads: their ends do not count")
 
 
 def _tell_leak(result: dict[str, Any]) -> None:

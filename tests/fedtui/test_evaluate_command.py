@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from clip_rig import write_clip
 
 from fedtui.cli import evaluate
 from fedtui.cli.app import run
@@ -72,3 +73,31 @@ def test_pictures_on_both_sides_are_refused(
     own = landscapes(tmp_path / "own", 2)
     assert run(["evaluate", str(own), "--lora", str(untrained), "--leak", str(own)]) != 0
     assert f"{PICTURES} pictures are both trained on and held out" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_clip_scores_the_held_out_pictures_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What real pictures get under the same CLIP is what those of drawn ones mean anything by."""
+    held = landscapes(tmp_path / "held", 1)
+    drawn = landscapes(tmp_path / "drawn", 2)
+    clip = write_clip(tmp_path / "clip")
+    asked = [str(held), "--pictures", str(drawn), "--clip", str(clip), "--draws", "1", "--json"]
+    assert run(["evaluate", *asked]) == 0
+    scores = json.loads(capsys.readouterr().out)["clip"]
+    assert scores.keys() == {"held_out", "drawn"}
+    assert scores["held_out"]["pictures"] == scores["drawn"]["pictures"] == PICTURES
+    assert scores["held_out"]["by_picture"] != scores["drawn"]["by_picture"]
+    evaluate._tell_clip(scores)
+    said = capsys.readouterr().out
+    assert f"clip ({scores['drawn']['clip']['sha256'][:12]}…)" in said
+    assert "of a picture ±" in said
+
+
+def test_a_clip_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = landscapes(tmp_path / "held", 1)
+    assert run(["evaluate", str(held), "--clip", str(tmp_path / "none")]) == 5
+    assert "The CLIP cannot be used" in capsys.readouterr().err

@@ -6,16 +6,14 @@ import hashlib
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import family_rig
 import pytest
 import torch
+from hub_rig import Hub, serving
 from single_file_rig import (
     flux_tensors,
     write_flux_file,
@@ -237,89 +235,14 @@ def test_a_file_that_holds_something_else_is_refused(tiny_model: Path, tmp_path:
     assert not list(store.root().rglob(store.RECORD))
 
 
-class Hub(ThreadingHTTPServer):
-    """As much of a hub as one repository needs. ``lie`` is announced instead of the true hashes."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.folder = folder
-        self.commit = "c" * 40
-        self.lie = ""
-        self.served: list[tuple[str, int]] = []
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    server: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        if "/api/models/" in self.path:
-            self._answer(json.dumps(self._listing()).encode(), {})
-            return
-        name = self.path.split("?")[0].split(f"/resolve/{self.server.commit}/")[-1]
-        path = self.server.folder / name
-        if not path.is_file():
-            self._answer(b"", {}, 404)
-            return
-        content = path.read_bytes()
-        etag = hashlib.sha256(content).hexdigest()
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.server.commit,
-                   "X-Linked-Size": str(len(content)), "Accept-Ranges": "bytes"}  # fmt: skip
-        if self.command == "GET":
-            self.server.served.append((name, len(content) - start))
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self._answer(content[start:], headers, 206 if start else 200)
-
-    def _listing(self) -> dict[str, Any]:
-        files = [path for path in sorted(self.server.folder.rglob("*")) if path.is_file()]
-        siblings = []
-        for path in files:
-            entry: dict[str, Any] = {
-                "rfilename": path.relative_to(self.server.folder).as_posix(),
-                "size": path.stat().st_size,
-            }
-            if path.suffix == ".safetensors":
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                entry["lfs"] = {
-                    "sha256": self.server.lie or digest,
-                    "size": path.stat().st_size,
-                    "pointerSize": 1,
-                }
-            siblings.append(entry)
-        return {"id": "owner/tiny", "sha": self.server.commit, "siblings": siblings}
-
-    def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            with suppress(ConnectionError):
-                self.wfile.write(body)
-
-
 @pytest.fixture
 def local_hub(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     shutil.copytree(tiny_model, tmp_path / "repository")
     (tmp_path / "repository" / "README.md").write_text("not needed")
     (tmp_path / "repository" / "v1-5-pruned.safetensors").write_bytes(b"not needed either")
-    server = Hub(tmp_path / "repository")
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(tmp_path / "repository") as hub_:
+        monkeypatch.setenv("HF_ENDPOINT", hub_.address)
+        yield hub_
 
 
 def test_a_hub_name_is_fetched_once_and_names_its_content(local_hub: Hub, tiny_model: Path) -> None:

@@ -9,22 +9,20 @@ from pathlib import Path
 from PIL import Image
 
 from trainer.arithmetic import HELD_OUT, Handler, Result, written
-from trainer.config import MAX_FILES
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.job import Job
-from trainer.measures import attacks, digits, distances, extractors, scenes
+from trainer.measures import attacks, digits, distances, extractors, picture_files, scenes
 from trainer.protocol import (
     DigitData,
     JudgeDigits,
     JudgeScenes,
+    MeasureClip,
     MeasureSet,
     NewModel,
     PoisonData,
     Request,
     Tamper,
 )
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def measure_set(request: MeasureSet, job: Job) -> Result:
@@ -46,6 +44,14 @@ def measure_set(request: MeasureSet, job: Job) -> Result:
         "reference": len(reference),
         "extractor": extractor.described(),
     }
+
+
+def measure_clip(request: MeasureClip, job: Job) -> Result:
+    from trainer.measures import clip_score
+
+    clip = clip_score.load(request.clip, job)
+    scores = clip_score.score(clip, Path(request.folder), request.resamples, request.seed, job)
+    return asdict(scores) | {"clip": clip.described()}
 
 
 def tamper(request: Tamper, job: Job) -> Result:
@@ -97,7 +103,7 @@ def new_model(request: NewModel, job: Job) -> Result:
 
 def judge_scenes(request: JudgeScenes, job: Job) -> Result:
     job.check()
-    images = [_opened(Path(each.path)) for each in request.pictures]
+    images = [picture_files.opened(Path(each.path)) for each in request.pictures]
     try:
         return asdict(
             scenes.judge(images, [each.prompt for each in request.pictures], request.seed)
@@ -109,33 +115,16 @@ def judge_scenes(request: JudgeScenes, job: Job) -> Result:
 
 
 def _pictures(folder: Path, job: Job) -> list[Image.Image]:
-    """Every picture of a folder, sorted by name. Raises :class:`TrainerError`."""
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
-    if not distances.NEIGHBOURS < len(paths) <= MAX_FILES:
-        raise TrainerError(
-            "These pictures cannot be compared",
-            f"{folder} has {len(paths)} pictures.",
-            f"A folder needs {distances.NEIGHBOURS + 1} to {MAX_FILES} PNG or JPEG files.",
-            NO_USABLE,
-        )
     images = []
-    for path in paths:
+    for path in picture_files.listed(folder, distances.NEIGHBOURS + 1):
         job.check()
-        images.append(_opened(path))
+        images.append(picture_files.opened(path))
     return images
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path, formats=("PNG", "JPEG")).convert("RGB")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise TrainerError(
-            "A picture cannot be read", f"{path}: {error}.", "Remove or replace it.", NO_USABLE
-        ) from error
 
 
 HANDLERS: Mapping[type[Request], Handler] = {
     MeasureSet: measure_set,
+    MeasureClip: measure_clip,
     JudgeScenes: judge_scenes,
     DigitData: digit_data,
     JudgeDigits: judge_digits,

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,16 +44,27 @@ class Remote:
     sha256: str
 
 
-def download(model: str, folder: Path, job: Job) -> str:
-    """Fetches ``owner/name[@revision]`` into a folder; returns the commit.
+@dataclass(frozen=True)
+class Layout:
+    """What a repository must hold to be ``what`` is looked for, and which of its files that is."""
+
+    what: str
+    marker: str
+    needed: Callable[[Iterable[Remote]], list[Remote]]
+
+
+def download(model: str, folder: Path, job: Job, layout: Layout | None = None) -> str:
+    """Fetches ``owner/name[@revision]`` into a folder; returns the commit. A diffusers model
+    unless told otherwise.
 
     What was fetched before an interruption is kept. Reports ``{"stage": "download", "step",
     "steps"}`` in MiB. Raises :class:`TrainerError`.
     """
     name, commit, files = _listing(model)
-    wanted = needed(files)
-    if not any(PurePosixPath(file.name).name == "model_index.json" for file in wanted):
-        raise _refused(model, "it is no diffusers model: it has no model_index.json")
+    layout = layout or DIFFUSERS
+    wanted = layout.needed(files)
+    if not any(PurePosixPath(file.name).name == layout.marker for file in wanted):
+        raise _refused(model, f"it is no {layout.what}: it has no {layout.marker}")
     total = sum(file.bytes for file in wanted)
     present = sum(_present(folder, file, commit) for file in wanted)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +104,19 @@ def needed(files: Iterable[Remote]) -> list[Remote]:
         chosen += plain or variant
         chosen += [f for f, match in weights if match is None and f.name.endswith(SETTINGS)]
     return sorted(chosen, key=lambda file: file.name)
+
+
+def needed_of_one(files: Iterable[Remote]) -> list[Remote]:
+    """Of a single network with its tokenizer: settings and one set of safetensors."""
+    outer = [file for file in files if "/" not in file.name]
+    weights = [file for file in outer if WEIGHTS.fullmatch(file.name)]
+    plain = [file for file in weights if "fp16" not in file.name]
+    settings = [file for file in outer if file.name.endswith(SETTINGS) and file not in weights]
+    return sorted([*(plain or weights), *settings], key=lambda file: file.name)
+
+
+DIFFUSERS = Layout("diffusers model", "model_index.json", needed)
+CLIP = Layout("CLIP in safetensors format", "model.safetensors", needed_of_one)
 
 
 def _listing(model: str) -> tuple[str, str, list[Remote]]:

@@ -68,6 +68,7 @@ from trainer.protocol.measuring import (
     Evaluate,
     JudgeDigits,
     JudgeScenes,
+    MeasureClip,
     MeasureSet,
     ProbeLeak,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "JudgeScenes",
     "Load",
     "LoraFile",
+    "MeasureClip",
     "MeasureSet",
     "Message",
     "NewModel",

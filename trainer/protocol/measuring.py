@@ -49,6 +49,23 @@ class MeasureSet(Request):
 
 
 @dataclass(frozen=True)
+class MeasureClip(Request):
+    """How well the pictures of a folder show what their captions say, by a CLIP.
+
+    ``clip`` is a folder with both its halves as transformers writes them, or a name on the hub.
+    A picture's caption is the one training would read, or the prompt in a PNG that was drawn.
+    Result: ``{"mean", "low", "high", "deviation", "pictures", "truncated", "by_picture": {file:
+    score}, "clip": {...}}``; scores are 100 times the cosine, and 0 below zero.
+    """
+
+    kind: ClassVar[str] = "measure_clip"
+    folder: str
+    clip: str
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class DrawnPicture:
     """A picture and the prompt it was drawn from."""
 
