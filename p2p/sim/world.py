@@ -269,6 +269,7 @@ class Simulation:
         if not ahead.up or core.round != ahead.disk.round:
             return False  # Who votes next is not for its memory to say.
         removed = set[str]().union(*(m.core.membership.removed for m in self.machines.values()))
+        known = set[str]().union(*(m.core.members for m in self.machines.values()))
         now = core.membership.now
         lost = {
             m.id if m.liar else now(m.id)
@@ -276,8 +277,9 @@ class Simulation:
             if m.liar or m.disk.amnesia or m.id in removed or m.id not in m.core.members
         }
         lost.add(now(machine.id))
-        # Whoever comes back gets its vote back, even before it dares to use it.
-        voters = {*core.facts.voters} | (lost & core.members.keys())
+        # Whoever comes back gets its vote back, even before it dares to use it, and a commit makes
+        # a voter of whom one leader knows, who may have forgotten or gone by then.
+        voters = {*core.facts.voters} | (lost & known)
         return len(voters & lost) <= len(voters) - quorum_size(len(voters), self.scenario.rule)
 
     def is_awake(self, machine: Machine) -> bool:
