@@ -37,6 +37,8 @@ PROVENANCE_BYTES: Final = 256 << 20
 """The record beside an exported adapter: a few kilobytes for each round."""
 STATISTICS_KEPT: Final = 200
 """Rounds whose statistics a node remembers."""
+TIMES_KEPT: Final = 100
+"""Rounds of which a node remembers who was done when: 3 KiB each with 30 members."""
 
 # --- pictures on demand -----------------------------------------------------------------------
 DRAWING_PICTURES: Final = 256

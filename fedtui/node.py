@@ -44,6 +44,7 @@ from fedtui.settings import Settings
 from fedtui.showing import Showing
 from fedtui.statistics import RoundStatistics
 from fedtui.takeaway import Takeaway
+from fedtui.times import RoundTimesBook
 from fedtui.training import ProcessState, TrainerProcess
 from fedtui.trust import TrustBook
 from fedtui.view import EvidenceView, NodeView, to_json
@@ -150,6 +151,8 @@ class Node:
         self._governance = Governance(self._peer, room, self._trust)
         self._governance.offer(self.operations)
         Reaching(self._peer).offer(self.operations)
+        self._times = RoundTimesBook(room.paths.times)
+        self._times.offer(self.operations)
         self.operations.add("switch", Switch, self._switch)
         self.operations.add("recover", Recovery, self._recover)
         self.operations.add("leave", Leave, self._leave)
@@ -543,6 +546,7 @@ class Node:
         while True:
             status = viewing.status_of(self._own_work(), self._contributed())
             self._peer.set_status({**status, SHARES: self._exhibition.shares})
+            self._times.watch(self._peer.snapshot(), status)
             await asyncio.sleep(STATUS_INTERVAL_S)
 
     async def _use_folder(self, folder: str) -> None:
@@ -610,6 +614,7 @@ class Node:
             ),
             discovery=snapshot.discovery,
             notice=removal.text if removal else learner.blocked,
+            times=self._times.watch(snapshot, own),
         )
 
     def _own_work(self) -> viewing.OwnWork:

@@ -95,6 +95,11 @@ class RoomPaths:
         return self.root / "statistics.json"
 
     @property
+    def times(self) -> Path:
+        """How long what took in the rounds, as this node saw it."""
+        return self.root / "times.json"
+
+    @property
     def left_out(self) -> Path:
         """Rounds that were combined again without one of their contributions."""
         return self.root / "left-out"

@@ -246,6 +246,11 @@ class Player:
         """A recording can only be looked at; nobody drew anything by hand in it."""
         if name == "generations":
             return {"jobs": []}
+        if name == "round_times":
+            number = int(arguments["round"])
+            seen = (t for view in reversed(self.tape.views) for t in view.times)
+            found = next((times for times in seen if times.round == number), None)
+            return {"round": number, "times": to_json(found) if found else None}
         raise FedtuiError("this is a recording", f"there is no node that could {name!r}")
 
     async def stop(self) -> None:

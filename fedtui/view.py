@@ -155,6 +155,41 @@ class CommitView:
 
 
 @dataclass(frozen=True)
+class LaneView:
+    """When this node learned what of a member's part in a round: seconds after the round opened
+    here; None where it did not, or not yet.
+
+    ``trains`` and ``rests`` are when it was first heard training and when it was last, ``rests``
+    None while it goes on. ``sent`` is when its contribution became known here, ``checked`` when
+    that had been fetched and judged, ``refused`` why it was found wanting; ``agreed`` and
+    ``signed`` are its two votes. ``loss`` is what it said of its training.
+    """
+
+    peer: str
+    trains: float | None = None
+    rests: float | None = None
+    sent: float | None = None
+    checked: float | None = None
+    refused: str = ""
+    agreed: float | None = None
+    signed: float | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class TimesView:
+    """How a round went by this node's clock. ``seconds`` until its commit, None while it is open.
+    ``whole``: this node was there when it opened; if not, seconds count from when it came to it.
+    ``attempts`` are the moments at which each began, with the peer id of who led it."""
+
+    round: int
+    seconds: float | None = None
+    whole: bool = True
+    attempts: tuple[tuple[float, str], ...] = ()
+    lanes: tuple[LaneView, ...] = ()
+
+
+@dataclass(frozen=True)
 class EvidenceView:
     """A proof, signed by its author, that ``accused`` broke a rule in a round."""
 
@@ -286,7 +321,8 @@ class TrainerView:
 @dataclass(frozen=True)
 class NodeView:
     """Everything. ``uptime_s`` in seconds; sequences are oldest first. ``discovery`` is on, or off
-    and why."""
+    and why. ``times`` are those of the open round and of the one before it; the operation
+    ``round_times`` tells of earlier ones."""
 
     id: str = ""
     name: str = ""
@@ -317,6 +353,7 @@ class NodeView:
     evidence: tuple[EvidenceView, ...] = ()
     discovery: str = ""
     notice: str = ""
+    times: tuple[TimesView, ...] = ()
 
     @property
     def combines_by(self) -> str:

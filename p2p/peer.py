@@ -593,6 +593,7 @@ class Peer:
 
     def _moved(self) -> None:
         self._gossip.local_head(self._core.round, self._core.head, self._core.attempt)
+        self._observer.look(clock.now())
 
     # --- showing ---------------------------------------------------------------------------------
     def snapshot(self) -> PeerSnapshot:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from p2p.chronicle import Chronicle, RoundTimes
 from p2p.discovery import Discovery
 from p2p.errors import ProtocolError
 from p2p.gossip.driver import Gossip
@@ -100,7 +101,7 @@ class EvidenceStatus:
 class PeerSnapshot:
     """Where this node stands. ``order`` lists who leads attempts 0, 1, 2, ... of the round;
     ``asked`` whom it asks for contributions (None: everybody); ``held``: it waits until somebody
-    starts it; times are seconds."""
+    starts it; times are seconds. ``times`` tells how the open round and those before went."""
 
     id: str
     room_id: str
@@ -127,6 +128,7 @@ class PeerSnapshot:
     asked: tuple[str, ...] | None = None
     evidence: tuple[EvidenceStatus, ...] = ()
     held: bool = False
+    times: tuple[RoundTimes, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -157,7 +159,12 @@ class Observer:
         self._paths = paths
         self._discovery = discovery
         self._plan = core.genesis.plan
+        self._chronicle = Chronicle()
         self._commits: list[CommitStatus] = []
+
+    def look(self, now: float) -> None:
+        """Notes when it was that something happened; after each event."""
+        self._chronicle.look(self._core, now)
 
     def snapshot(self, now: float) -> PeerSnapshot:
         """Where the node stands at ``now`` (monotonic seconds)."""
@@ -188,6 +195,7 @@ class Observer:
             peers=tuple(self._peers(now)),
             commits=self._history(),
             held=core.held,
+            times=self._chronicle.rounds,
             evidence=tuple(
                 EvidenceStatus(found.round, found.accused, found.offence)
                 for found in core.journal.evidence

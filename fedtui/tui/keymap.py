@@ -270,6 +270,7 @@ PEER_KEYS: list[BindingType] = [
 
 ROUND_KEYS: list[BindingType] = [
     key("s", "start", "Start round", START, "rounds.start", show=True),
+    key("t", "times", "Times", "Who did what when in the round", "rounds.times", show=True),
 ]
 
 ROOM_KEYS: list[BindingType] = [

@@ -17,6 +17,7 @@ from fedtui.view import (
     CommitView,
     EventView,
     InputView,
+    LaneView,
     LossPoint,
     NodeView,
     PeerView,
@@ -24,6 +25,7 @@ from fedtui.view import (
     RoundView,
     ShareView,
     StatisticsView,
+    TimesView,
     TrainerView,
 )
 
@@ -292,7 +294,38 @@ def several_rounds(folder: Path) -> NodeView:
     fourth = replace(first, round=4, statistics=found)
     view = training(folder)
     return replace(
-        view, round=replace(view.round, number=5), commits=(first, second, third, fourth)
+        view,
+        round=replace(view.round, number=5),
+        commits=(first, second, third, fourth),
+        times=times(),
+    )
+
+
+def lanes(n: int, *, open_: bool = False) -> tuple[LaneView, ...]:
+    """Members who finish one after another; one is refused, one only ever trained."""
+    found = []
+    for i in range(n):
+        sent = 9.0 + 1.3 * i
+        lane = LaneView(
+            identity(i), 0.4 + 0.2 * i, sent - 0.2, sent, sent + 0.4, loss=0.09 + i / 90
+        )
+        if open_ and i > 1:
+            lane = replace(lane, rests=None, sent=None, checked=None, loss=None)
+        if not open_:
+            lane = replace(lane, agreed=16.0 + i / 5, signed=17.0 + i / 9)
+        found.append(lane)
+    if not open_ and n > 3:
+        found[2] = replace(found[2], refused="NaN in layer 3")
+        found[3] = LaneView(identity(3), 0.6, 12.0)
+    return tuple(found)
+
+
+def times() -> tuple[TimesView, ...]:
+    """Of the fourth round, which took two attempts, and of the fifth, which is open."""
+    turns = ((0.0, identity(2)), (15.1, identity(1)))
+    return (
+        TimesView(4, 18.2, True, turns, lanes(5)),
+        TimesView(5, None, True, ((0.0, identity(1)),), lanes(5, open_=True)),
     )
 
 

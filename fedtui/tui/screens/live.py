@@ -50,10 +50,11 @@ LOOKING = frozenset(
         "members",
         "trust_history",
         "plan",
+        "round_times",
     }
 )
 """Operations that change nothing."""
-UNASKED = frozenset({"read_log", "list_adapters", "generations", "members"})
+UNASKED = frozenset({"read_log", "list_adapters", "generations", "members", "round_times"})
 """Operations that screens ask for by themselves."""
 
 

@@ -6,13 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
 
 from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.keymap import ROUND_KEYS
 from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right, wrapped
+from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.timeline import ABSENT, timeline, times_of
 from fedtui.tui.widgets.sheet import Sheet
+from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Column, Table, number, one
 from fedtui.tui.wording import (
     AGGREGATOR,
@@ -24,9 +29,10 @@ from fedtui.tui.wording import (
     phase_sign,
     short_id,
 )
-from fedtui.view import CommitView, NodeView, StatisticsView
+from fedtui.view import CommitView, NodeView, StatisticsView, TimesView, from_json
 
 EMPTY = "No round yet. The first one starts when enough members have met."
+UNBEGUN = "Nobody has begun this round yet."
 BAR = 12
 SHARE_WIDTH = 65
 """From this width on, a contribution's line has all its figures."""
@@ -118,7 +124,7 @@ COLUMNS: tuple[Column[Round], ...] = (
 
 
 class RoundsScreen(ListScreen):
-    """A table of rounds and one of them in detail."""
+    """A table of rounds and one of them in detail: what it came to, and who did what when."""
 
     PLACE = "rounds"
     BINDINGS: ClassVar[list[BindingType]] = ROUND_KEYS
@@ -128,6 +134,15 @@ class RoundsScreen(ListScreen):
         super().__init__()
         self.table: Table[Round] = Table(COLUMNS, lambda r: r.number, empty=EMPTY, id="ledger")
         self.sheet = Sheet(id="entry")
+        self.times = Sheet(id="times")
+        self._known: dict[int, TimesView | None] = {}
+        self._asked = 0
+
+    def body(self) -> ComposeResult:
+        """Rounds, and one of them."""
+        for panel in (self.table, self.sheet, self.times):
+            panel.add_class("panel")
+        yield Split(self.table, Vertical(self.sheet, self.times, id="beside"))
 
     def watch_feed(self) -> None:
         """Rounds come and go on."""
@@ -144,8 +159,9 @@ class RoundsScreen(ListScreen):
         """Tells of the one under the cursor."""
         view, row = self.view, self.table.selected
         if view is None or row is None:
-            self.sheet.entitle((("Round", "muted"),))
-            self.sheet.show(lambda width: ())
+            for sheet, title in ((self.sheet, "Round"), (self.times, "Times")):
+                sheet.entitle(((title, "muted"),))
+                sheet.show(lambda width: ())
             return
         self.sheet.entitle(((f"Round {row.number}", "strong"),))
         commit = row.commit
@@ -156,6 +172,73 @@ class RoundsScreen(ListScreen):
                 lambda width: commit_lines(view, commit, width),
                 (f"the adapter's hash of round {commit.round}", commit.result),
             )
+        if self.times.display:
+            self._show_times(view, row)
+
+    def _show_times(self, view: NodeView, row: Round) -> None:
+        number, commit = row.number, row.commit
+        self.times.entitle(((f"Times of round {number}", "strong"),))
+        found = times_of(view, number) or self._known.get(number)
+        part = took_part(commit) if commit else set(view.round.waiting_for)
+        if commit is None and not (found and (found.lanes or part)):
+            self.times.show(lambda width: wrapped(UNBEGUN, width - 1, "muted"))
+        elif found is not None:
+            leader = commit.aggregator if commit else view.round.aggregator or ""
+            self.times.show(lambda width: timeline(view, found, leader, part, width))
+        elif number in self._known:
+            self.times.show(lambda width: wrapped(ABSENT, width - 1, "muted"))
+        else:
+            self.times.show(lambda width: ())
+            if self._asked != number and not self.feed.lost:
+                self._asked = number
+                self.ask("round_times", round=number)
+
+    def on_answered(self, message: Answered) -> None:
+        """Times of an earlier round; they change no more."""
+        if message.operation == "round_times":
+            told = message.result["times"]
+            number = int(message.result["round"])
+            self._known[number] = from_json(TimesView, told) if told else None
+            self.show_chosen()
+
+    def on_refused(self, message: Refused) -> None:
+        """A node of an earlier version tells no times: no reason for a message."""
+        if message.operation == "round_times":
+            message.prevent_default()
+            self._known[self._asked] = None
+            self.show_chosen()
+
+    def look_again(self) -> None:
+        """What was not known may be: another node may answer now."""
+        self._known = {number: times for number, times in self._known.items() if times}
+        self._asked = 0
+
+    def action_times(self) -> None:
+        """Shows who did what when in place of what it came to, or the other way round."""
+        self.toggle_class("-times")
+        self.table.focus()
+        self.show_chosen()
+
+    def open_chosen(self) -> None:
+        """Goes to what is shown of the round, for reading on."""
+        (self.sheet if self.sheet.display else self.times).focus()
+
+    def on_resize(self) -> None:
+        """Where there is room for both, both are shown."""
+        self.refresh_bindings()
+        self.call_after_refresh(self.show_chosen)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is nothing to switch where both are shown."""
+        if action == "times":
+            return not (self.has_class("-xwide") and self.has_class("-xtall"))
+        return super().check_action(action, parameters)
+
+
+def took_part(commit: CommitView) -> set[str]:
+    """Who contributed, was left out, combined or signed."""
+    inputs = {each.peer for each in commit.inputs}
+    return {*inputs, *(peer for peer, _ in commit.excluded), commit.aggregator, *commit.signers}
 
 
 def open_lines(view: NodeView, width: int) -> list[Line]:

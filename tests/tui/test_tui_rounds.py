@@ -1,0 +1,189 @@
+"""The times of a round, and what changed between two of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_tui_hostile import ATTACKS, assert_harmless, poisoned
+from tui_driver import shown, strips, text, until
+from tui_scenarios import identity, several_rounds, times, training
+
+from fedtui.errors import FedtuiError
+from fedtui.tape import Player, Tape
+from fedtui.tui.lines import Line, width_of
+from fedtui.tui.look import Look
+from fedtui.tui.screens.rounds import RoundsScreen
+from fedtui.tui.timeline import MARKS, Axis, axis_of, lane_line, ticks, timeline
+from fedtui.view import LaneView, NodeView, RoundView, TimesView, to_json
+
+AXIS = Axis(0.0, 20.0, 20)
+
+
+def read(line: Line) -> str:
+    return "".join(text for text, _ in line)
+
+
+@pytest.mark.parametrize(
+    ("lane", "is_open", "drawn"),
+    [
+        (LaneView("a", 2.0, 9.8, 10.0, 12.5, "", 15.0, 17.0), False, "  ━━━━━━━━↑╌╌  ✓ ■"),
+        (LaneView("a", 2.0), True, "  ━━━━━━━━━━━━━━━━"),
+        (LaneView("a", 2.0, 9.0), True, "  ━━━━━━━━"),
+        (LaneView("a", 2.0, None, 10.0), True, "  ━━━━━━━━↑╌╌╌╌╌╌╌"),
+        (LaneView("a", sent=10.0, checked=11.0, refused="NaN"), False, "          ↑✗"),
+        (LaneView("a", 2.0, 16.8, 19.1, 19.2, "", 19.3, 19.4), False, "  " + "━" * 17 + "↑✓■"),
+        (LaneView("a", 2.0, 4.0, 10.0, 10.0), False, "  ━━━     ↑"),
+        (LaneView("a", signed=20.0), False, " " * 19 + "■"),
+        (LaneView("a"), False, "not known here"),
+        (LaneView("a"), True, ""),
+    ],
+)
+def test_a_lane_shows_what_is_known_and_nothing_else(
+    lane: LaneView, is_open: bool, drawn: str
+) -> None:
+    line = lane_line(lane, AXIS, 17.0, is_open)
+    assert read(line).rstrip() == drawn
+    assert width_of(line) == AXIS.width + MARKS
+
+
+@pytest.mark.parametrize(
+    ("axis", "ruler"),
+    [
+        (Axis(0.0, 20.0, 40), "0 s       5 s       10 s      15 s"),
+        (Axis(0.0, 0.4, 40), "0 s"),
+        (Axis(0.0, 7200.0, 40), "0:00      30:00     1:00:00   1:30:00"),
+        (Axis(3600.0, 3620.0, 20), "1:00:00   1:00:10"),
+    ],
+)
+def test_the_axis_has_round_numbers_that_stand_apart(axis: Axis, ruler: str) -> None:
+    assert ticks(axis) == ruler
+    assert len(ruler) <= axis.width
+
+
+def test_an_axis_grows_by_steps_and_leaves_out_a_long_wait() -> None:
+    def axis(elapsed: float, first: float) -> Axis:
+        view = NodeView(round=RoundView(1, elapsed_s=elapsed))
+        return axis_of(view, TimesView(1, lanes=(LaneView("a", trains=first),)), 60)
+
+    assert {axis(elapsed, 0.5).end for elapsed in (40.0, 41.0, 42.0, 44.9)} == {50.0}
+    waited = axis(7230.0, 7205.0)
+    assert waited.start == 7205.0
+    assert waited.end - waited.start <= 30.0
+
+
+def test_whoever_took_part_unseen_is_named_and_the_width_is_kept(folder: Path) -> None:
+    view = several_rounds(folder)
+    for width in (30, 58, 68, 118, 200):
+        lines = timeline(view, times()[0], identity(1), ("stranger" * 6,), width)
+        assert all(width_of(line) <= width for line in lines)
+        assert any("stranger" in read(line) for line in lines)
+    assert any("not known here" in read(line) for line in lines)
+    assert any("attempt 2 at 15.1 s: amir-mbp combines" in read(line) for line in lines)
+
+
+async def test_times_stand_beside_the_round_where_there_is_room(folder: Path) -> None:
+    async with shown(several_rounds(folder), (200, 60)) as (pilot, app, source):
+        await pilot.press("3")
+        await until(pilot, lambda: "Times of round 5" in text(app))
+        assert "Election" in text(app)
+        assert "t Times" not in text(app), "nothing to switch"
+        await pilot.press("j")
+        await until(pilot, lambda: "Times of round 4" in text(app))
+        for words in ("✗ NaN in layer 3", "agrees", "16.2 s", "0.1122", "attempt 2 at 15.1 s"):
+            assert words in text(app)
+        assert not source.done
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_a_key_shows_times_in_place_of_the_entry(folder: Path, size: tuple[int, int]) -> None:
+    async with shown(several_rounds(folder), size) as (pilot, app, _source):
+        await pilot.press("3", "t")
+        await until(pilot, lambda: "Times of round 5" in text(app))
+        assert "Election" not in text(app)
+        await pilot.press("j")
+        await until(pilot, lambda: "Times of round 4" in text(app))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.focused is app.screen.query_one("#times")
+        await pilot.press("t")
+        await until(pilot, lambda: "Times of round" not in text(app))
+        assert app.focused is app.screen.query_one("#ledger")
+
+
+async def test_the_open_rounds_lanes_grow_while_it_is_looked_at(folder: Path) -> None:
+    view = several_rounds(folder)
+    async with shown(view, (200, 60)) as (pilot, app, source):
+        await pilot.press("3")
+        await until(pilot, lambda: "Times of round 5" in text(app))
+        row = next(line for line in text(app).splitlines() if "gpu-srv-1  " in line)
+        source.now = replace(view, round=replace(view.round, elapsed_s=49.5))
+        await until(
+            pilot,
+            lambda: any("gpu-srv-1" in each and "↑" not in each and each.count("━") > row.count("━")
+                        for each in text(app).splitlines()),
+        )  # fmt: skip
+
+
+async def test_an_earlier_rounds_times_are_asked_for_once(folder: Path) -> None:
+    async with shown(several_rounds(folder), (200, 60)) as (pilot, app, source):
+        early = replace(times()[0], round=2, whole=False)
+        source.answers["round_times"] = lambda round: {
+            "round": round, "times": to_json(early) if round == 2 else None,
+        }  # fmt: skip
+        await pilot.press("3", "j", "j", "j")
+        await until(pilot, lambda: "Counted from when this machine came" in text(app))
+        await pilot.press("j")
+        await until(pilot, lambda: "Not known: this machine was not there" in text(app))
+        await pilot.press("k")
+        await until(pilot, lambda: "Counted from when this machine came" in text(app))
+        await pilot.press("j")
+        await until(pilot, lambda: "Not known: this machine was not there" in text(app))
+        asked = [arguments["round"] for _, arguments in source.done]
+        assert sorted(set(asked)) == [1, 2, 3] or sorted(set(asked)) == [1, 2]
+        assert len(asked) == len(set(asked))
+
+
+async def test_a_node_that_cannot_tell_times_is_no_trouble(folder: Path) -> None:
+    async with shown(several_rounds(folder), (200, 60)) as (pilot, app, source):
+        source.answers["round_times"] = FedtuiError("this node cannot 'round_times'")
+        await pilot.press("3", "j", "j", "j")
+        await until(pilot, lambda: "Not known: this machine was not there" in text(app))
+        assert "cannot" not in text(app)
+        source.now = ConnectionRefusedError("nobody listens")
+        await until(pilot, lambda: "✗ NODE GONE" in text(app))
+        assert "Times of round 2" in text(app)
+
+
+async def test_a_recording_tells_the_times_it_has_seen(folder: Path) -> None:
+    view = several_rounds(folder)
+    player = Player(Tape("sunflower", (0.0, 1.0), (view, replace(view, times=()))))
+    found = await player.do("round_times", within_s=1.0, round=4)
+    assert found["times"] == to_json(times()[0])
+    assert (await player.do("round_times", within_s=1.0, round=1))["times"] is None
+
+
+async def test_names_and_reasons_of_others_are_only_text_in_the_lanes(folder: Path) -> None:
+    attack = "".join(ATTACKS[:6])
+    view = poisoned(several_rounds(folder), [attack] * 4)
+    told = tuple(
+        replace(t, lanes=tuple(replace(lane, refused=attack) for lane in t.lanes)) for t in times()
+    )
+    view = replace(view, times=told)
+    for look, size in ((Look(), (200, 60)), (Look(characters="ascii"), (80, 24))):
+        async with shown(view, size, look=look) as (pilot, app, _source):
+            await pilot.press("3", "t", "j")
+            await until(pilot, lambda: "Times of round 4" in text(app))
+            assert_harmless(strips(app))
+            assert all(row.cell_length == size[0] for row in strips(app))
+            assert look.characters != "ascii" or text(app).isascii()
+
+
+async def test_an_empty_room_has_no_times(folder: Path) -> None:
+    empty = replace(training(folder), round=RoundView())
+    async with shown(empty, (200, 60)) as (pilot, app, _source):
+        await pilot.press("3")
+        await until(pilot, lambda: "No round yet" in text(app))
+        assert isinstance(app.screen, RoundsScreen)
+        assert "Times" in text(app)
