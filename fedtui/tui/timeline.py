@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fedtui.tui.facts import flowing
 from fedtui.tui.lines import Ink, Line, Span, left, plain, right, wrapped
-from fedtui.tui.wording import AGGREGATOR, NOTHING, clock, loss
+from fedtui.tui.wording import AGGREGATOR, NOTHING, clock
 from fedtui.view import LaneView, NodeView, TimesView
 
 Name = Callable[[str], str]
@@ -72,7 +72,7 @@ FIGURES = (
     Figure("sent", lambda lane: moment(lane.sent)),
     Figure("agrees", lambda lane: moment(lane.agreed)),
     Figure("signs", lambda lane: moment(lane.signed)),
-    Figure("loss", lambda lane: loss(lane.loss)),
+    Figure("loss", lambda lane: NOTHING if lane.loss is None else f"{lane.loss:.3f}"),
 )
 
 

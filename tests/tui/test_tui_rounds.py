@@ -91,7 +91,7 @@ async def test_times_stand_beside_the_round_where_there_is_room(folder: Path) ->
         assert "t Times" not in text(app), "nothing to switch"
         await pilot.press("j")
         await until(pilot, lambda: "Times of round 4" in text(app))
-        for words in ("✗ NaN in layer 3", "agrees", "16.2 s", "0.1122", "attempt 2 at 15.1 s"):
+        for words in ("✗ NaN in layer 3", "agrees", "16.2 s", "0.112", "attempt 2 at 15.1 s"):
             assert words in text(app)
         assert not source.done
 
