@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from trainer.aggregate.dense import EMA_PREFIX, VELOCITY_PREFIX
 from trainer.aggregate.files import ROUNDS_KEY
 from trainer.aggregate.kernel import SMALLEST_NORMAL
 from trainer.config import MAX_MODEL_HEADER
+from trainer.errors import MISUSE, TrainerError
 from trainer.models.base import BaseModel, Shape, weight_files
 from trainer.room_adapter import EXPORTED_ROUNDS
 from trainer.tensor_file import FormatError, Tensor, Written
@@ -87,6 +88,45 @@ def restore(path: Path, out: Path) -> Written:
             _each(file, dict(header.tensors)),
             {ROUNDS_KEY: rounds} if rounds != "0" else None,
         )
+
+
+def graft(path: Path, scion: Path, words: Sequence[str], out: Path) -> tuple[int, Written]:
+    """Writes the weights of ``path`` with those of ``scion`` wherever a name contains one of
+    ``words``; moving averages of these, too, become the scion's weights. Velocities stay out.
+
+    Returns how many were replaced. Raises :class:`TrainerError` for a word that no name contains,
+    and for weights that do not fit each other.
+    """
+    try:
+        arrays, notes = tensor_file.read_all(path, MAX_MODEL_HEADER)
+        others, _ = tensor_file.read_all(scion, MAX_MODEL_HEADER)
+    except (OSError, FormatError) as error:
+        raise TrainerError("The weights cannot be read", f"{error}.") from error
+    plain = [name for name in arrays if "/" not in name]
+    for word in words:
+        if not any(word in name for name in plain):
+            raise TrainerError(
+                "No layer would stay personal",
+                f"No weight's name contains {word!r}.",
+                f"The names are like {', '.join(sorted(plain)[:3])}.",
+                MISUSE,
+            )
+    chosen = [name for name in plain if any(word in name for word in words)]
+    if len(chosen) == len(plain):
+        raise TrainerError(
+            "No layer would be trained together",
+            f"Every weight's name contains one of {', '.join(words)}.",
+            "Keep fewer layers personal.",
+            MISUSE,
+        )
+    made = {name: array for name, array in arrays.items() if not name.startswith(VELOCITY_PREFIX)}
+    for name in chosen:
+        if name not in others or others[name].shape != arrays[name].shape:
+            raise TrainerError("The weights do not fit each other", f"{scion} has no such {name}.")
+        made[name] = others[name]
+        if EMA_PREFIX + name in made:
+            made[EMA_PREFIX + name] = others[name]
+    return len(chosen), tensor_file.write(out, made, notes)
 
 
 def _each(file: BinaryIO, tensors: dict[str, Tensor]) -> Iterator[tuple[str, NDArray[np.float32]]]:

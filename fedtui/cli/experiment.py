@@ -215,23 +215,32 @@ def ddpm(
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds to train.")] = 20,
     setting: Annotated[
         list[str] | None,
-        typer.Option(help="N,E,BETA[,SHARED[,THRESHOLD]]; several times. [default: the papers']"),
+        typer.Option(
+            help="N,E,BETA[,SHARED[,THRESHOLD[,PERSONAL]]]; several times. [default: the papers']"
+        ),
     ] = None,
+    data: Annotated[
+        str, typer.Option(help="digits (handwritten), or landscapes (generated).")
+    ] = "digits",
     pictures: Annotated[
         int, typer.Option(min=10, max=4000, help="Pictures drawn to be judged.")
     ] = 200,
     workers: Workers = 0,
     json: Json = False,
 ) -> None:
-    """Train whole diffusion models on handwritten digits.
+    """Train whole diffusion models on handwritten digits or landscapes.
 
-    From scratch, after Tun et al. and Phoenix.
+    From scratch, after Tun et al. and Phoenix. PERSONAL are parts of names of layers that stay with
+    their participant, with + between them: 10,5,0.1,0,,conv_in+conv_out.
     """
     from fedtui.cli import running
     from fedtui.experiment import ddpm as experiment
     from fedtui.experiment import ddpm_claims, ddpm_report
+    from fedtui.experiment.ddpm_data import DATA
 
-    options = experiment.Options(rounds=rounds, pictures=pictures)
+    if data not in DATA:
+        raise UsageError(f"there is no data set {data!r}", remedy=" or ".join(DATA))
+    options = experiment.Options(rounds=rounds, pictures=pictures, data=data)
     if setting:
         options = replace(options, settings=tuple(_setting(text) for text in setting))
     chosen = range(seed, seed + seeds)
@@ -261,6 +270,7 @@ async def _ddpm(
         async with Lab(folder, workers=workers or cores(), say=line.show) as lab:
             record.prepare(target)
             lab.forecast.expect(len(seeds) * experiment.cost(options))
+            await experiment.check(lab, options, seeds[0])
             for seed in seeds:
                 for number, setting in enumerate(options.settings, 1):
                     lab.prefix = f"seed {seed}, {number} of {len(options.settings)}: "
@@ -288,24 +298,32 @@ def _progress() -> Iterator[output.ProgressLine]:
 
 
 def _setting(text: str) -> DdpmSetting:
-    """``N,E,BETA[,SHARED[,THRESHOLD]]``. Raises :class:`UsageError`."""
+    """``N,E,BETA[,SHARED[,THRESHOLD[,PERSONAL]]]``, empty for none. Raises :class:`UsageError`."""
     from fedtui.experiment.ddpm import Setting
 
-    parts = text.split(",")
     try:
-        count, epochs = int(parts[0]), int(parts[1])
-        beta, *optional = (float(part) for part in parts[2:])
-        found = Setting(count, 10, epochs, beta, *optional)
-    except (ValueError, IndexError, TypeError) as error:
+        count, epochs, beta, shared, threshold, personal = [*text.split(","), "", "", ""][:6]
+        found = Setting(
+            int(count),
+            10,
+            int(epochs),
+            float(beta),
+            float(shared or 0.0),
+            float(threshold) if threshold else None,
+            tuple(word.strip() for word in personal.split("+") if word.strip()),
+        )
+    except ValueError as error:
         raise UsageError(
-            f"{text!r} is no setting", remedy="write N,E,BETA[,SHARED[,THRESHOLD]]: 10,5,0.1,1"
+            f"{text!r} is no setting",
+            remedy="write N,E,BETA[,SHARED[,THRESHOLD[,PERSONAL]]]: 10,5,0.1,1",
         ) from error
     sizes = min(found.participants, found.epochs) >= 1 and 0 < found.beta < math.inf
     filtered = found.threshold is None or -1 <= found.threshold <= 1
-    if not (sizes and 0 <= found.shared <= 1 and filtered):
+    if not (sizes and 0 <= found.shared <= 1 and filtered and text.count(",") <= 5):
         raise UsageError(
             f"{text!r} is no setting",
-            "N and E count, BETA is positive, SHARED lies in 0..1, THRESHOLD (a cosine) in -1..1",
+            "N and E count, BETA is positive, SHARED lies in 0..1, THRESHOLD (a cosine) in -1..1, "
+            "PERSONAL are parts of names with + between them",
         )
     return found
 

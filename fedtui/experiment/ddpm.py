@@ -1,9 +1,10 @@
 """Federated diffusion from scratch: whole weights, as Tun et al. and Phoenix train them.
 
-Real handwritten digits are shared out among N participants by Dirichlet(β) over their classes; ten
-of them take part in a round and train for E passes over their own; the server's part is FedAvg of
-all weights with a moving average (Tun et al., arXiv 2311.16538). Phoenix (arXiv 2306.04098) adds a
-small set of pictures that everybody has, and leaves out participants that disagree.
+Pictures are shared out among N participants by Dirichlet(β) over their classes; ten of them take
+part in a round and train for E passes over their own; the server's part is FedAvg of all weights
+with a moving average (Tun et al., arXiv 2311.16538). Phoenix (arXiv 2306.04098) adds a small set of
+pictures that everybody has, layers that stay with their participant, and leaves out participants
+that disagree.
 """
 
 from __future__ import annotations
@@ -11,33 +12,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
-from fedtui.experiment.federation import HELD_OUT, Participant, Recipe, Trained, combine, train
+from fedtui.experiment.ddpm_data import DATA, DIGITS, Data
+from fedtui.experiment.ddpm_homes import Homes
+from fedtui.experiment.federation import Participant, Recipe, Trained, combine, train
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.rows import Row
 from fedtui.paths import sha256_of
 from trainer.protocol import (
     AdapterSpec,
-    DigitData,
     Evaluate,
     ExportWhole,
+    GatherPictures,
     Generate,
     InitWhole,
-    JudgeDigits,
     MeasureSet,
     NewModel,
     RuleSpec,
 )
 
-SIDE = 8
-"""Pixels a side: the digits' own."""
 MODE = "dense"
 DRAW_BATCH = 50
-DIGITS, SHARED_PART = 1433, 0.1
-"""Those that are not held out, and how many of them a shared set has."""
+SHARED_PART = 0.1
+"""Of the pictures that are not held out, how many a shared set has."""
 COST_OF_MEASURING = 70.0
 """In training steps; measured, with 200 drawings."""
 CENTRALISED = "centralised"
@@ -50,7 +52,8 @@ LEFT_OUT = "left out"
 @dataclass(frozen=True)
 class Setting:
     """One federation. ``shared`` is the part of the common tenth that everybody adds to its own;
-    ``threshold`` the least agreement (a cosine) with the others, None for no filter."""
+    ``threshold`` the least agreement (a cosine) with the others, None for no filter. Weights whose
+    names contain a word of ``personal`` never leave their participant."""
 
     participants: int = 10
     per_round: int = 10
@@ -58,6 +61,7 @@ class Setting:
     beta: float = 0.5
     shared: float = 0.0
     threshold: float | None = None
+    personal: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -66,6 +70,8 @@ class Setting:
             parts.append(f"shared={self.shared:g}")
         if self.threshold is not None:
             parts.append(f"threshold={self.threshold:g}")
+        if self.personal:
+            parts.append(f"personal={'+'.join(self.personal)}")
         return " ".join(parts)
 
 
@@ -82,6 +88,12 @@ class Options:
     sampling_steps: int = 25
     measure_every: int = 5
     settings: tuple[Setting, ...] = field(default_factory=lambda: grid())
+    data: str = DIGITS.name
+
+    @property
+    def ground(self) -> Data:
+        """What is trained on."""
+        return DATA[self.data]
 
 
 def grid() -> tuple[Setting, ...]:
@@ -115,10 +127,11 @@ class Measured:
 
 async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> Measured:
     """One federation, measured. Raises :class:`FedtuiError` when a step fails."""
-    model, holdout = await _ground(lab, seed)
-    participants = await _participants(lab, setting, seed)
+    model, holdout = await _ground(lab, options.ground, seed)
+    participants = await _participants(lab, options.ground, setting, seed)
     recipe = _recipe(options, setting, model, seed)
     state = await lab.make("the first weights", InitWhole(str(model), ""))
+    homes = Homes(setting.personal, state)
     subject = _Subject(setting.label, model, holdout, seed)
     parts: list[Measured] = []
     steps = left_out = 0
@@ -126,7 +139,7 @@ async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> Measur
         chosen = _chosen(participants, setting.per_round, seed, number)
         with lab.part(_cost_of_round(options, setting)):
             own = await asyncio.gather(
-                *(_train(lab, recipe, setting, who, state, number) for who in chosen)
+                *(_train(lab, recipe, setting, who, state, homes, number) for who in chosen)
             )
             done = await combine(lab, recipe, number, state, chosen, own)
         state = done.state
@@ -135,18 +148,28 @@ async def run(lab: Lab, options: Options, setting: Setting, seed: int) -> Measur
         if number % options.measure_every == 0 or number == options.rounds:
             counted = {STEPS: steps, LEFT_OUT: left_out}
             with lab.part(COST_OF_MEASURING):
-                parts.append(await _measure(lab, options, subject, state, number, counted))
+                drawers = await homes.everybody(lab, state)
+                parts.append(await _measure(lab, options, subject, state, drawers, number, counted))
     return replace(parts[-1], rows=tuple(row for part in parts for row in part.rows))
 
 
+async def check(lab: Lab, options: Options, seed: int) -> None:
+    """Raises :class:`FedtuiError` when the words of a setting keep no layer personal, or all."""
+    model, _ = await _ground(lab, options.ground, seed)
+    first = await lab.make("the first weights", InitWhole(str(model), ""))
+    for setting in options.settings:
+        await Homes(setting.personal, first).start(lab, "", first)
+
+
 async def centralised(lab: Lab, options: Options, setting: Setting, seed: int) -> Measured:
-    """All digits in one place, for as many steps as the participants of ``setting`` together.
+    """All pictures in one place, for as many steps as the participants of ``setting`` together.
 
     There are no rounds and so no moving average over them.
     """
-    model, holdout = await _ground(lab, seed)
-    everybody = (await _participants(lab, Setting(participants=1, per_round=1), seed))[0]
-    participants = await _participants(lab, setting, seed)
+    model, holdout = await _ground(lab, options.ground, seed)
+    alone = Setting(participants=1, per_round=1)
+    everybody = (await _participants(lab, options.ground, alone, seed))[0]
+    participants = await _participants(lab, options.ground, setting, seed)
     recipe = _recipe(options, setting, model, seed)
     steps = sum(
         _steps(recipe, setting, who)
@@ -158,7 +181,10 @@ async def centralised(lab: Lab, options: Options, setting: Setting, seed: int) -
         trained = await train(lab, "training in one place", recipe, everybody, first, steps=steps)
     subject = _Subject(CENTRALISED, model, holdout, seed)
     with lab.part(COST_OF_MEASURING):
-        return await _measure(lab, options, subject, trained.path, options.rounds, {STEPS: steps})
+        weights = trained.path
+        return await _measure(
+            lab, options, subject, weights, (weights,), options.rounds, {STEPS: steps}
+        )
 
 
 def cost(options: Options) -> float:
@@ -169,24 +195,27 @@ def cost(options: Options) -> float:
 
 
 def _cost_of_round(options: Options, setting: Setting) -> float:
-    """About: who got few digits or none is not known beforehand."""
+    """About: who got few pictures or none is not known beforehand."""
     part = 1.0 / setting.participants + setting.shared * SHARED_PART
     people = min(setting.participants, setting.per_round)
-    return setting.epochs * people * part * DIGITS / options.batch
+    return setting.epochs * people * part * options.ground.pictures / options.batch
 
 
-async def _ground(lab: Lab, seed: int) -> tuple[Path, Path]:
-    model = await lab.make("a model that knows nothing", NewModel("", SIDE, seed), suffix="")
-    holdout = await lab.make("the held-out digits", DigitData("", HELD_OUT), suffix="")
+async def _ground(lab: Lab, data: Data, seed: int) -> tuple[Path, Path]:
+    request = NewModel("", data.side, seed)
+    model = await lab.make("a model that knows nothing", request, suffix="")
+    holdout = await lab.make(f"the held-out {data.name}", data.held_out(), suffix="")
     return model, holdout
 
 
-async def _participants(lab: Lab, setting: Setting, seed: int) -> tuple[Participant, ...]:
-    """Those that got any digits at all."""
+async def _participants(
+    lab: Lab, data: Data, setting: Setting, seed: int
+) -> tuple[Participant, ...]:
+    """Those that got any pictures at all."""
     found = []
     for index in range(setting.participants):
-        request = DigitData("", index, setting.participants, setting.beta, setting.shared, seed)
-        folder, result = await lab.result("sharing out digits", request, suffix="")
+        request = data.share(index, setting.participants, setting.beta, setting.shared, seed)
+        folder, result = await lab.result(f"sharing out {data.name}", request, suffix="")
         if result["written"]:
             found.append(Participant(f"participant-{index + 1:02d}", folder, result["written"]))
     return tuple(found)
@@ -224,16 +253,25 @@ def _steps(recipe: Recipe, setting: Setting, who: Participant) -> int:
 
 
 async def _train(
-    lab: Lab, recipe: Recipe, setting: Setting, who: Participant, state: Path, number: int
+    lab: Lab,
+    recipe: Recipe,
+    setting: Setting,
+    who: Participant,
+    state: Path,
+    homes: Homes,
+    number: int,
 ) -> Trained:
+    """A participant's contribution to a round: what it trained, but for what stays with it."""
     steps = _steps(recipe, setting, who)
     what = f"round {number}: training"
-    return await train(lab, what, recipe, who, state, steps=steps, round_number=number)
+    start = await homes.start(lab, who.node, state)
+    trained = await train(lab, what, recipe, who, start, steps=steps, round_number=number)
+    return replace(trained, path=await homes.leave(lab, who.node, trained.path, state))
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is measured, with which seed and against which digits."""
+    """What is measured, with which seed and against which pictures."""
 
     label: str
     model: Path
@@ -246,41 +284,40 @@ async def _measure(
     options: Options,
     subject: _Subject,
     weights: Path,
+    drawers: Sequence[Path],
     number: int,
     counted: Mapping[str, int],
 ) -> Measured:
-    """Loss and drawings of weights after a round; ``counted`` values become rows as they are."""
-    export = ExportWhole(str(subject.model), str(weights), "")
-    folder = await lab.make("the model of the round", export, suffix="")
-    request = Generate(
-        model=str(folder),
-        prompts=("",),
-        seeds=tuple(range(options.pictures)),
-        out="",
-        steps=options.sampling_steps,
-        guidance=0.0,
-        batch=DRAW_BATCH,
-    )
-    drawn = await lab.make(f"round {number}: drawing", request, suffix="")
-    holdout, seed = str(subject.holdout), subject.seed
-    loss, digits, sets = await asyncio.gather(
-        lab.ask("measuring the loss", Evaluate(str(folder), holdout, ("",), draws=4, seed=seed)),
-        lab.ask("reading the digits", JudgeDigits(str(drawn))),
+    """Loss and drawings of weights after a round; ``counted`` values become rows as they are.
+
+    With personal layers there is no one model: the loss is the mean over the models of ``drawers``,
+    which draw the pictures in equal parts.
+    """
+    models = await asyncio.gather(*(_model(lab, subject, each) for each in drawers))
+    drawn = await _drawn(lab, options, models, number)
+    data, holdout, seed = options.ground, str(subject.holdout), subject.seed
+    *losses, classes, sets = await asyncio.gather(
+        *(
+            lab.ask("measuring the loss", Evaluate(str(each), holdout, ("",), draws=4, seed=seed))
+            for each in models
+        ),
+        lab.ask(f"reading the {data.name}", data.reads(str(drawn))),
         lab.ask(
             "measuring pictures",
-            MeasureSet(str(drawn), holdout, "pixels", resamples=500, seed=seed),
+            MeasureSet(str(drawn), holdout, data.extractor, resamples=500, seed=seed),
         ),
     )
-    row = Row(seed, subject.label, "", number, "loss", float(loss["losses"][""]))
+    loss = fmean(float(each["losses"][""]) for each in losses)
+    row = Row(seed, subject.label, "", number, "loss", loss)
     rows = (
-        replace(row, n=loss["pictures"]),
+        replace(row, n=losses[0]["pictures"]),
         replace(row, metric="kid", n=options.pictures, **sets["kid"]),
         *(
             replace(row, metric=metric, value=float(value), n=options.pictures)
             for metric, value in (
-                ("class coverage", digits["coverage"]),
-                ("class entropy", digits["entropy"]),
-                ("judge's accuracy", digits["accuracy"]),
+                ("class coverage", classes["coverage"]),
+                ("class entropy", classes["entropy"]),
+                ("judge's accuracy", classes["accuracy"]),
                 ("precision", sets["precision"]),
                 ("recall", sets["recall"]),
                 ("coverage", sets["coverage"]),
@@ -289,3 +326,34 @@ async def _measure(
         *(replace(row, metric=name, value=float(count)) for name, count in counted.items()),
     )
     return Measured(subject.label, seed, rows, drawn, sha256_of(weights), sets["extractor"])
+
+
+async def _model(lab: Lab, subject: _Subject, weights: Path) -> Path:
+    """The model folder of a state, which draws with its averages."""
+    export = ExportWhole(str(subject.model), str(weights), "")
+    return await lab.make("the model of the round", export, suffix="")
+
+
+async def _drawn(lab: Lab, options: Options, models: Sequence[Path], number: int) -> Path:
+    """A folder of pictures that the models drew, about as many each. No two from one seed, so that
+    models that are alike do not draw alike."""
+    borders = [options.pictures * part // len(models) for part in range(len(models) + 1)]
+    requests = [
+        Generate(
+            model=str(model),
+            prompts=("",),
+            seeds=tuple(range(first, last)),
+            out="",
+            steps=options.sampling_steps,
+            guidance=0.0,
+            batch=DRAW_BATCH,
+        )
+        for model, (first, last) in zip(models, pairwise(borders), strict=True)
+        if last > first
+    ]
+    what = f"round {number}: drawing"
+    folders = await asyncio.gather(*(lab.make(what, each, suffix="") for each in requests))
+    if len(folders) == 1:
+        return folders[0]
+    gather = GatherPictures(tuple(map(str, folders)), "")
+    return await lab.make("putting the drawings together", gather, suffix="")

@@ -106,6 +106,14 @@ CLAIMS = (
         lambda setting: setting.shared + (setting.threshold is not None),
         lambda setting: replace(setting, shared=0.0, threshold=None),
     ),
+    _Phoenix(
+        "Personal layers raise the coverage of classes (Phoenix)",
+        ("class coverage", "class entropy"),
+        ("coverage", "precision", "kid", "loss"),
+        "class entropy",
+        lambda setting: bool(setting.personal),
+        lambda setting: replace(setting, personal=()),
+    ),
 )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fedtui.experiment import page, plots, record
 from fedtui.experiment.ddpm import CENTRALISED, STEPS, Measured, Options, Setting
 from fedtui.experiment.ddpm_claims import HIGHER_IS_BETTER, Answer, Claim, answers
+from fedtui.experiment.ddpm_data import DIGITS, Data
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.record import Record
 from fedtui.experiment.rows import Row, Spread, by_round, select, spread
@@ -18,6 +20,12 @@ METRICS = ("loss", "kid", "precision", "coverage", "class coverage", "class entr
 ARROWS = {True: "↑", False: "↓"}
 """Where better is."""
 SHEET_PICTURES = 12
+PERSONAL = (
+    "With personal layers there is no model of the room alone: everybody who has trained draws an "
+    "equal part of the pictures with the room's weights and its own layers, and the loss is the "
+    "mean over these models. Their drawings together show more classes than one model's would "
+    "when each draws its own kind."
+)
 
 
 def final(rows: Sequence[Row], label: str, metric: str, rounds: int) -> Spread | None:
@@ -75,10 +83,22 @@ def make_record(options: Options, measured: Sequence[Measured], command: str) ->
     return Record(
         name="ddpm",
         command=command,
-        options=asdict(options) | {"seeds": sorted({each.seed for each in measured})},
+        options=_told(options) | {"seeds": sorted({each.seed for each in measured})},
         rows=tuple(row for each in measured for row in each.rows),
         facts={"weights": weights, "extractor": dict(measured[0].extractor)},
     )
+
+
+def _told(options: Options) -> dict[str, Any]:
+    """Everything that decided the numbers. What a run does without is not mentioned, so that runs
+    from before it could be had are told as they were."""
+    told = asdict(options)
+    if options.data == DIGITS.name:
+        del told["data"]
+    for setting in told["settings"]:
+        if not setting["personal"]:
+            del setting["personal"]
+    return told
 
 
 async def write(
@@ -88,14 +108,17 @@ async def write(
     results = make_record(options, measured, command)
     record.write(results, folder)
     rows, rounds, seeds = results.rows, options.rounds, results.options["seeds"]
+    data = options.ground
     made = page.Page("Federated diffusion from scratch")
     made.text(
-        "Real handwritten digits (scikit-learn's, 8 x 8 pixels), an unconditional diffusion model "
-        f"trained from random weights, {rounds} rounds, at most ten participants in each, "
-        f"{len(seeds)} seed(s). N participants, E passes over their own digits a round, classes "
-        "shared out by Dirichlet(beta). ± is the standard deviation over seeds; a seed is another "
-        "first model, another split and another training, drawings begin with the same noise."
+        f"{data.told}, an unconditional diffusion model trained from random weights, {rounds} "
+        f"rounds, at most ten participants in each, {len(seeds)} seed(s). N participants, E passes "
+        f"over their own {data.name} a round, classes shared out by Dirichlet(beta). ± is the "
+        "standard deviation over seeds; a seed is another first model, another split and another "
+        "training, drawings begin with the same noise."
     )
+    if any(setting.personal for setting in options.settings):
+        made.text(PERSONAL)
     found = answers(rows, options.settings, rounds)
     for number, answer in enumerate(found, 1):
         made.heading(answer.claim.text)
@@ -114,7 +137,7 @@ async def write(
     )
     made.heading("After the last round")
     made.table(*table(rows, rounds))
-    made.text(_explained(rows), note=True)
+    made.text(_explained(rows, data), note=True)
     sheet = await contact_sheet(lab, measured)
     (folder / "pictures.png").write_bytes(sheet.read_bytes())
     made.picture(
@@ -139,16 +162,16 @@ async def contact_sheet(lab: Lab, measured: Sequence[Measured]) -> Path:
     return await lab.make("the contact sheet", request, suffix=".png")
 
 
-def _explained(rows: Sequence[Row]) -> str:
+def _explained(rows: Sequence[Row], data: Data) -> str:
     judge = select(rows, metric="judge's accuracy")[0]
     return (
         "↓ lower is better, ↑ higher. Loss: mean squared error of the prediction on held-out "
-        "digits, the same noise for every setting of a seed. KID, precision and coverage: drawings "
-        f"against held-out digits, in the space of pixels, {judge.n} drawings. Class coverage: the "
-        "part of the ten classes that at least 2 % of the drawings are of; class entropy: 1 is "
-        "even. Classes are read by a support vector machine that names "
-        f"{100 * judge.value:.1f} % of held-out digits rightly, but calls anything a digit, noise "
-        "too: believe it where precision is well above zero. Training steps are those of all "
+        f"{data.name}, the same noise for every setting of a seed. KID, precision and coverage: "
+        f"drawings against held-out {data.name}, {data.space}, {judge.n} drawings. Class coverage: "
+        f"the part of the {data.classes} classes that at least 2 % of the drawings are of; class "
+        f"entropy: 1 is even. Classes are read by {data.judge} that names {100 * judge.value:.1f} "
+        f"% of held-out {data.name} rightly, but calls anything {data.calls}, noise too: believe "
+        "it where precision is well above zero. Training steps are those of all "
         "participants together. centralised: everything in one place for as many steps as the "
         "first setting's participants, without their moving average."
     )
@@ -161,7 +184,10 @@ def _direction(metric: str) -> str:
 
 def _settings(claim: Claim, answer: Answer) -> list[Setting]:
     """Those compared, from the one said to be worst to the best."""
-    compared = {each for pair in answer.comparisons for each in (pair.worse, pair.better)}
+    # Not a set: settings of equal worth would come in another order every time.
+    compared = dict.fromkeys(
+        each for pair in answer.comparisons for each in (pair.worse, pair.better)
+    )
     return sorted(compared, key=claim.worth)
 
 

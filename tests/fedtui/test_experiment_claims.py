@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -127,6 +128,36 @@ def test_a_coverage_at_its_ceiling_is_told_as_no_difference_and_idle_filters_are
     assert "shared=1 2000" in text
     assert "N=10 E=5 beta=0.1 threshold=0.2 left out 0 contributions a seed, so it changed" in text
     assert "shared=1 threshold=0.2 left out 3 contributions a seed." in text
+
+
+def test_personal_layers_answer_a_claim_of_their_own() -> None:
+    plain, shared = Setting(beta=0.1), Setting(beta=0.1, shared=1.0)
+    own = Setting(beta=0.1, personal=("conv_in",))
+    settings = (plain, shared, own)
+    coverage = {plain: 0.5, shared: 0.8, own: 0.6}
+    rows = rows_of(settings, {"class coverage": lambda s, seed: coverage[s] + seed / 100})
+    found = ddpm_claims.answers(rows, settings, ROUNDS)
+    sharing, keeping = answered("shared set", found), answered("Personal layers", found)
+    assert [each.better for each in sharing.comparisons] == [shared]
+    assert [each.better for each in keeping.comparisons] == [own]
+    assert "without → personal=conv_in (N=10 E=5 beta=0.1)" in keeping.sentences[0]
+
+
+def test_a_plot_has_its_lines_in_the_same_order_every_time() -> None:
+    """Two options of equal worth: the order of a set is another in every process."""
+    plain = Setting(beta=0.1)
+    settings = (plain, *(replace(plain, threshold=part / 10) for part in range(8)))
+    rows = rows_of(settings, {"class entropy": lambda s, seed: 0.5 + seed / 100})
+    phoenix = answered("shared set", ddpm_claims.answers(rows, settings, ROUNDS))
+    assert ddpm_report._settings(phoenix.claim, phoenix) == list(settings)
+
+
+def test_a_run_without_new_options_is_told_as_ever() -> None:
+    told = ddpm_report._told(ddpm.Options())
+    assert "data" not in told
+    assert told["settings"][0].keys() == {
+        "participants", "per_round", "epochs", "beta", "shared", "threshold",
+    }  # fmt: skip
 
 
 def test_any_settings_answer_what_they_can() -> None:

@@ -24,6 +24,8 @@ from fedtui.cli.app import run
         ("ddpm --setting 10,5,nan", "is no setting"),
         ("ddpm --setting 10,5,0.1,2", "is no setting"),
         ("ddpm --setting 10,5,0.1,1,7", "is no setting"),
+        ("ddpm --setting 10,5,0.1,1,0.2,conv_in,x", "is no setting"),
+        ("ddpm --data faces", "there is no data set 'faces'"),
         ("compare nowhere.toml", "cannot read nowhere.toml"),
     ],
 )
@@ -45,3 +47,10 @@ def test_who_stops_an_experiment_is_told_how_to_go_on(capsys: pytest.CaptureFixt
     with pytest.raises(asyncio.CancelledError), experiment._progress():
         raise asyncio.CancelledError
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_a_setting_may_leave_out_what_comes_before_its_personal_layers() -> None:
+    found = experiment._setting("30,1,0.1,,,conv_in+conv_out")
+    assert (found.participants, found.epochs, found.shared, found.threshold) == (30, 1, 0.0, None)
+    assert found.personal == ("conv_in", "conv_out")
+    assert experiment._setting("10,5,0.1,1,0.2").threshold == 0.2

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from fedtui.errors import FedtuiError
 from fedtui.experiment import compare, compare_report, ddpm, ddpm_report, fedflow, fedflow_report
 from fedtui.experiment.lab import Lab
 from fedtui.experiment.room import node_names
@@ -117,3 +120,42 @@ async def test_digits_are_learnt_by_a_federation_of_whole_weights(tmp_path: Path
     facts = json.loads((tmp_path / "report" / "results.json").read_text())["facts"]
     assert len(facts["weights"][setting.label]["1"]) == 64
     assert facts["extractor"]["name"] == "pixels"
+
+
+async def test_personal_layers_stay_at_home_and_everybody_draws(tmp_path: Path) -> None:
+    """Landscapes, two participants: the room's own copy of what is personal never moves."""
+    words = ("conv_in", "conv_out")
+    setting = ddpm.Setting(participants=2, per_round=2, epochs=1, beta=5.0, personal=words)
+    options = ddpm.Options(
+        rounds=2, batch=200, pictures=10, sampling_steps=2, measure_every=2, settings=(setting,),
+        data="landscapes",
+    )  # fmt: skip
+    async with Lab(tmp_path / "lab", workers=1) as lab:
+        await ddpm.check(lab, options, 1)
+        measured = await ddpm.run(lab, options, setting, 1)
+        page = await ddpm_report.write(lab, options, [measured], "fedtui", tmp_path / "report")
+        wrong = replace(options, settings=(replace(setting, personal=("conv_inn",)),))
+        with pytest.raises(FedtuiError, match="No layer would stay personal"):
+            await ddpm.check(lab, wrong, 1)
+    [first] = (tmp_path / "lab").glob("init_whole-*")
+    states = sorted((tmp_path / "lab").glob("combine-*"))
+    assert len(states) == 2
+    start = load_file(first)
+    for state in states:
+        reached = load_file(state)
+        same = {name for name in start if np.array_equal(start[name], reached[name])}
+        assert same == {name for name in start if any(word in name for word in words)}
+    # A second round's training began at the room's weights with the participant's own layers.
+    trained = [load_file(path) for path in (tmp_path / "lab").glob("train-*")]
+    assert len(trained) == 4
+    assert len({each["conv_in.weight"].tobytes() for each in trained}) == 4
+    assert len(list(measured.drawn.glob("*.png"))) == 10
+    assert {path.name[:3] for path in measured.drawn.glob("*.png")} == {"00-", "01-"}
+    assert select(measured.rows, metric="judge's accuracy")[0].value > 0.97
+    assert setting.label.endswith("personal=conv_in+conv_out")
+    text = page.read_text(encoding="utf-8")
+    assert "everybody who has trained draws an equal part" in text
+    assert "Generated landscapes (16 x 16 pixels" in text
+    told = json.loads((tmp_path / "report" / "results.json").read_text())["options"]
+    assert told["data"] == "landscapes"
+    assert told["settings"][0]["personal"] == list(words)

@@ -6,7 +6,6 @@ enough for a CPU and real enough to have classes that a participant may lack.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.errors import MISUSE, TrainerError
+from trainer.measures import dealing
+from trainer.measures.dealing import Verdict
 
 SIDE = 8
 """Pixels a side of a digit."""
@@ -25,10 +26,6 @@ WRITTEN = 4 * SIDE
 """Pixels a side of a written picture, which the loader wants; shrinking it loses nothing."""
 SHADES = 16.0
 CLASSES = 10
-HELD_OUT_EVERY = 5
-"""Every fifth digit of a class is nobody's: drawings are held against them."""
-COVERED = 0.02
-"""A class is covered when at least so many of the drawings are of it; a tenth would be fair."""
 
 Digits = NDArray[np.float64]
 
@@ -41,54 +38,18 @@ class Share:
     classes: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a judge sees in drawings.
-
-    ``classes`` counts drawings by class, ``coverage`` is the share of classes that are covered,
-    ``entropy`` that of the counts over that of an even spread (1 is even), ``accuracy`` the
-    judge's own on digits it never saw.
-    """
-
-    pictures: int
-    classes: tuple[int, ...]
-    coverage: float
-    entropy: float
-    accuracy: float
-
-
 def held_out() -> Share:
     """The digits that no participant has."""
     return _split()[1]
 
 
 def share(index: int, participants: int, beta: float, shared: float, seed: int) -> Share:
-    """Participant ``index``'s digits: of each class a part drawn from Dirichlet(``beta``) over all
-    participants, and ``shared`` (0..1) of a common set of one digit in ten (Zhao et al., arXiv
-    1806.00582, the data sharing of Phoenix).
+    """Participant ``index``'s digits, as :func:`dealing.share` deals them.
 
     Raises :class:`TrainerError` for an impossible split.
     """
-    if not (0 <= index < participants and beta > 0 and 0 <= shared <= 1):
-        raise TrainerError(
-            "These digits cannot be shared out",
-            f"Participant {index} of {participants}, beta {beta}, shared {shared}.",
-            "beta is positive and shared lies in 0..1.",
-            MISUSE,
-        )
     everything, _ = _split()
-    draw = np.random.default_rng([seed, participants, round(beta * 1000)])
-    mine: list[int] = []
-    for label in range(CLASSES):
-        members = draw.permutation(np.flatnonzero(everything.classes == label))
-        borders = np.cumsum(draw.dirichlet(np.full(participants, beta)))[:-1] * len(members)
-        mine += np.split(members, borders.astype(int))[index].tolist()
-    if shared > 0:
-        common = np.random.default_rng([seed, 1]).permutation(len(everything.classes))
-        common = common[: len(common) // 10]
-        own = np.random.default_rng([seed, 2, index]).permutation(common)
-        mine += own[: round(shared * len(own))].tolist()
-    chosen = np.array(sorted(set(mine)), dtype=np.int64)
+    chosen = dealing.share(everything.classes, index, participants, beta, shared, seed)
     return Share(everything.pictures[chosen], everything.classes[chosen])
 
 
@@ -115,19 +76,9 @@ def judge(images: Sequence[Image.Image]) -> Verdict:
             for image in images
         ]
     )
-    counts = Counter(model.predict(pixels.reshape(len(images), -1) / 255).tolist())
-    classes = tuple(counts.get(label, 0) for label in range(CLASSES))
-    shares = np.array(classes) / len(images)
-    present = shares[shares > 0]
-    return Verdict(
-        pictures=len(images),
-        classes=classes,
-        coverage=float((shares >= COVERED).mean()),
-        entropy=float(-(present * np.log(present)).sum() / np.log(CLASSES)),
-        accuracy=float(
-            model.score(unseen.pictures.reshape(len(unseen.classes), -1), unseen.classes)
-        ),
-    )
+    accuracy = model.score(unseen.pictures.reshape(len(unseen.classes), -1), unseen.classes)
+    labels = model.predict(pixels.reshape(len(images), -1) / 255).tolist()
+    return dealing.verdict(labels, CLASSES, float(accuracy))
 
 
 @cache
@@ -141,10 +92,8 @@ def _split() -> tuple[Share, Share]:
     data = load_digits()
     pictures = np.asarray(data.images, dtype=np.float64) / SHADES
     classes = np.asarray(data.target, dtype=np.int64)
-    kept = np.zeros(len(classes), dtype=bool)
-    for label in range(CLASSES):
-        kept[np.flatnonzero(classes == label)[::HELD_OUT_EVERY]] = True
-    return Share(pictures[~kept], classes[~kept]), Share(pictures[kept], classes[kept])
+    kept = dealing.kept(classes)
+    return Share(pictures[kept], classes[kept]), Share(pictures[~kept], classes[~kept])
 
 
 @cache

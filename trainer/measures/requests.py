@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
 
+from trainer import whole_file
 from trainer.arithmetic import HELD_OUT, Handler, Result, written
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.job import Job
-from trainer.measures import attacks, digits, distances, extractors, picture_files, scenes
+from trainer.measures import (
+    attacks,
+    digits,
+    distances,
+    extractors,
+    landscapes,
+    picture_files,
+    scenes,
+)
 from trainer.protocol import (
     DigitData,
+    GatherPictures,
+    GraftWhole,
     JudgeDigits,
+    JudgeLandscapes,
     JudgeScenes,
+    LandscapeData,
     MeasureClip,
     MeasureSet,
     NewModel,
@@ -92,6 +106,41 @@ def judge_digits(request: JudgeDigits, job: Job) -> Result:
     return asdict(digits.judge(_pictures(Path(request.folder), job)))
 
 
+def landscape_data(request: LandscapeData, job: Job) -> Result:
+    job.check()
+    if request.participant == HELD_OUT:
+        chosen = landscapes.held_out()
+    else:
+        chosen = landscapes.share(
+            request.participant, request.participants, request.beta, request.shared, request.seed
+        )
+    written_ = landscapes.write(Path(request.folder), chosen)
+    return {"written": written_, "classes": landscapes.count(chosen)}
+
+
+def judge_landscapes(request: JudgeLandscapes, job: Job) -> Result:
+    return asdict(landscapes.judge(_pictures(Path(request.folder), job)))
+
+
+def gather_pictures(request: GatherPictures, job: Job) -> Result:
+    out, count = Path(request.folder), 0
+    out.mkdir(parents=True, exist_ok=True)
+    for number, folder in enumerate(request.folders):
+        for path in sorted(Path(folder).glob("*.png")):
+            job.check()
+            shutil.copyfile(path, out / f"{number:02d}-{path.name}")
+            count += 1
+    return {"written": count}
+
+
+def graft_whole(request: GraftWhole, job: Job) -> Result:
+    job.check()
+    grafted, file = whole_file.graft(
+        Path(request.path), Path(request.scion), request.words, Path(request.out)
+    )
+    return written(file) | {"grafted": grafted}
+
+
 def new_model(request: NewModel, job: Job) -> Result:
     from trainer.models import fresh
 
@@ -128,6 +177,10 @@ HANDLERS: Mapping[type[Request], Handler] = {
     JudgeScenes: judge_scenes,
     DigitData: digit_data,
     JudgeDigits: judge_digits,
+    LandscapeData: landscape_data,
+    JudgeLandscapes: judge_landscapes,
+    GatherPictures: gather_pictures,
+    GraftWhole: graft_whole,
     NewModel: new_model,
     Tamper: tamper,
     PoisonData: poison_data,

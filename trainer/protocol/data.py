@@ -146,3 +146,28 @@ class DigitData(Request):
     beta: float = 0.5
     shared: float = 0.0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class LandscapeData(Request):
+    """Like :class:`DigitData` with the built-in landscapes; classes are time of day and ground."""
+
+    kind: ClassVar[str] = "landscape_data"
+    folder: str
+    participant: int
+    participants: int = 1
+    beta: float = 0.5
+    shared: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GatherPictures(Request):
+    """Copies the PNG files of several folders into a new one, ``00-NAME.png`` and so on.
+
+    Result: ``{"written"}``.
+    """
+
+    kind: ClassVar[str] = "gather_pictures"
+    folders: tuple[str, ...]
+    folder: str

@@ -117,3 +117,11 @@ class JudgeDigits(Request):
 
     kind: ClassVar[str] = "judge_digits"
     folder: str
+
+
+@dataclass(frozen=True)
+class JudgeLandscapes(Request):
+    """Like :class:`JudgeDigits` with the classes of :class:`trainer.protocol.LandscapeData`."""
+
+    kind: ClassVar[str] = "judge_landscapes"
+    folder: str

@@ -81,3 +81,18 @@ class ExportWhole(Request):
     model: str
     weights: str
     folder: str
+
+
+@dataclass(frozen=True)
+class GraftWhole(Request):
+    """Writes the weights at ``path`` with those of ``scion`` in place of every one whose name
+    contains one of ``words``, its moving average too: layers that stay with a participant.
+
+    Result: ``{"path", "sha256", "bytes", "grafted"}``.
+    """
+
+    kind: ClassVar[str] = "graft_whole"
+    path: str
+    scion: str
+    words: tuple[str, ...]
+    out: str
