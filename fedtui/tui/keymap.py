@@ -271,6 +271,29 @@ PEER_KEYS: list[BindingType] = [
 ROUND_KEYS: list[BindingType] = [
     key("s", "start", "Start round", START, "rounds.start", show=True),
     key("t", "times", "Times", "Who did what when in the round", "rounds.times", show=True),
+    key("d", "difference", "Compare", "What changed between two rounds", "rounds.diff", show=True),
+]
+
+DIFFERENCE_KEYS: list[BindingType] = [
+    key("escape,d", "back", "Close", "Back to the rounds", "diff.back", display="esc"),
+    key("left,h", "earlier(-1)", "Earlier", "An earlier round to compare with", "diff.old.before"),
+    key("right,l", "earlier(1)", "Later", "A later round to compare with", "diff.old.after"),
+    key(
+        "left_square_bracket",
+        "later(-1)",
+        "Earlier",
+        "An earlier round that is compared",
+        "diff.new.before",
+        display="[",
+    ),
+    key(
+        "right_square_bracket",
+        "later(1)",
+        "Later",
+        "A later round that is compared",
+        "diff.new.after",
+        display="]",
+    ),
 ]
 
 ROOM_KEYS: list[BindingType] = [

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from test_tui_hostile import ATTACKS, assert_harmless, poisoned
 from tui_driver import shown, strips, text, until
-from tui_scenarios import identity, several_rounds, times, training
+from tui_scenarios import done, identity, several_rounds, times, training
 
 from fedtui.errors import FedtuiError
 from fedtui.tape import Player, Tape
+from fedtui.tui.comparing import Side, difference
 from fedtui.tui.lines import Line, width_of
 from fedtui.tui.look import Look
+from fedtui.tui.screens.difference import DifferenceScreen
 from fedtui.tui.screens.rounds import RoundsScreen
 from fedtui.tui.timeline import MARKS, Axis, axis_of, lane_line, ticks, timeline
-from fedtui.view import LaneView, NodeView, RoundView, TimesView, to_json
+from fedtui.view import EvidenceView, LaneView, NodeView, RoundView, TimesView, to_json
 
 AXIS = Axis(0.0, 20.0, 20)
 
@@ -187,3 +189,90 @@ async def test_an_empty_room_has_no_times(folder: Path) -> None:
         await until(pilot, lambda: "No round yet" in text(app))
         assert isinstance(app.screen, RoundsScreen)
         assert "Times" in text(app)
+
+
+def told(lines: list[Line]) -> str:
+    return "\n".join(read(line) for line in lines)
+
+
+def test_a_difference_tells_what_changed_first_and_what_did_not_at_the_end(folder: Path) -> None:
+    view = several_rounds(folder)
+    first, fourth = view.commits[0], view.commits[-1]
+    fourth = replace(
+        fourth, inputs=fourth.inputs[:3], signers=fourth.signers[1:], result="0123" * 16,
+        excluded=((identity(4), "norm 40 times the median"),), attempt=1,
+    )  # fmt: skip
+    view = replace(view, evidence=(EvidenceView(4, identity(4), "it voted twice"),))
+    old, new = Side(first, None, 0.2), Side(fourth, times()[0], 0.125)
+    seen = told(difference(view, old, new, 130))
+    for words in (
+        "my loss       0.2000", "→ 0.1250", "round took    –", "→ 18.2 s", "attempts      1", "→ 2",
+        "0123", "→ 3 contributions", "evidence      –", "→ lab-pc-07", "signed then   lena (you)",
+        "not in round 4", "✗ left out of round 4: norm 40 times the median", "NaN in layer 3",
+        "40 %", "-0.20", "The same in both: state, checked, aggregator",
+    ):  # fmt: skip
+        assert words in seen
+    for width in (40, 66, 100):
+        assert all(width_of(line) <= width for line in difference(view, old, new, width))
+
+
+def test_rounds_that_nobody_contributed_to_differ_in_little(folder: Path) -> None:
+    view = several_rounds(folder)
+    empty = replace(view.commits[0], inputs=(), skipped=True)
+    seen = told(difference(view, Side(empty, None, None), Side(empty, None, None), 80))
+    assert "Nobody contributed to either." in seen
+    assert "→" not in seen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_two_rounds_are_compared_and_others_chosen(
+    folder: Path, size: tuple[int, int]
+) -> None:
+    async with shown(several_rounds(folder), size) as (pilot, app, source):
+        early = replace(times()[0], round=3, seconds=33.3)
+        source.answers["round_times"] = lambda round: {"round": round, "times": to_json(early)}
+        await pilot.press("3", "d")
+        await until(pilot, lambda: "from round 3 to round 4" in text(app))
+        await until(pilot, lambda: "33.3 s" in text(app))
+        assert "✗ NOT the same here" in text(app)
+        for keys, title in (
+            (("left",), "from round 2 to round 4"),
+            (("h", "h", "h"), "from round 1 to round 4"),
+            (("right",), "from round 2 to round 4"),
+            (("left_square_bracket",), "from round 2 to round 3"),
+            (("left_square_bracket", "l"), "from round 2 to round 3"),
+            (("right_square_bracket", "right_square_bracket"), "from round 2 to round 4"),
+        ):
+            await pilot.press(*keys)
+            await until(pilot, lambda title=title: title in text(app))  # type: ignore[misc]
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, RoundsScreen))
+        await pilot.press("G", "d")
+        await until(pilot, lambda: "from round 1 to round 2" in text(app))
+        assert isinstance(app.screen, DifferenceScreen)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, RoundsScreen))
+
+
+async def test_one_round_cannot_be_compared(folder: Path) -> None:
+    async with shown(done(folder), (120, 40)) as (pilot, app, source):
+        await pilot.press("3", "d")
+        await pilot.pause()
+        assert isinstance(app.screen, RoundsScreen)
+        view = several_rounds(folder)
+        source.now = view
+        await until(pilot, lambda: app.screen.check_action("difference", ()) is True)
+
+
+async def test_names_of_others_are_only_text_in_a_difference(folder: Path) -> None:
+    attack = "".join(ATTACKS[:6])
+    view = poisoned(several_rounds(folder), [attack] * 4)
+    last = replace(view.commits[-1], excluded=((view.peers[1].id, attack), (attack, attack)))
+    view = replace(view, commits=(*view.commits[:-1], last))
+    for look, size in ((Look(), (120, 40)), (Look(characters="ascii"), (80, 24))):
+        async with shown(view, size, look=look) as (pilot, app, _source):
+            await pilot.press("3", "d")
+            await until(pilot, lambda: isinstance(app.screen, DifferenceScreen))
+            assert_harmless(strips(app))
+            assert all(row.cell_length == size[0] for row in strips(app))
+            assert look.characters != "ascii" or text(app).isascii()

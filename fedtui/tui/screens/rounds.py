@@ -14,6 +14,7 @@ from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.keymap import ROUND_KEYS
 from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right, wrapped
 from fedtui.tui.messages import Answered, Refused
+from fedtui.tui.screens.difference import DifferenceScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.timeline import ABSENT, timeline, times_of
 from fedtui.tui.widgets.sheet import Sheet
@@ -136,7 +137,10 @@ class RoundsScreen(ListScreen):
         self.sheet = Sheet(id="entry")
         self.times = Sheet(id="times")
         self._known: dict[int, TimesView | None] = {}
+        self._wanted: list[int] = []
         self._asked = 0
+        self._could = False
+        self._compared: DifferenceScreen | None = None
 
     def body(self) -> ComposeResult:
         """Rounds, and one of them."""
@@ -154,6 +158,10 @@ class RoundsScreen(ListScreen):
             title.append((f" {len(view.commits)}{of} committed", "text"))
         self.table.entitle(tuple(title))
         self.show_chosen()
+        could = bool(view and len(view.commits) > 1)
+        if could != self._could:
+            self._could = could
+            self.refresh_bindings()
 
     def show_chosen(self) -> None:
         """Tells of the one under the cursor."""
@@ -178,40 +186,67 @@ class RoundsScreen(ListScreen):
     def _show_times(self, view: NodeView, row: Round) -> None:
         number, commit = row.number, row.commit
         self.times.entitle(((f"Times of round {number}", "strong"),))
-        found = times_of(view, number) or self._known.get(number)
+        found = self.times_known(number) if commit else times_of(view, number)
         part = took_part(commit) if commit else set(view.round.waiting_for)
         if commit is None and not (found and (found.lanes or part)):
             self.times.show(lambda width: wrapped(UNBEGUN, width - 1, "muted"))
         elif found is not None:
             leader = commit.aggregator if commit else view.round.aggregator or ""
             self.times.show(lambda width: timeline(view, found, leader, part, width))
-        elif number in self._known:
-            self.times.show(lambda width: wrapped(ABSENT, width - 1, "muted"))
         else:
-            self.times.show(lambda width: ())
-            if self._asked != number and not self.feed.lost:
-                self._asked = number
-                self.ask("round_times", round=number)
+            told = ABSENT if number in self._known else ""
+            self.times.show(lambda width: wrapped(told, width - 1, "muted"))
+
+    def times_known(self, number: int) -> TimesView | None:
+        """The times of a committed round; the node is asked for what is not in its view."""
+        found = times_of(self.view, number) if self.view else None
+        found = found or self._known.get(number)
+        if found is None and number not in self._known and number not in self._wanted:
+            self._wanted.append(number)
+            if not self._asked:
+                self._ask()
+        return found
+
+    def _ask(self) -> None:
+        """One after another, the last that was looked at first."""
+        self._asked = self._wanted[-1] if self._wanted and not self.feed.lost else 0
+        if self._asked:
+            self.ask("round_times", round=self._asked)
+
+    def _learn(self, number: int, times: TimesView | None) -> None:
+        self._known[number] = times
+        self._wanted = [each for each in self._wanted if each != number]
+        self.show_chosen()
+        if self._compared is not None and self._compared.is_current:
+            self._compared.redraw()
+        self._ask()
 
     def on_answered(self, message: Answered) -> None:
         """Times of an earlier round; they change no more."""
         if message.operation == "round_times":
             told = message.result["times"]
-            number = int(message.result["round"])
-            self._known[number] = from_json(TimesView, told) if told else None
-            self.show_chosen()
+            found = from_json(TimesView, told) if told else None
+            self._learn(int(message.result["round"]), found)
 
     def on_refused(self, message: Refused) -> None:
         """A node of an earlier version tells no times: no reason for a message."""
         if message.operation == "round_times":
             message.prevent_default()
-            self._known[self._asked] = None
-            self.show_chosen()
+            self._learn(self._asked, None)
+
+    def action_difference(self) -> None:
+        """Compares the round under the cursor with the one before it."""
+        view, row = self.view, self.table.selected
+        if view is not None and row is not None and len(view.commits) > 1:
+            self._compared = DifferenceScreen(view, row.number, self.times_known)
+            self.app.push_screen(self._compared)
 
     def look_again(self) -> None:
         """What was not known may be: another node may answer now."""
         self._known = {number: times for number, times in self._known.items() if times}
+        self._wanted.clear()
         self._asked = 0
+        self.show_chosen()
 
     def action_times(self) -> None:
         """Shows who did what when in place of what it came to, or the other way round."""
@@ -232,6 +267,8 @@ class RoundsScreen(ListScreen):
         """There is nothing to switch where both are shown."""
         if action == "times":
             return not (self.has_class("-xwide") and self.has_class("-xtall"))
+        if action == "difference":
+            return True if self._could else None
         return super().check_action(action, parameters)
 
 
