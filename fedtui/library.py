@@ -1,4 +1,4 @@
-"""Operations on adapter files: those of the room's rounds, exports, and files anywhere else."""
+"""Operations that look at adapter files and base models, and write adapters for other programs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import UsageError
 from fedtui.limits import LIBRARY_FILES
+from fedtui.paths import RoomPaths, absolute
 from fedtui.rooms import Room, committed_adapters, export_metadata
 from fedtui.training import TrainerProcess
 from trainer.protocol import ExportAdapter as ExportRequest
 from trainer.protocol import InspectAdapter as InspectRequest
+from trainer.protocol import ListModels as ListModelsRequest
 
 Format = Literal["kohya", "diffusers"]
 
@@ -23,6 +27,11 @@ Format = Literal["kohya", "diffusers"]
 @dataclass(frozen=True)
 class ListAdapters:
     """Everything on the shelf."""
+
+
+@dataclass(frozen=True)
+class ListModels:
+    """The base models on this machine."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Library:
     def offer(self, operations: Operations) -> None:
         """Makes the operations known."""
         operations.add("list_adapters", ListAdapters, self.shelf)
+        operations.add("list_models", ListModels, self.models)
         operations.add("inspect_adapter", InspectAdapter, self.inspect)
         operations.add("export_adapter", ExportAdapter, self.export)
 
@@ -58,12 +68,23 @@ class Library:
         """Result: ``{"adapters": [{"path", "name", "kind", "round", "bytes", "modified"}...],
         "shelf"}``; ``kind`` is round, export or file, the newest round first."""
         del asked
-        adapters = await asyncio.to_thread(self._listed)
+        adapters = await asyncio.to_thread(listed, self._room.paths, self._folder)
         return {"adapters": adapters, "shelf": str(self._folder)}
+
+    async def models(self, asked: ListModels) -> Result:
+        """See :class:`trainer.protocol.ListModels`; besides, each model says in ``here`` whether it
+        is this room's. What the room knows of its model's hash is used."""
+        del asked
+        task = self._room.task
+        found = await self._arithmetic.request(ListModelsRequest((task.model,)))
+        for model in found["models"]:
+            model["here"] = model["source"] == task.model
+            model["sha256"] = model["sha256"] or (task.model_sha256 if model["here"] else "")
+        return found
 
     async def inspect(self, asked: InspectAdapter) -> Result:
         """See :class:`trainer.protocol.InspectAdapter`."""
-        path = await asyncio.to_thread(_existing, asked.path)
+        path = await asyncio.to_thread(existing, asked.path)
         request = InspectRequest(str(path), self._room.task.model)
         return await self._arithmetic.request(request)
 
@@ -85,18 +106,22 @@ class Library:
         )
         return await self._arithmetic.request(request)
 
-    def _listed(self) -> list[Result]:
-        rounds = committed_adapters(self._room.paths)
-        found = [_entry(rounds[n], "round", n) for n in sorted(rounds, reverse=True)]
-        found += [_entry(path, "export") for path in _files(self._room.paths.exports)]
-        found += [_entry(path, "file") for path in _files(self._folder)]
-        return found[:LIBRARY_FILES]
+
+def listed(room: RoomPaths, shelf: Path) -> list[Result]:
+    """Every adapter file as ``list_adapters`` tells of it, but for one that vanishes meanwhile."""
+    rounds = committed_adapters(room)
+    places = [(rounds[n], "round", n) for n in sorted(rounds, reverse=True)]
+    places += [(path, "export", 0) for path in _files(room.exports)]
+    places += [(path, "file", 0) for path in _files(shelf)]
+    found = (_entry(*place) for place in places)
+    return list(islice((entry for entry in found if entry), LIBRARY_FILES))
 
 
-def _existing(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
+def existing(text: str) -> Path:
+    """The file of this path. Raises :class:`UsageError`."""
+    path = absolute(text)
     if not path.is_file():
-        raise UsageError(f"there is no file {path}")
+        raise UsageError(f"there is no file {path}", remedy="type the path of one")
     return path
 
 
@@ -104,8 +129,13 @@ def _files(folder: Path) -> Iterable[Path]:
     return sorted(folder.glob("*.safetensors")) if folder.is_dir() else ()
 
 
-def _entry(path: Path, kind: str, number: int = 0) -> Result:
-    stat = path.stat()
+def _entry(path: Path, kind: str, number: int) -> Result | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    if not S_ISREG(stat.st_mode):
+        return None
     modified = time.strftime("%Y-%m-%d %H:%M", time.localtime(stat.st_mtime))
     return {
         "path": str(path),

@@ -91,6 +91,11 @@ DEMO_VIEW_S: Final = 10.0
 
 LIBRARY_FILES: Final = 500
 """Adapter files listed at once."""
+MERGED_ADAPTERS: Final = 16
+"""Merged into one: the ranks of all add up."""
+SHELF_NAME_CHARS: Final = 80
+MERGE_S: Final = 600.0
+"""For merging: adapters of large models are gigabytes, read and written on a laptop's disk."""
 
 # --- recordings -------------------------------------------------------------------------------
 TAPE_BYTES: Final = 256 << 20

@@ -13,7 +13,7 @@ from fedtui import rooms
 from fedtui.captioning import WriteCaption, write_caption
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import UsageError
-from fedtui.paths import Profile
+from fedtui.paths import Profile, absolute
 from fedtui.training import TrainerProcess
 from trainer.protocol import CheckData
 
@@ -85,7 +85,7 @@ class Material:
 
 
 def _existing(text: str) -> Path:
-    folder = Path(text.strip()).expanduser().absolute()
+    folder = absolute(text)
     if not text.strip() or not folder.is_dir():
         raise UsageError(f"there is no folder {folder}", remedy="type the path of one")
     return folder

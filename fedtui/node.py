@@ -41,6 +41,7 @@ from fedtui.reception import Reception
 from fedtui.rooms import Room, read_addresses, read_operations
 from fedtui.rule_choice import written_options
 from fedtui.settings import Settings
+from fedtui.shelf import Shelf
 from fedtui.showing import Showing
 from fedtui.statistics import RoundStatistics
 from fedtui.takeaway import Takeaway
@@ -214,6 +215,7 @@ class Node:
             name_of=self._name_of,
         ).offer(self.operations)
         Library(room, self._arithmetic, profile.shelf).offer(self.operations)
+        Shelf(room, self._arithmetic, profile.shelf).offer(self.operations)
         Material(
             profile,
             self._arithmetic,

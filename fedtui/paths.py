@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -233,6 +234,14 @@ def make_private(directory: Path) -> None:
 
 def _user() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else "user"
+
+
+def absolute(text: str) -> Path:
+    """A path that a person typed, from the root on; ``~`` is a home where there is such a user."""
+    path = Path(text.strip())
+    with suppress(RuntimeError):  # Nobody here has this name: it may be a file's.
+        path = path.expanduser()
+    return path.absolute()
 
 
 def sha256_of(path: Path) -> str:

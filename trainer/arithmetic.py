@@ -39,6 +39,7 @@ from trainer.embedded.scenes import STYLES, Scene, sample_scene
 from trainer.errors import MISUSE, TrainerError
 from trainer.job import Job
 from trainer.lora_file import LoraAdapter
+from trainer.models import listing, store
 from trainer.models.base import Digests
 from trainer.protocol import (
     DENSE,
@@ -51,6 +52,7 @@ from trainer.protocol import (
     ExportAdapter,
     InitAdapter,
     InspectAdapter,
+    ListModels,
     Request,
     RestoreAdapter,
     SampleData,
@@ -86,6 +88,12 @@ def describe(request: Describe, job: Job) -> Result:
         "algorithms": list(MODES),
         "rules": list(RULES),
     }
+
+
+def list_models(request: ListModels, job: Job) -> Result:
+    job.check()
+    found = listing.present(request.also)
+    return {"store": str(store.root()), "models": [asdict(entry) for entry in found]}
 
 
 def check_data(request: CheckData, job: Job) -> Result:
@@ -281,8 +289,14 @@ def _own_notes(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def inspect_adapter(request: InspectAdapter, job: Job) -> Result:
     job.check()
+    path = Path(request.path)
     model = models.resolve(request.model) if request.model else None
-    found = lora_file.inspect(Path(request.path), model)
+    found = lora_file.inspect(path, model)
+    if request.whole:
+        if room_adapter.is_room_adapter(path):
+            room_adapter.read(path)
+        else:
+            lora_file.read(path, model or lora_file.known_base(path))
     alphas = {"none" if alpha is None else str(alpha): n for alpha, n in found.alphas.items()}
     return asdict(found) | {"alphas": alphas, "ignored": list(found.ignored)}
 
@@ -298,6 +312,7 @@ HELD_OUT = -2
 
 HANDLERS: Mapping[type[Request], Handler] = {
     Describe: describe,
+    ListModels: list_models,
     CheckData: check_data,
     SampleData: sample_data,
     SplitData: split_data,

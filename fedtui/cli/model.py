@@ -1,4 +1,4 @@
-"""``fedtui model import``: single files and hub names made ready, once."""
+"""``fedtui model``: base models on this machine, and single files and hub names made ready."""
 
 from __future__ import annotations
 
@@ -14,7 +14,29 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Make models from files and from the hub ready."""
+    """List models, and make those from files and from the hub ready."""
+
+
+@app.command("list")
+def list_models(
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the base models on this machine: the built-in one and those imported before."""
+    from fedtui.cli.trainer import ask
+    from trainer.protocol import ListModels
+
+    found = ask(ListModels(), role="arithmetic")
+    if json:
+        output.data_json(found)
+        return
+    output.data(f"{'model':<34} {'family':<20} {'pixels':>6} {'size':>9}  sha256")
+    for each in found["models"]:
+        about = f"{each['family']:<20} {each['resolution']:>6}"
+        if each["unfinished"]:
+            about = f"{'unfinished':<20} {'':>6}"
+        size = f"{each['bytes'] / 1e6:.1f} MB"
+        output.data(f"{each['source']:<34} {about} {size:>9}  {each['sha256'][:16]}".rstrip())
+    output.say(f"others are made ready by `fedtui model import`, in {found['store']}")
 
 
 @app.command("import")

@@ -57,6 +57,11 @@ def place(model: str) -> Path:
     return root() / "files" / f"{path.stem}-{digest}"
 
 
+def hub_name(folder: Path) -> str:
+    """The name on the hub that a folder of the store belongs to, as far as its name tells."""
+    return folder.name.replace("--at--", "@").replace("--", "/", 1)
+
+
 def record(folder: Path) -> Record | None:
     """What is known of a kept model; None if it was never finished."""
     try:

@@ -81,6 +81,7 @@ from trainer.protocol.models import (
     GraftWhole,
     ImportModel,
     InitWhole,
+    ListModels,
     Load,
     NewModel,
 )
@@ -147,6 +148,7 @@ __all__ = [
     "JudgeLandscapes",
     "JudgeScenes",
     "LandscapeData",
+    "ListModels",
     "Load",
     "LoraFile",
     "MeasureClip",

@@ -46,6 +46,9 @@ class RestoreAdapter(Request):
 class InspectAdapter(Request):
     """Says what a LoRA file of any dialect is, without loading it. Arithmetic.
 
+    ``whole`` reads every value, too, as drawing with it on ``model`` would: a file of another base,
+    or one with a value that is no number, fails.
+
     ``matching`` of its ``modules`` are in ``model``; without one, in the well-known base it fits.
     ``ranks``, ``alphas`` and ``dtypes`` count layers; the alpha ``none`` means alpha = rank.
     ``ignored`` are tensors that are no LoRA. Result: ``{"dialect", "title", "modules", "ranks":
@@ -56,3 +59,4 @@ class InspectAdapter(Request):
     kind: ClassVar[str] = "inspect_adapter"
     path: str
     model: str = ""
+    whole: bool = False

@@ -47,6 +47,21 @@ class Describe(Request):
 
 
 @dataclass(frozen=True)
+class ListModels(Request):
+    """The base models on this machine: the built-in one, those of the store, and the folders
+    ``also``. Arithmetic.
+
+    A model whose download or unpacking never ended is ``unfinished``. What is not recorded is not
+    computed: a folder's ``sha256`` is empty. Result: ``{"store", "models": [{"name", "source",
+    "family", "resolution", "sha256", "bytes", "folder", "unfinished"}...]}``; ``source`` is what
+    other requests call the model.
+    """
+
+    kind: ClassVar[str] = "list_models"
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NewModel(Request):
     """Writes an unconditional diffusion model with random weights, to be trained from scratch.
 
