@@ -46,10 +46,10 @@ class MergedFile:
 
 @dataclass(frozen=True)
 class MergeAdapters:
-    """The weighted mean of adapters, exactly, under a new ``name`` on the shelf."""
+    """The weighted mean of adapters, exactly, under a ``new_name`` on the shelf."""
 
     files: tuple[MergedFile, ...]
-    name: str
+    new_name: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Shelf:
                 f"2 to {MERGED_ADAPTERS} are possible",
                 "mark them with space",
             )
-        target = self._folder / (_name(asked.name) + SUFFIX)
+        target = self._folder / (_name(asked.new_name) + SUFFIX)
         if target.exists():
             raise UsageError(f"there is an adapter {target.stem} already", remedy="name it anew")
         paths = [await asyncio.to_thread(existing, file.path) for file in asked.files]

@@ -21,7 +21,10 @@ def root() -> None:
 def list_models(
     json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List the base models on this machine: the built-in one and those imported before."""
+    """List the base models on this machine.
+
+    The built-in one, and those that were imported.
+    """
     from fedtui.cli.trainer import ask
     from trainer.protocol import ListModels
 

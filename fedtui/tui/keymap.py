@@ -252,9 +252,13 @@ STUDIO_KEYS: list[BindingType] = [
 ]
 
 LIBRARY_KEYS: list[BindingType] = [
-    key("i", "inspect", "Inspect", "Look into the file", "library.inspect", show=True),
+    key("i", "take", "Import", "Take in an adapter file from elsewhere", "library.take", show=True),
     key("e", "export", "Export", "Write it for ComfyUI and A1111", "library.export", show=True),
     key("u", "studio", "Use", "Draw with it in the studio", "library.use", show=True),
+    key("space", "mark", "Mark", "Mark it to be merged with others", "library.mark"),
+    key("m", "merge", "Merge", "Make one of those that are marked", "library.merge", show=True),
+    key("x", "delete", "Delete", "Delete the file, after a question", "library.delete", show=True),
+    key("b", "bases", "Base models", "Base models, or adapters again", "library.bases", show=True),
 ]
 
 PEER_KEYS: list[BindingType] = [

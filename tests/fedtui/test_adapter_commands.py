@@ -71,3 +71,17 @@ def test_what_is_no_adapter_is_refused_in_words(
     assert run(["adapter", "convert", str(path), str(tmp_path / "y")]) == 1
     assert "zip archive" in capsys.readouterr().err
     assert not (tmp_path / "y").exists()
+
+
+def test_the_models_on_this_machine_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FEDTUI_MODELS", str(tmp_path / "models"))
+    (tmp_path / "models" / "hub" / "owner--name").mkdir(parents=True)
+    assert run(["model", "list"]) == 0
+    seen = capsys.readouterr()
+    assert "tiny-landscapes" in seen.out
+    assert "stable-diffusion-1" in seen.out
+    assert "owner/name" in seen.out
+    assert "unfinished" in seen.out
+    assert "fedtui model import" in seen.err

@@ -110,24 +110,24 @@ async def test_merged_adapters_are_their_weighted_mean(rig: Rig, tmp_path: Path)
         {"path": str(path), "weight": weight}
         for path, weight in zip(paths, (900, 50, 50), strict=True)
     ]
-    made = await rig.do("merge_adapters", files=files, name="both.safetensors")
+    made = await rig.do("merge_adapters", files=files, new_name="both.safetensors")
     # No rule of rooms bounds the share of the first.
     assert made["weights"] == pytest.approx([0.9, 0.05, 0.05])
     assert np.allclose(product(Path(made["path"])), 0.9 * 1 + 0.05 * 4 + 0.05 * 9)
     with pytest.raises(UsageError, match="already"):
-        await rig.do("merge_adapters", files=files, name="both")
+        await rig.do("merge_adapters", files=files, new_name="both")
     for name in ("", "../out", ".hidden", "a/b", "x" * 100):
         with pytest.raises(UsageError, match="name"):
-            await rig.do("merge_adapters", files=files, name=name)
+            await rig.do("merge_adapters", files=files, new_name=name)
     with pytest.raises(UsageError, match="1 adapters"):
-        await rig.do("merge_adapters", files=files[:1], name="one")
+        await rig.do("merge_adapters", files=files[:1], new_name="one")
     paths[1].unlink()
     with pytest.raises(UsageError, match="there is no file"):
-        await rig.do("merge_adapters", files=files, name="gone")
+        await rig.do("merge_adapters", files=files, new_name="gone")
     odd = lora(tmp_path / "odd.safetensors", 1.0, layer=LAYER.replace("to_q", "to_k"))
     unlike = [files[0], {"path": str(odd), "weight": 1}]
     with pytest.raises(FedtuiError) as refused:
-        await rig.do("merge_adapters", files=unlike, name="unlike")
+        await rig.do("merge_adapters", files=unlike, new_name="unlike")
     assert "different layers" in refused.value.cause
     assert rig.left() == ["both.safetensors"]
 

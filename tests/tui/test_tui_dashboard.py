@@ -97,12 +97,16 @@ async def test_without_a_room_the_screen_says_how_to_get_one() -> None:
 
 
 async def test_done_says_where_the_adapter_is_and_what_to_press(folder: Path) -> None:
-    async with shown(done(folder)) as (_, app, _source):
+    async with shown(done(folder)) as (pilot, app, _source):
         seen = text(app)
         assert "✓ DONE" in seen
-        assert f"Done after 8 rounds. Adapter {ADAPTER}" in seen
-        assert "y copy  e take home" in seen
+        assert "Done after 8 rounds." in seen
+        assert "e packs adapter and pictures to take home, 6 draws with it" in seen
         assert "All 8 rounds are done." in seen
+        await pilot.press("y")
+        await until(pilot, lambda: app.clipboard == ADAPTER)
+    async with shown(done(folder), (80, 24)) as (_, app, _source):
+        assert "e packs adapter and pictures to take home" in text(app)
 
 
 async def test_a_failed_trainer_is_told_with_its_reason(folder: Path) -> None:

@@ -38,6 +38,7 @@ NO_NODE = FedtuiError("no node is running on this profile", "nothing answers", "
 NOTHING: dict[str, Any] = {
     "read_log": lambda **asked: {"lines": [], "next": 0, "path": "/log"},
     "list_adapters": {"shelf": "/shelf", "adapters": []},
+    "list_models": {"store": "/models", "models": []},
     "check_folder": {"folder": "/pictures", "usable": 0, "pictures": [], "problems": []},
     "generations": {"jobs": []},
     "members": {"members": ANSWERS["members"]["members"][:1]},
@@ -126,7 +127,10 @@ async def test_every_screen_reads_as_it_did(
         await pilot.press("question_mark")
         await quiet(pilot)
         seen.append(f"=== Help\n{readable(app)}")
-        await pilot.press("escape", "8", "p")
+        await pilot.press("escape", "7", "b")
+        await quiet(pilot)
+        seen.append(f"=== Base models\n{readable(app)}")
+        await pilot.press("8", "p")
         await quiet(pilot)
         seen.append(f"=== Plan\n{readable(app)}")
     assert written == "\n".join(seen)

@@ -331,7 +331,7 @@ async def test_the_wall_lets_people_in_before_the_first_round(folder: Path) -> N
 async def test_the_wall_and_the_dashboard_pack_what_to_take_home(folder: Path) -> None:
     async with shown(done(folder), (120, 40)) as (pilot, app, source):
         source.answers["take_home"] = {"path": "/exports/sunflower.zip", "files": []}
-        await until(pilot, lambda: "e take home" in text(app))
+        await until(pilot, lambda: "e packs adapter and pictures" in text(app))
         await pilot.press("e")
         await until(pilot, lambda: app.clipboard == "/exports/sunflower.zip")
         assert "It names the members" in text(app)
@@ -341,8 +341,8 @@ async def test_the_wall_and_the_dashboard_pack_what_to_take_home(folder: Path) -
         await until(pilot, lambda: len(source.done) == 2)
         assert source.done == [("take_home", {"names": True}), ("take_home", {"names": False})]
         await pilot.press("escape", "4")
-        await until(pilot, lambda: "1, e take home" in text(app))
-        assert "y copy" not in text(app), "it copies something else here"
+        await until(pilot, lambda: "key 1, then e, packs" in text(app))
+        assert "y copies" not in text(app), "it copies something else here"
     async with shown(training(folder)) as (pilot, app, source):
         await pilot.press("e")
         await pilot.pause()

@@ -150,6 +150,22 @@ ANSWERS: dict[str, Any] = {
             for number in (4, 3, 2, 1)
         ],
     },
+    "list_models": {
+        "store": "/home/lena/.cache/fedtui/models",
+        "models": [
+            {
+                "name": "tiny-landscapes",
+                "source": "tiny-landscapes",
+                "family": "stable-diffusion-1",
+                "resolution": 64,
+                "sha256": "6f705a29" * 8,
+                "bytes": 28_794_625,
+                "folder": "/opt/fedtui/trainer/embedded/weights",
+                "unfinished": False,
+                "here": True,
+            }
+        ],
+    },
     "check_folder": {
         "folder": "/pictures/moons",
         "usable": 18,

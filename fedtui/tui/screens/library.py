@@ -1,59 +1,45 @@
-"""Adapters: those of the room's rounds, exported ones, and files from elsewhere."""
+"""Adapters of the room's rounds, exported ones, files from elsewhere; base models beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from fedtui.tui.facts import fact, heading, said
+from fedtui.limits import MERGE_S, MERGED_ADAPTERS
+from fedtui.tui.adapters import (
+    BASES,
+    COLUMNS,
+    EMPTY,
+    LOST,
+    Adapter,
+    Base,
+    adapter_lines,
+    base_lines,
+)
 from fedtui.tui.keymap import LIBRARY_KEYS
-from fedtui.tui.lines import Line, cut_path, plain, wrapped
+from fedtui.tui.lines import plain
 from fedtui.tui.messages import Answered
+from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.screens.live import Value, copy
+from fedtui.tui.screens.merging import Merge, MergingScreen
+from fedtui.tui.screens.taking import TakingScreen
 from fedtui.tui.widgets.sheet import Sheet
-from fedtui.tui.widgets.table import Column, Table, number, one
-from fedtui.tui.wording import absent, names_by_id, short_id
-from fedtui.view import NodeView
+from fedtui.tui.widgets.split import Split
+from fedtui.tui.widgets.table import Table
+from fedtui.tui.wording import absent, count
 
-EMPTY = "Adapters land here after each round. Files from elsewhere: put them into the shelf folder."
-SIGNS = {"round": "●", "export": "↑", "file": "○"}
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A file on the shelf."""
-
-    path: str
-    name: str
-    kind: str
-    round: int
-    bytes: int
-    modified: str
-
-
-COLUMNS: tuple[Column[Adapter], ...] = (
-    Column("adapter", 0, 16, 40, lambda a, w: one(f"{SIGNS.get(a.kind, '?')} {a.name}", w)),
-    Column("kind", 1, 6, 6, lambda a, w: one(a.kind, w, "muted")),
-    Column("size", 2, 8, 8, lambda a, w: number(sized(a.bytes), w, "muted"), True),
-    Column("made", 3, 16, 16, lambda a, w: one(a.modified, w, "faint")),
-)
-
-
-def sized(count: int) -> str:
-    """Bytes in the unit that fits."""
-    if count < 1000:
-        return f"{count} B"
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} KB"
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+OF_ADAPTERS = frozenset({"inspect", "export", "studio", "mark", "delete"})
+"""What needs an adapter under the cursor."""
+LOOKING = "Looking for base models…"
 
 
 class LibraryScreen(ListScreen):
-    """A list of adapters and what one of them is."""
+    """A list of adapters, or of base models, and what one of them is."""
 
     PLACE = "library"
     BINDINGS: ClassVar[list[BindingType]] = LIBRARY_KEYS
@@ -62,15 +48,33 @@ class LibraryScreen(ListScreen):
     def __init__(self) -> None:
         super().__init__()
         self.table: Table[Adapter] = Table(COLUMNS, lambda a: a.path, empty=EMPTY, id="adapters")
+        self.bases: Table[Base] = Table(BASES, lambda b: b.folder, empty=LOOKING, id="bases")
         self.sheet = Sheet(id="adapter")
         self._known: dict[str, dict[str, Any]] = {}
         self._asking = ""
+        self._awaited = ""
+        self._marked: frozenset[str] = frozenset()
         self._committed = -1
         self._shelf = ""
+        self._store = ""
+
+    def body(self) -> ComposeResult:
+        """One of two lists, and its details."""
+        for panel in (self.table, self.bases, self.sheet):
+            panel.add_class("panel")
+        self.bases.display = False
+        yield Split(self.table, self.bases, self.sheet)
+
+    @property
+    def of_bases(self) -> bool:
+        """Whether base models are on show."""
+        return self.bases.display
 
     def look_again(self) -> None:
         """Files may have come meanwhile."""
         self.ask("list_adapters")
+        if self.of_bases:
+            self.ask("list_models")
 
     def watch_feed(self) -> None:
         """A round's adapter appears by itself."""
@@ -84,26 +88,59 @@ class LibraryScreen(ListScreen):
         self.show_chosen()
 
     def on_answered(self, message: Answered) -> None:
-        """Shows the list, or what was found out."""
+        """Shows the lists, what was found out, or what has changed."""
         result = message.result
-        if message.operation == "list_adapters":
-            self._shelf = str(result["shelf"])
-            self.table.fill(tuple(Adapter(**entry) for entry in result["adapters"]), EMPTY)
-        elif message.operation == "inspect_adapter":
-            self._known[self._asking] = result
-        elif message.operation == "export_adapter":
-            copy(self, "the path of the export", str(result["path"]))
-            self.ask("list_adapters")
+        match message.operation:
+            case "list_adapters":
+                self._shelf = str(result["shelf"])
+                self._fill(tuple(Adapter(**entry) for entry in result["adapters"]))
+            case "list_models":
+                self._store = str(result["store"])
+                self.bases.fill(tuple(Base(**entry) for entry in result["models"]), LOOKING)
+            case "inspect_adapter":
+                self._known[self._asking] = result
+            case "export_adapter":
+                copy(self, "the path of the export", str(result["path"]))
+                self.ask("list_adapters")
+            case "import_adapter":
+                self._arrived(result, told_of_import(result))
+            case "merge_adapters":
+                self._marked = frozenset()
+                self._arrived(result, told_of_merge(result))
+            case "delete_adapter":
+                self.notify(f"{plain(str(result['name']))} is deleted.", markup=False)
+                self.ask("list_adapters")
         self.show_chosen()
 
+    def _arrived(self, result: dict[str, Any], told: str) -> None:
+        self._awaited = str(result["path"])
+        self._known.pop(self._awaited, None)
+        self.notify(told, title=f"{plain(str(result['name']))} is on the shelf", markup=False)
+        self.ask("list_adapters")
+
+    def _fill(self, adapters: tuple[Adapter, ...]) -> None:
+        self._marked &= {adapter.path for adapter in adapters}
+        marked = (replace(a, marked=a.path in self._marked) for a in adapters)
+        self.table.fill(tuple(marked), EMPTY)
+        if self._awaited:
+            self.table.choose(self._awaited)
+            self._awaited = ""
+
     def open_chosen(self) -> None:
-        """Looks into the file."""
-        self.action_inspect()
+        """Looks into the file, or reads on about the model."""
+        if self.of_bases:
+            self.sheet.focus()
+        else:
+            self.action_inspect()
 
     def show_chosen(self) -> None:
         """Tells of the one under the cursor."""
+        if self.of_bases:
+            self._show_base()
+            return
         chosen = self.table.selected
-        self.table.entitle((("Adapters", "muted"), (f" {len(self.table.rows)}", "text")))
+        marked = f" · {len(self._marked)} marked" if self._marked else ""
+        self.table.entitle((("Adapters", "muted"), (f" {len(self.table.rows)}{marked}", "text")))
         self.sheet.entitle(((chosen.name if chosen else "Adapter", "strong"),))
         view, shelf = self.view, self._shelf
         known = self._known.get(chosen.path) if chosen else None
@@ -112,17 +149,111 @@ class LibraryScreen(ListScreen):
             ("the path of the adapter", chosen.path) if chosen else None,
         )
 
+    def _show_base(self) -> None:
+        chosen, store = self.bases.selected, self._store
+        self.bases.entitle((("Base models", "muted"), (f" {len(self.bases.rows)}", "text")))
+        self.sheet.entitle(((plain(chosen.name) if chosen else "Base model", "strong"),))
+        self.sheet.show(
+            lambda width: base_lines(chosen, store, width),
+            ("the folder of the model", chosen.folder) if chosen else None,
+        )
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Without an adapter there is nothing to look into."""
-        if action in ("inspect", "export", "studio"):
+        """Without an adapter there is nothing to look into; base models are only looked at."""
+        if self.of_bases and action in (*OF_ADAPTERS, "take", "merge"):
+            return False
+        if action in OF_ADAPTERS:
             return True if self.table.selected else None
+        if action == "merge":
+            return True if len(self.table.rows) > 1 else None
         return super().check_action(action, parameters)
+
+    def action_bases(self) -> None:
+        """Shows the base models on this machine, or the adapters again."""
+        self.bases.display = not self.bases.display
+        self.table.display = not self.bases.display
+        (self.bases if self.of_bases else self.table).focus()
+        if self.of_bases:
+            self.ask("list_models")
+        self.refresh_bindings()
+        self.show_chosen()
+
+    async def action_back(self) -> None:
+        """First back to the adapters, then to the dashboard."""
+        if self.of_bases:
+            self.action_bases()
+        else:
+            await super().action_back()
 
     def action_inspect(self) -> None:
         """Reads the file's header."""
         if self.table.selected:
             self._asking = self.table.selected.path
             self.ask("inspect_adapter", path=self._asking)
+
+    def action_take(self) -> None:
+        """Takes a file from elsewhere onto the shelf."""
+
+        def take(path: str | None) -> None:
+            if path and self.ask("import_adapter", MERGE_S, path=path):
+                self.notify(plain(path), title="Reading the adapter…", markup=False)
+
+        self.app.push_screen(TakingScreen(), take)
+
+    def action_mark(self) -> None:
+        """Marks the adapter to be merged, or not."""
+        chosen = self.table.selected
+        if chosen is None:
+            return
+        if chosen.path not in self._marked and len(self._marked) >= MERGED_ADAPTERS:
+            self.notify(f"At most {MERGED_ADAPTERS} are merged.", severity="warning", markup=False)
+            return
+        self._marked ^= {chosen.path}
+        self._fill(tuple(self.table.rows))
+        self.table.action_move(1)
+        self.show_chosen()
+
+    def action_merge(self) -> None:
+        """Makes one adapter of those that are marked."""
+        chosen = [adapter for adapter in self.table.rows if adapter.marked]
+        if len(chosen) < 2:
+            told = "Mark two or more adapters first: space"
+            self.notify(told, severity="warning", markup=False)
+            return
+
+        def merge(wanted: Merge | None) -> None:
+            if wanted is None:
+                return
+            files = [
+                {"path": adapter.path, "weight": weight}
+                for adapter, weight in zip(chosen, wanted.weights, strict=True)
+            ]
+            if self.ask("merge_adapters", MERGE_S, files=files, new_name=wanted.name):
+                self.notify(f"Merging {len(files)} adapters…", markup=False)
+
+        self.app.push_screen(MergingScreen(chosen), merge)
+
+    def action_delete(self) -> None:
+        """Deletes the file, after a question that says what is lost."""
+        chosen = self.table.selected
+        if chosen is None:
+            return
+        if chosen.round and chosen.round == max(adapter.round for adapter in self.table.rows):
+            told = (
+                "The next round starts from it, and what you take home is made of it. Older ones, "
+                "exports and files of the shelf can be deleted."
+            )
+            title = f"Round {chosen.round} is needed"
+            self.notify(told, title=title, severity="warning", markup=False)
+            return
+
+        def delete(agreed: bool | None) -> None:
+            if agreed:
+                self.ask("delete_adapter", path=chosen.path)
+
+        lost = LOST.get(chosen.kind, "")
+        question = ConfirmScreen(f"Delete {chosen.name}?", f"{chosen.path}\n\n{lost}", "Delete")
+        self.app.push_screen(question, delete)
 
     def action_export(self) -> None:
         """Writes the round's adapter for other programs."""
@@ -142,51 +273,25 @@ class LibraryScreen(ListScreen):
                 take(chosen.name, chosen.path, chosen.round)
 
     def copy_values(self) -> Iterator[Value | None]:
-        """The path of the adapter under the cursor."""
-        chosen = self.table.selected
-        yield ("the path of the adapter", chosen.path) if chosen else None
+        """The path of what is under the cursor."""
+        if self.of_bases:
+            base = self.bases.selected
+            yield ("the folder of the model", base.folder) if base else None
+        else:
+            chosen = self.table.selected
+            yield ("the path of the adapter", chosen.path) if chosen else None
 
 
-def adapter_lines(
-    chosen: Adapter | None,
-    known: dict[str, Any] | None,
-    view: NodeView | None,
-    shelf: str,
-    width: int,
-) -> list[Line]:
-    """All that is known of an adapter file."""
-    if chosen is None:
-        return [*wrapped(EMPTY, width - 1, "muted"), (), *said("shelf", shelf, width, "muted")]
-    lines = [
-        fact("kind", ((KINDS.get(chosen.kind, chosen.kind), "text"),)),
-        fact("size", ((f"{chosen.bytes:,} bytes", "text"),)),
-        fact("made", ((chosen.modified, "text"),)),
-        fact("file", ((cut_path(chosen.path, max(8, width - 15)), "muted"),)),
-    ]
-    commit = next((c for c in view.commits if c.round == chosen.round), None) if view else None
-    if view and commit and chosen.round:
-        names = names_by_id(view)
-        from_ = ", ".join(names.get(i.peer, short_id(i.peer)) for i in commit.inputs)
-        lines += [(), heading("From the room")]
-        lines += said("trained by", from_ or "nobody", width)
-        lines += said("model", plain(view.model), width)
-        lines += said("hash", commit.result, width, "muted")
-    lines += [(), heading("In the file")]
-    if known is None:
-        return [*lines, *wrapped("enter looks into it.", width - 1, "muted")]
-    ranks = ", ".join(f"{rank} ({n} layers)" for rank, n in known["ranks"].items())
-    lines += said("dialect", str(known["title"]), width)
-    lines += said("rank", ranks or "none", width)
-    lines += said("fits", f"{known['matching']} of {known['modules']} modules", width)
-    if known["ignored"]:
-        lines += said("ignored", ", ".join(map(str, known["ignored"][:4])), width, "warning")
-    for name, value in list(known["metadata"].items())[:12]:
-        lines += said(plain(str(name))[:13], str(value), width, "muted")
-    return lines
+def told_of_import(result: dict[str, Any]) -> str:
+    """What came in."""
+    if not result["new"]:
+        return "The shelf had this very file already."
+    told = f"{plain(str(result['title']))}, {count(int(result['modules']), 'module')}."
+    ignored = len(result["ignored"])
+    return f"{told} {count(ignored, 'tensor')} of it are no LoRA." if ignored else told
 
 
-KINDS = {
-    "round": "result of a round",
-    "export": "exported for other programs",
-    "file": "a file on the shelf",
-}
+def told_of_merge(result: dict[str, Any]) -> str:
+    """How much each one counts."""
+    shares = ", ".join(f"{float(share):.0%}" for share in result["weights"])
+    return f"{shares}. Rank {int(result['rank'])}, {count(int(result['modules']), 'module')}."

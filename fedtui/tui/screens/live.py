@@ -43,6 +43,7 @@ LOOKING = frozenset(
     {
         "read_log",
         "list_adapters",
+        "list_models",
         "inspect_adapter",
         "check_folder",
         "generations",

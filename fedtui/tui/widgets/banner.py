@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Ink, Line, crop, cut_path, plain, spread, width_of
+from fedtui.tui.lines import Ink, Line, crop, plain, spread, width_of
 from fedtui.tui.places import PLACES
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.wording import clock, count
 
 DASHBOARD = PLACES[0]
-DONE_KEYS = "y copy  e take home"
+PACKS = "packs adapter and pictures to take home"
+DONE_HERE = (
+    f"e {PACKS}, 6 draws with it, y copies its path",
+    f"e {PACKS}, 6 draws with it",
+    f"e {PACKS}",
+    "e take home",
+)
+DONE_ELSEWHERE = (
+    f"key 1, then e, {PACKS}; 6 draws with it",
+    f"key 1, then e, {PACKS}",
+    "1, e take home",
+)
+"""What can be done when all rounds are, as much of it as there is room for."""
 
 
 class Banner(Drawn):
@@ -55,13 +67,8 @@ def banner(feed: Feed, width: int, *, here: bool = True) -> Line:
         return told("warning", "!", plain(view.notice), width)
     if view.round.phase == "DONE":
         done = f"Done after {count(view.round.rounds, 'round')}."
-        if view.adapter:
-            done += " Adapter "
-            room = width - len(done) - len(DONE_KEYS) - 4  # the glyph, and blanks between
-            done += cut_path(view.adapter, max(16, room))
-        if not here:  # There e and y are for something else.
-            return told("ok", "✓", done, width, f"{DASHBOARD.key}, e take home")
-        return told("ok", "✓", done, width, DONE_KEYS, "e take home")
+        # Elsewhere e and y are for something else.
+        return told("ok", "✓", done, width, *(DONE_HERE if here else DONE_ELSEWHERE))
     if view.requests:
         who = plain(view.requests[0].name)
         more = f" and {len(view.requests) - 1} more" if len(view.requests) > 1 else ""

@@ -1,0 +1,158 @@
+"""Adapters and base models: rows of the library's tables, and what is told of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedtui.tui.facts import fact, heading, said
+from fedtui.tui.lines import Line, cut_path, plain, wrapped
+from fedtui.tui.widgets.table import Column, number, one
+from fedtui.tui.wording import NOTHING, names_by_id, short_id
+from fedtui.view import NodeView
+
+EMPTY = "Adapters land here after each round. i takes in a file from elsewhere."
+SIGNS = {"round": "●", "export": "↑", "file": "○"}
+MARKED = "✓"
+KINDS = {
+    "round": "result of a round",
+    "export": "exported for other programs",
+    "file": "a file on the shelf",
+}
+LOST = {
+    "round": "It can no longer be drawn with, exported or compared on this machine. The round "
+    "stays decided, and members that kept it still have it.",
+    "export": "e writes it again for as long as its round's adapter is here.",
+    "file": "It is gone for good unless there is a copy elsewhere.",
+}
+"""What deleting one means."""
+METADATA_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter file; ``marked`` to be merged with others."""
+
+    path: str
+    name: str
+    kind: str
+    round: int
+    bytes: int
+    modified: str
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model on this machine; ``here``: this room's."""
+
+    name: str
+    source: str
+    family: str
+    resolution: int
+    sha256: str
+    bytes: int
+    folder: str
+    unfinished: bool = False
+    here: bool = False
+
+
+def sized(count: int) -> str:
+    """Bytes in the unit that fits."""
+    if count < 1000:
+        return f"{count} B"
+    if count < 1_000_000:
+        return f"{count / 1000:.0f} KB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
+def halves(sha256: str) -> str:
+    """A hash that breaks in the middle where a line is too short for it."""
+    return f"{sha256[:32]} {sha256[32:]}".strip()
+
+
+def named(adapter: Adapter, width: int) -> Line:
+    """A mark, or what kind of file it is, and its name."""
+    if adapter.marked:
+        return ((f"{MARKED} ", "accent"), *one(adapter.name, width - 2, "accent"))
+    return one(f"{SIGNS.get(adapter.kind, '?')} {adapter.name}", width)
+
+
+def titled(base: Base, width: int) -> Line:
+    """Whether a model is this room's, and its name."""
+    sign = "●" if base.here else "!" if base.unfinished else "○"
+    return one(f"{sign} {base.source}", width, "warning" if base.unfinished else "text")
+
+
+COLUMNS: tuple[Column[Adapter], ...] = (
+    Column("adapter", 0, 16, 40, named),
+    Column("kind", 1, 6, 6, lambda a, w: one(a.kind, w, "muted")),
+    Column("size", 2, 8, 8, lambda a, w: number(sized(a.bytes), w, "muted"), True),
+    Column("made", 3, 16, 16, lambda a, w: one(a.modified, w, "faint")),
+)
+BASES: tuple[Column[Base], ...] = (
+    Column("base model", 0, 18, 40, titled),
+    Column("family", 1, 18, 20, lambda b, w: one(b.family or NOTHING, w, "muted")),
+    Column("size", 2, 8, 8, lambda b, w: number(sized(b.bytes), w, "muted"), True),
+    Column("hash", 3, 12, 12, lambda b, w: one(b.sha256[:12] or NOTHING, w, "faint")),
+)
+
+
+def adapter_lines(
+    chosen: Adapter | None,
+    known: dict[str, Any] | None,
+    view: NodeView | None,
+    shelf: str,
+    width: int,
+) -> list[Line]:
+    """All that is known of an adapter file."""
+    if chosen is None:
+        return [*wrapped(EMPTY, width - 1, "muted"), (), *said("shelf", shelf, width, "muted")]
+    lines = [
+        fact("kind", ((KINDS.get(chosen.kind, chosen.kind), "text"),)),
+        fact("size", ((f"{chosen.bytes:,} bytes", "text"),)),
+        fact("made", ((chosen.modified, "text"),)),
+        fact("file", ((cut_path(chosen.path, max(8, width - 15)), "muted"),)),
+    ]
+    commit = next((c for c in view.commits if c.round == chosen.round), None) if view else None
+    if view and commit and chosen.round:
+        names = names_by_id(view)
+        from_ = ", ".join(names.get(i.peer, short_id(i.peer)) for i in commit.inputs)
+        lines += [(), heading("From the room")]
+        lines += said("trained by", from_ or "nobody", width)
+        lines += said("model", plain(view.model), width)
+        lines += said("hash", halves(commit.result), width, "muted")
+    lines += [(), heading("In the file")]
+    if known is None:
+        return [*lines, *wrapped("enter looks into it.", width - 1, "muted")]
+    ranks = ", ".join(f"{rank} ({n} layers)" for rank, n in known["ranks"].items())
+    lines += said("dialect", str(known["title"]), width)
+    lines += said("rank", ranks or "none", width)
+    lines += said("fits", f"{known['matching']} of {known['modules']} modules", width)
+    if known["ignored"]:
+        lines += said("ignored", ", ".join(map(str, known["ignored"][:4])), width, "warning")
+    for name, value in list(known["metadata"].items())[:METADATA_SHOWN]:
+        lines += said(plain(str(name))[:13], str(value), width, "muted")
+    return lines
+
+
+def base_lines(chosen: Base | None, store: str, width: int) -> list[Line]:
+    """All that is known of a base model, and how others get here."""
+    lines: list[Line] = []
+    if chosen is not None:
+        if chosen.here:
+            lines += [(("● this room trains on it", "ok"),)]
+        if chosen.unfinished:
+            again = f"Its download was cut off. fedtui model import {chosen.source} goes on."
+            lines += wrapped(again, width - 1, "warning")
+        lines += said("family", chosen.family or "not known yet", width)
+        if chosen.resolution:
+            lines += said("pictures", f"{chosen.resolution} pixels a side", width)
+        lines += said("size", f"{chosen.bytes:,} bytes", width)
+        lines += said("hash", halves(chosen.sha256) or "not computed", width, "muted")
+        lines += said("from", chosen.source, width)
+        lines.append(fact("folder", ((cut_path(chosen.folder, max(8, width - 15)), "muted"),)))
+        lines.append(())
+    lines.append(heading("More models"))
+    more = "In a shell, fedtui model import NAME makes one ready: a name on the hub, or a file."
+    return [*lines, *wrapped(more, width - 1, "muted"), *said("kept in", store, width, "muted")]
