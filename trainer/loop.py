@@ -28,7 +28,7 @@ from trainer.config import (
 )
 from trainer.crew import ALONE, Crew
 from trainer.device import moved
-from trainer.errors import TrainerError
+from trainer.errors import Cancelled, TrainerError
 from trainer.job import Job
 from trainer.models.base import LoadedModel
 from trainer.protocol import Tuning
@@ -185,7 +185,7 @@ def train(
 ) -> Outcome:
     """Trains ``parameters`` of ``network`` in place with a fresh optimiser.
 
-    With a moving average they end as that.
+    With a moving average they end as that, and what is drawn or measured meanwhile is that too.
     Reports ``{"stage": "train", "step", "steps", "loss", "images_per_s"}`` with the mean loss so
     far. With ``saved`` it resumes from that file and leaves one behind when cancelled. ``draw``
     draws pictures of what there is after so many steps. Raises :class:`Cancelled`, and
@@ -209,10 +209,25 @@ def train(
 
     def sample() -> None:
         if draw is not None:
-            draw(losses.place().step)
+            with _shown(progress):
+                draw(losses.place().step)
+
+    def validate(step: int) -> None:
+        if material.held_out is None or not _validation_due(recipe, step):
+            return
+        try:
+            with _shown(progress):
+                loss = _validated(model, material, recipe, job)
+        except Cancelled:
+            save()
+            raise
+        measured.append((step, loss))
+        job.announce({"stage": "validate", "step": step, "steps": recipe.steps, "loss": loss})
 
     steering = Steering(job, save if saved is not None else None, sample)
     with memory.held(), disable_input_dtype_casting(network):
+        if place.step and (not measured or measured[-1][0] < place.step):
+            validate(place.step)  # it was stopped in the middle of that
         for step in range(place.step, recipe.steps):
             steering.attend(step, recipe.steps)
             crew.step()
@@ -221,12 +236,7 @@ def train(
                 job.announce(pace.progress(losses.place()))
             elif pace.report_due():
                 job.report(pace.progress(losses.place()))
-            if material.held_out is not None and _validation_due(recipe, step + 1):
-                measured.append((step + 1, _validated(model, material, recipe, job)))
-                job.announce(
-                    {"stage": "validate", "step": step + 1, "steps": recipe.steps,
-                     "loss": measured[-1][1]}
-                )  # fmt: skip
+            validate(step + 1)
             # After measuring: whoever goes on from here does not measure this step again.
             if saved is not None and pace.checkpoint_due(step + 1):
                 save()
@@ -286,6 +296,22 @@ def _advance(
     if progress.average is not None:
         progress.average.step(values)
     return total
+
+
+@contextmanager
+def _shown(progress: Progress) -> Iterator[None]:
+    """What would come out if the training ended now in place of what trains: the moving average,
+    where there is one."""
+    if progress.average is None:
+        yield
+        return
+    values = list(progress.parameters.values())
+    progress.average.store(values)
+    try:
+        progress.average.copy_to(values)
+        yield
+    finally:
+        progress.average.restore(values)
 
 
 def _validation_due(recipe: Recipe, step: int) -> bool:

@@ -391,6 +391,45 @@ def test_a_resumed_run_tells_what_was_measured_before(
     assert studio.train(saved, Job())["held_out"] == whole
 
 
+@pytest.mark.parametrize("stopped_after", [5, 14])
+def test_a_run_stopped_while_it_measures_loses_no_step(
+    studio: Studio,
+    request_to_train: Train,
+    make_pictures: MakePictures,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped_after: int,
+) -> None:
+    """And measures what it was stopped in once it goes on, also after the last step."""
+    held_out = str(make_pictures("held-out", 2, first=30))
+    tuning = Tuning(held_out=held_out, validate_every=5)
+    request = replace(request_to_train, tuning=tuning)
+    whole = studio.train(request, Job())
+    saved = replace(request, checkpoint=str(tmp_path / "ck"))
+    reached, stopping, steps = [0], [True], []
+
+    def told(data: dict[str, Any]) -> None:
+        if data["stage"] == "train":
+            reached[0] = data["step"]
+            steps.append(data["step"])
+
+    measure = loop.evaluate.denoising_losses
+
+    def measured(*given: Any) -> dict[str, float]:
+        if stopping[0] and reached[0] == stopped_after:
+            raise Cancelled
+        return measure(*given)
+
+    monkeypatch.setattr(loop.evaluate, "denoising_losses", measured)
+    with pytest.raises(Cancelled):
+        studio.train(saved, Job(report=told, announce=told))
+    stopping[0] = False
+    steps.clear()
+    resumed = studio.train(replace(saved, resume=True), Job(report=told, announce=told))
+    assert min(steps, default=15) > stopped_after
+    assert (resumed["sha256"], resumed["held_out"]) == (whole["sha256"], whole["held_out"])
+
+
 def test_a_file_says_how_it_was_made_and_what_calls_it(
     studio: Studio, request_to_train: Train
 ) -> None:

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from family_rig import ddpm
+from PIL import Image
 from trainer_rig import MakePictures, picture
 
 from trainer import models, tensor_file, whole
+from trainer.config import VALIDATION_DRAWS
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import Digests
-from trainer.protocol import AdapterSpec, DataOptions, Generate, Train, Tuning
+from trainer.protocol import AdapterSpec, DataOptions, Evaluate, Generate, Samples, Train, Tuning
 from trainer.studio import Studio
 
 
@@ -163,3 +165,42 @@ def test_pictures_have_sides_that_the_network_can_halve(
         assert "multiples of 16" in caught.value.cause
     drawn = Generate(model, ("",), (1,), str(tmp_path / "x.png"), steps=2)
     assert studio.generate(drawn, Job())["pictures"]
+
+
+def test_what_is_shown_meanwhile_is_the_moving_average_that_will_be_written(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    """Samples and the loss on pictures held out; and showing it changes nothing of the training."""
+    held = tmp_path / "held"
+    held.mkdir()
+    for number in (40, 41):
+        picture(number).save(held / f"{number}.png")
+    samples = Samples(("",), (7,), str(tmp_path / "samples"), every=2, steps=3, guidance=0.0)
+    tuning = Tuning(ema=0.9, held_out=str(held), validate_every=2)
+    request = replace(
+        request_to_train, export="diffusers", out=str(tmp_path / "mine"), learning_rate=0.01,
+        tuning=tuning, samples=samples,
+    )  # fmt: skip
+    shown = studio.train(request, Job())
+    silent = replace(tuning, held_out="", validate_every=0)
+    alone = replace(request, out=str(tmp_path / "alone"), samples=Samples(), tuning=silent)
+    assert studio.train(alone, Job())["sha256"] == shown["sha256"]
+    current = replace(
+        request, out=str(tmp_path / "now"), tuning=replace(tuning, ema=0.0),
+        samples=replace(samples, out=str(tmp_path / "current")),
+    )  # fmt: skip
+    unaveraged = studio.train(current, Job())["held_out"][-1][1]
+    drawing = Generate(
+        request.out, ("",), samples.seeds, str(tmp_path / "after"), steps=3, guidance=0.0
+    )
+    studio.generate(drawing, Job())
+    after, meanwhile, now = (
+        np.asarray(Image.open(next((tmp_path / place).glob("*.png")))).astype(int)
+        for place in ("after", "samples/step-000004", "current/step-000004")
+    )
+    # What is written is rounded as the model was.
+    assert np.abs(after - meanwhile).mean() < 1.0 < 5.0 < np.abs(after - now).mean()
+    question = Evaluate(request.out, str(held), ("",), draws=VALIDATION_DRAWS, seed=request.seed)
+    measured = studio.evaluate(question, Job())["losses"][""]
+    assert shown["held_out"][-1] == [4, pytest.approx(measured, rel=1e-3)]
+    assert unaveraged != pytest.approx(measured, rel=1e-2)
