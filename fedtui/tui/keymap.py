@@ -80,7 +80,7 @@ BACK_KEYS: list[BindingType] = [
 
 START = "Start the round that waits for it"
 
-TAKE_HOME = "Pack adapter, pictures and contributors for participants to take home"
+TAKE_HOME = "Pack the adapter, what it drew and who contributed, to take home"
 
 DASHBOARD_KEYS: list[BindingType] = [
     key("s", "start", "Start round", START, "dash.start", show=True),

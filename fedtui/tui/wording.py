@@ -135,7 +135,7 @@ def must_agree(now: RoundView) -> str:
     """How many of the voters must get the same result; empty while that is not known."""
     if not now.quorum or not now.voters:
         return ""
-    return f"{now.quorum} of {len(now.voters)} must agree"
+    return f"{now.quorum} of {len(now.voters)} machines must agree"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -53,7 +53,7 @@ async def test_the_round_says_what_is_done_who_combines_and_who_is_next(folder: 
         assert "✓ COLLECT 4/5 sent" in seen
         assert "▶ VERIFY 2/3 agree" in seen
         assert "○ MERGE ─" in seen, "a step that has not begun counts nothing"
-        told = "◆ gpu-srv-1 combines · attempt 2 · 3 of 5 must agree · next lena (you), tomoko"
+        told = "◆ gpu-srv-1 combines · attempt 2 · 3 of 5 machines must agree · next lena (you)"
         assert told in seen
 
 
@@ -61,7 +61,7 @@ async def test_every_figure_says_what_it_is_of_and_which_way_is_good(folder: Pat
     """What people who saw the program for the first time took for something else."""
     async with shown(training(folder), (80, 24)) as (_, app, _source):
         seen = text(app)
-        assert "3 of 5 must agree" in seen
+        assert "3 of 5 machines must agree" in seen
         assert "COLLECT 1/5 sent" in seen
         assert "0/3" not in seen
         assert "since r1, lower is better" in seen

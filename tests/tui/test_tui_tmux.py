@@ -34,7 +34,7 @@ def window(folder: Path) -> Iterator[Tmux]:
 
 
 def test_a_recorded_room_in_tmux(window: Tmux) -> None:
-    for words in ("RECORDING", "sunflower-42", "lena (you)", "My loss", "r0 base model"):
+    for words in ("RECORDING", "sunflower-42", "lena (you)", "My loss", "before training"):
         window.wait_for(words)
     for key, words in (
         ("2", "fingerprint"),

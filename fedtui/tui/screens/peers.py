@@ -131,7 +131,7 @@ def member_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
 def network_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
     """Where it is and when it was heard."""
     if peer.me:
-        return said("", "This machine. The others reach it at the address they were told.", width)
+        return said("", "This machine. Only members of the room can connect to it.", width)
     lines = said("address", plain(peer.address) or "not known yet", width)
     ink: Ink
     told, ink = REACH.get(peer.reach, ("", "text"))

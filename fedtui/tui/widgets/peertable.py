@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from rich.cells import cell_len
 
@@ -94,12 +95,15 @@ class PeerTable(Table[PeerView]):
             tuple(sorted(view.peers, key=lambda p: not p.me)) if view else (),
             absent(self.feed) or EMPTY,
         )
-        self.entitle(title(self.rows))
+        self.entitle(title(self.rows), PROMISE)
 
     def copy_value(self) -> tuple[str, str] | None:
         """The whole id of the member under the cursor: the short one is for eyes only."""
         peer = self.selected
         return (f"the id of {name_of(peer)}", peer.id) if peer else None
+
+
+PROMISE: Final[Line] = (("your pictures stay on this machine", "muted"),)
 
 
 def title(peers: Sequence[PeerView]) -> Line:

@@ -54,9 +54,11 @@ def arrangement(available: int, width: int, height: int) -> tuple[int, int]:
 
 def label_of(preview: PreviewView, newest: bool, width: int) -> Line:
     """Which round a picture is from."""
-    name = f"r{preview.round}"
-    if preview.round == 0 and width > 12:
-        return ((name, "text"), (" base model", "muted"))
+    number = preview.round
+    names = (
+        (f"after round {number}", f"round {number}") if number else ("before training", "before")
+    )
+    name = next((name for name in names if len(name) <= width), f"r{number}")
     return ((name, "accent" if newest else "text"),)
 
 

@@ -47,7 +47,6 @@ def status(feed: Feed, width: int) -> Line:
     ]
     right = [
         Part(9, ((plain(view.model), "muted"),) if view.model else ()),
-        Part(8, ((plain(view.algorithm), "muted"),) if view.algorithm else ()),
         Part(3, me_words(view)),
         Part(6, role_words(view)),
     ]
@@ -96,7 +95,7 @@ def time_words(feed: Feed) -> Line:
         return ()
     if now.phase in ("IDLE", "DONE", "FAILED"):
         return ()
-    return ((clock(now.elapsed_s), "text"),)
+    return ((f"for {clock(now.elapsed_s)}", "text"),)
 
 
 def tape_words(feed: Feed) -> Line:

@@ -30,13 +30,18 @@ class RoundStepper(Drawn):
         """The steps and, below, who combines."""
         if feed.view is None:
             return []
-        self.entitle(title(feed.view))
+        self.entitle(title(feed.view), advice(feed.view))
         return [steps_line(feed.view, width), people_line(feed.view, width)]
 
 
 def title(view: NodeView) -> Line:
     """The panel's name."""
     return ((f"Round {view.round.number}" if view.round.number else "Round", "muted"),)
+
+
+def advice(view: NodeView) -> Line:
+    """That nobody has to do anything while a round goes on."""
+    return (("goes on by itself", "muted"),) if view.round.phase in STEPS else ()
 
 
 def steps(view: NodeView) -> list[Step]:
