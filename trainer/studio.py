@@ -33,7 +33,7 @@ from trainer.errors import MISUSE, Cancelled, TrainerError
 from trainer.job import Job
 from trainer.measures import leak
 from trainer.mix import alone, ingredient, mixed
-from trainer.models import importing, store
+from trainer.models import importing, prediction, store
 from trainer.models.base import BaseModel, Digests, LoadedModel
 from trainer.protocol import (
     Evaluate,
@@ -97,7 +97,10 @@ class Studio:
         }
 
     def import_model(self, request: ImportModel, job: Job) -> Result:
+        prediction.check(request.prediction)
         base = importing.obtain(request.model, job)
+        if request.prediction:
+            base = importing.correct(request.model, request.prediction)
         kept = store.record(base.folder)
         return {
             "model": base.name,
@@ -106,6 +109,7 @@ class Studio:
             "revision": kept.revision if kept is not None else "",
             "family": base.family.name,
             "resolution": base.resolution,
+            "prediction": base.prediction,
         }
 
     def train(self, request: Train, job: Job) -> Result:

@@ -24,6 +24,9 @@ PARTS = ("part", "former")
 """Endings of the folders that a whole model is written to, and that its forerunner is put aside
 to: no folder under the model's own name is ever half one, half the other."""
 
+PREDICTED = {"epsilon": "epsilon", "v_prediction": "v"}
+"""modelspec's words."""
+
 
 class Trainee(ABC):
     """Something to train. It is made, and refuses what cannot be, before a model is loaded.
@@ -160,6 +163,8 @@ def _notes(request: Train, what: Adapter) -> dict[str, str]:
         "ss_resolution": f"({side}, {side})",
         "modelspec.resolution": f"{side}x{side}",
     }
+    if short := PREDICTED.get(what.base.prediction):
+        notes["modelspec.prediction_type"] = short
     trigger = request.data.trigger
     return notes | ({"modelspec.trigger_phrase": trigger} if trigger else {})
 

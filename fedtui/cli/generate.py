@@ -95,6 +95,9 @@ def generate(
     def show(data: dict[str, Any]) -> None:
         if data.get("stage") in STAGES:
             line.show(progress_text(data))
+        elif data.get("stage") == "note":
+            line.clear()
+            output.say(data["text"])
         elif "step" in data:
             where = f"picture {data['picture'] + 1} of {data['pictures']}, "
             line.show(f"drawing {where}step {data['step']} of {data['steps']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,12 @@ from fedtui.cli import output
 from fedtui.cli.learn import MODEL_HELP, progress_text
 
 app = typer.Typer(no_args_is_help=True)
+
+PREDICTED = {
+    "epsilon": "noise (epsilon)",
+    "v_prediction": "velocity (v_prediction)",
+    "flow": "a flow's velocity",
+}
 
 
 @app.callback()
@@ -45,6 +51,12 @@ def list_models(
 @app.command("import")
 def import_model(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    prediction: Annotated[
+        str,
+        typer.Option(
+            help="epsilon (noise) or v_prediction (velocity), where the model's settings are wrong."
+        ),
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Download or unpack a model, and print its hash. Again, it goes on where it stopped."""
@@ -52,12 +64,21 @@ def import_model(
     from trainer.protocol import ImportModel
 
     line = output.ProgressLine()
-    result = ask(ImportModel(model), on_progress=lambda data: line.show(progress_text(data)))
+
+    def show(data: dict[str, Any]) -> None:
+        if data.get("stage") == "note":
+            line.clear()
+            output.say(data["text"])
+        else:
+            line.show(progress_text(data))
+
+    result = ask(ImportModel(model, prediction), on_progress=show)
     line.clear()
     if json:
         output.data_json(result)
         return
     output.data(
-        f"{result['model']}  {result['family']}, {result['resolution']} pixels\n"
+        f"{result['model']}  {result['family']}, {result['resolution']} pixels, "
+        f"predicts {PREDICTED.get(result['prediction'], result['prediction'])}\n"
         f"  folder {result['folder']}\n  sha256 {result['sha256']}"
     )

@@ -29,6 +29,8 @@ from trainer.job import Job
 from trainer.models import hub, importing, store
 from trainer.models.base import Digests
 from trainer.models.hub import Remote
+from trainer.protocol import ImportModel
+from trainer.studio import Studio
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +81,75 @@ def test_a_single_file_is_the_model_it_was_made_of(tmp_path: Path, family: str) 
     assert kept.sha256 == Digests.of(models.resolve(str(file))).model
     again = importing.obtain(str(file), Job(report=lambda data: pytest.fail("unpacked twice")))
     assert again.folder == base.folder
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """A 2.x checkpoint beside settings that say velocity."""
+    whole = family_rig.stable_diffusion_2(tmp_path / "whole")
+    settings_of(whole, tmp_path / "checkpoint")
+    return write_sd2_file(whole, tmp_path / "checkpoint.safetensors")
+
+
+def test_what_a_file_is_taken_to_predict_is_told_and_can_be_corrected(second: Path) -> None:
+    """Noise and velocity look alike in a 2.x checkpoint; the settings decide until somebody says
+    otherwise, and then it is another model with another hash."""
+    told: list[dict[str, Any]] = []
+    studio = Studio()
+    first = studio.import_model(ImportModel(str(second)), Job(announce=told.append))
+    assert first["prediction"] == "v_prediction"
+    [note] = [each["text"] for each in told if each["stage"] == "note"]
+    assert "taken to predict velocity" in note
+    assert "--prediction epsilon" in note
+    told.clear()
+    fixed = studio.import_model(ImportModel(str(second), "epsilon"), Job(announce=told.append))
+    assert fixed["prediction"] == "epsilon"
+    assert fixed["sha256"] != first["sha256"]
+    assert told == []
+    base = models.resolve(str(second))
+    assert Digests.of(base).model == fixed["sha256"]
+    loaded = base.family.load(base, torch.device("cpu"))
+    assert loaded.schedule.config.prediction_type == "epsilon"
+    assert base.family.names(base.folder) == ("stable-diffusion-v2-512", "sd_v2")
+    again = studio.import_model(ImportModel(str(second), "v_prediction"), Job())
+    assert again["sha256"] == first["sha256"]
+    base = models.resolve(str(second))
+    assert base.family.names(base.folder) == ("stable-diffusion-v2-768-v", "sd_v2_v")
+
+
+def test_what_a_model_predicts_is_not_changed_in_a_folder_of_the_user_s(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    scheduler = tiny_model / "scheduler" / "scheduler_config.json"
+    before = scheduler.read_bytes()
+    for model, prediction_, says in (
+        (str(tiny_model), "epsilon", "not ours to change"),
+        ("tiny-landscapes", "epsilon", "not ours to change"),
+        (str(tiny_model), "noise", "No model predicts this"),
+    ):
+        with pytest.raises(TrainerError, match=says) as caught:
+            Studio().import_model(ImportModel(model, prediction_), Job())
+        assert caught.value.code == 2
+    assert scheduler.read_bytes() == before
+
+
+def test_a_file_that_says_velocity_itself_is_believed(tmp_path: Path) -> None:
+    """As ComfyUI does: an empty tensor's name, in files of 1.x and XL."""
+    from safetensors.torch import load_file, save_file
+
+    whole = family_rig.stable_diffusion_xl(tmp_path / "whole")
+    settings_of(whole, tmp_path / "checkpoint")
+    file = write_sdxl_file(whole, tmp_path / "checkpoint.safetensors")
+    plain = importing.obtain(str(file), Job())
+    assert plain.prediction == "epsilon"
+    marks = {"v_pred": torch.zeros(1), "ztsnr": torch.zeros(1)}
+    save_file(load_file(file) | marks, file, {"format": "pt"})
+    base = importing.obtain(str(file), Job())
+    assert base.folder != plain.folder
+    loaded = base.family.load(base, torch.device("cpu"))
+    assert loaded.schedule.config.prediction_type == "v_prediction"
+    assert loaded.schedule.config.rescale_betas_zero_snr is True
+    assert float(loaded.schedule.alphas_cumprod[-1]) == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.fixture

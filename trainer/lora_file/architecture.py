@@ -49,7 +49,7 @@ class Architecture:
                 components[component] = {
                     _live(name, bare): shape for name, shape in model.layers(component).items()
                 }
-        return cls(model.name, family.adapted, components, family.architecture, family.base_version)
+        return cls(model.name, family.adapted, components, *family.names(model.folder))
 
     @property
     def text_encoders(self) -> tuple[str, ...]:

@@ -120,6 +120,10 @@ class LoadedModel(Protocol):
         """
 
 
+PREDICTIONS = {"epsilon": "noise", "v_prediction": "velocity"}
+"""What a scheduler's ``prediction_type`` means, where weights do not tell."""
+
+
 class Family(ABC):
     """A kind of base model; stateless. ``pipe`` below is a loaded diffusers pipeline."""
 
@@ -161,6 +165,18 @@ class Family(ABC):
     @abstractmethod
     def resolution(self, folder: Path) -> int:
         """Pixels along one side of a picture the model was made for."""
+
+    def prediction(self, folder: Path) -> str:
+        """``prediction_type`` of the scheduler, or "flow"."""
+        config = read_config(folder / "scheduler" / "scheduler_config.json")
+        if str(config.get("_class_name")).startswith("FlowMatch"):
+            return "flow"
+        return str(config.get("prediction_type", "epsilon"))
+
+    def names(self, folder: Path) -> tuple[str, str]:
+        """``architecture`` and ``base_version`` of this very model."""
+        del folder
+        return self.architecture, self.base_version
 
     def sides(self, folder: Path) -> int:
         """Pixels; sides of pictures are multiples of it."""
@@ -269,6 +285,10 @@ class BaseModel:
     @property
     def side_step(self) -> int:
         return self.family.sides(self.folder)
+
+    @property
+    def prediction(self) -> str:
+        return self.family.prediction(self.folder)
 
     def layers(self, component: str) -> dict[str, Shape]:
         """Every linear and convolutional layer of a network, read from headers alone.

@@ -20,10 +20,11 @@ from diffusers.loaders.single_file_utils import (
 
 from trainer import embedded, models, tensor_file
 from trainer.config import MAX_MODEL_HEADER
-from trainer.errors import NO_USABLE, TrainerError
+from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.job import Job
-from trainer.models import flux_file, hub, store
-from trainer.models.base import BaseModel, Digests, read_config
+from trainer.models import flux_file, hub, prediction, store
+from trainer.models.base import PREDICTIONS, BaseModel, Digests, read_config
+from trainer.models.stable_diffusion import StableDiffusion2
 from trainer.tensor_file import FormatError, Header
 
 log = logging.getLogger("trainer")
@@ -47,6 +48,33 @@ def obtain(model: str, job: Job) -> BaseModel:
     if imported and store.record(store.place(model)) is None:
         _import(model, job)
     return models.resolve(model)
+
+
+def correct(model: str, predicted: str) -> BaseModel:
+    """Makes an imported model predict something else than its settings say. It is another model
+    then, with another hash. Raises :class:`TrainerError` for a folder of the user's own."""
+    base = models.resolve(model)
+    kept = store.record(base.folder)
+    if kept is None or base.folder != store.place(model).resolve():
+        raise TrainerError(
+            "What this model predicts is not ours to change",
+            f"{base.folder} is your own folder.",
+            "Change prediction_type in its scheduler/scheduler_config.json.",
+            MISUSE,
+        )
+    if base.prediction == "flow":
+        raise TrainerError(
+            "This model predicts neither noise nor velocity",
+            f"{base.name} is a rectified flow.",
+            "Leave --prediction out.",
+            MISUSE,
+        )
+    if base.prediction != predicted:
+        (base.folder / store.RECORD).unlink()  # half corrected, it would have an old hash
+        prediction.write(base.folder, predicted)
+        sha256 = Digests.of(base).model
+        store.write_record(base.folder, store.Record(kept.source, kept.revision, sha256))
+    return base
 
 
 def _import(model: str, job: Job) -> None:
@@ -76,13 +104,29 @@ def _unpack(path: Path, folder: Path, job: Job) -> str:
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         pipe = _read(kind, path, settings, header)
+        said = prediction.said_by(header.tensors)
+        if said:
+            pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **said)
         job.check()
         pipe.save_pretrained(draft, safe_serialization=True)
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    _tell_prediction(models.described(path.stem, folder), path, settings, job, known=bool(said))
     return revision
+
+
+def _tell_prediction(base: BaseModel, path: Path, settings: Path, job: Job, *, known: bool) -> None:
+    """Tells what was assumed of a file that may be the one or the other and does not say so."""
+    if base.family.name == StableDiffusion2.name and not known:
+        other = next(each for each in PREDICTIONS if each != base.prediction)
+        text = (
+            f"{path.name} is taken to predict {PREDICTIONS.get(base.prediction, base.prediction)}, "
+            f"as the settings in {settings} say; if its pictures are noise, run: "
+            f"fedtui model import {path} --prediction {other}"
+        )
+        job.announce({"stage": "note", "text": text})
 
 
 def _read(kind: str, path: Path, settings: Path, header: Header) -> Any:

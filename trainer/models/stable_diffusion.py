@@ -49,7 +49,7 @@ class StableDiffusion(Family):
 
 
 class StableDiffusion2(StableDiffusion):
-    """As 1.x with OpenCLIP's text encoder; the variants for 768 pixels predict v."""
+    """As 1.x with OpenCLIP's text encoder; the variants for 768 pixels predict the velocity."""
 
     name = "stable-diffusion-2"
     architecture = "stable-diffusion-v2-768-v"
@@ -61,3 +61,9 @@ class StableDiffusion2(StableDiffusion):
         return bool(
             read_config(folder / "unet" / "config.json").get("cross_attention_dim") == WIDTH_OF_2
         )
+
+    def names(self, folder: Path) -> tuple[str, str]:
+        """Programs that load an adapter for a 2.x ask which of the two it is."""
+        if self.prediction(folder) == "v_prediction":
+            return self.architecture, self.base_version
+        return "stable-diffusion-v2-512", "sd_v2"

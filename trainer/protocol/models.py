@@ -25,12 +25,15 @@ class ImportModel(Request):
     """Makes a folder of a single file or hub name, once; other requests do so when they need it.
 
     Progress: ``{"stage": "download"|"unpack", "step", "steps"}``, a download in MiB. Result:
-    ``{"model", "folder", "sha256", "revision", "family", "resolution"}``; the revision is the
-    hub's commit or the file's SHA-256.
+    ``{"model", "folder", "sha256", "revision", "family", "resolution", "prediction"}``; the
+    revision is the hub's commit or the file's SHA-256. ``prediction`` ("epsilon" or
+    "v_prediction") says what the model predicts where its scheduler is wrong; the result has what
+    counts.
     """
 
     kind: ClassVar[str] = "import_model"
     model: str
+    prediction: str = ""
 
 
 @dataclass(frozen=True)
