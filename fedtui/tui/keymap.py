@@ -270,6 +270,21 @@ PEER_KEYS: list[BindingType] = [
         "peers.address",
         show=True,
     ),
+    key("o", "order", "Order", "Put the members in another order", "peers.order", show=True),
+]
+
+ORDER_KEYS: list[BindingType] = [
+    key("escape,o", "back", "Back", "Leave the order as it is", "order.back", display="esc"),
+    key("n", "by('name')", "Name", "By name", "order.name"),
+    key("s", "by('state')", "State", "By state, who needs help first", "order.state"),
+    key("p", "by('progress')", "Progress", "By progress, the furthest first", "order.progress"),
+    key("l", "by('loss')", "Loss", "By loss, the lowest first", "order.loss"),
+    key("i", "by('pictures')", "Pictures", "By pictures, most first", "order.pictures"),
+    key("e", "by('seen')", "Seen", "By when heard, the longest silent first", "order.seen"),
+    key("r", "by('rtt')", "Round trip", "By round trip, the slowest first", "order.rtt"),
+    key("d", "by('device')", "Device", "By device", "order.device"),
+    key("c", "by('role')", "Role", "By role", "order.role"),
+    key("m", "by('')", "Me first", "Me first, the others as the room lists them", "order.none"),
 ]
 
 ROUND_KEYS: list[BindingType] = [

@@ -15,6 +15,10 @@ NOTHING = "–"
 """Stands for a value that is not known; never a zero."""
 
 
+NOW_S = 3
+"""Peers answer about once a second: whoever did in so many seconds is heard now."""
+
+
 class Sign(NamedTuple):
     """A state as glyph, word and ink: colour never says it alone."""
 
@@ -99,10 +103,10 @@ def moment(timestamp: float) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """An age in one unit: ``now`` under three seconds, for peers answer about once a second."""
+    """An age in one unit, or ``now``."""
     if seconds is None:
         return NOTHING
-    if seconds < 3:
+    if seconds < NOW_S:
         return "now"
     if seconds < 100:
         return f"{int(seconds)} s"

@@ -14,9 +14,11 @@ from fedtui.tui.lines import Ink, Line, plain
 from fedtui.tui.messages import Answered
 from fedtui.tui.screens.address import AddressScreen
 from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.screens.order import OrderScreen
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
+from fedtui.tui.widgets.table import Table
 from fedtui.tui.wording import (
     AGGREGATOR,
     NOTHING,
@@ -50,6 +52,8 @@ class PeersScreen(ListScreen):
     BINDINGS: ClassVar[list[BindingType]] = PEER_KEYS
     AUTO_FOCUS: ClassVar[str] = "PeerTable"
 
+    table: PeerTable
+
     def __init__(self) -> None:
         super().__init__()
         self.table = PeerTable(id="members")
@@ -73,6 +77,24 @@ class PeersScreen(ListScreen):
                 self.ask("add_address", place=place)
 
         self.app.push_screen(AddressScreen(), connect)
+
+    def action_order(self) -> None:
+        """Asks for another order; it stays for as long as the interface runs."""
+
+        def choose(name: str | None) -> None:
+            if name is not None:
+                self._order_by(name)
+
+        self.app.push_screen(OrderScreen(self.table.order), choose)
+
+    def on_table_header_clicked(self, message: Table.HeaderClicked) -> None:
+        """A click on a column's name orders by it, a second one the other way round."""
+        message.stop()
+        self._order_by(message.name)
+
+    def _order_by(self, name: str) -> None:
+        self.table.order_by(name)
+        self.table.tell()
 
     def on_answered(self, message: Answered) -> None:
         """Says who answered."""

@@ -9,9 +9,19 @@ from typing import Final
 from rich.cells import cell_len
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left
+from fedtui.tui.lines import DOT, Ink, Line, Span, cut_words, left, plain
 from fedtui.tui.widgets.table import Column, Table, number, one
-from fedtui.tui.wording import AGGREGATOR, NOTHING, absent, ago, loss, name_of, peer_sign, rtt
+from fedtui.tui.wording import (
+    AGGREGATOR,
+    NOTHING,
+    NOW_S,
+    absent,
+    ago,
+    loss,
+    name_of,
+    peer_sign,
+    rtt,
+)
 from fedtui.view import PeerView
 
 EMPTY = "Nobody here yet. Members appear when their machines and this one have found each other."
@@ -55,21 +65,60 @@ def tick(yes: bool, width: int) -> Line:
     return ((left("✓", width), "ok") if yes else (left(NOTHING, width), "faint"),)
 
 
+SEVERITY: tuple[str, ...] = (
+    "LOST", "SUSPECT", "UNSEEN", "LEFT", "LOADING", "TRAIN", "UPLOAD", "READY", "SENT", "IDLE",
+    "WATCH",
+)  # fmt: skip
+"""States in the order in which somebody looks for them: what needs a person comes first."""
+
+
+def severity(peer: PeerView) -> int:
+    """Where a member's state stands among all."""
+    word = peer_sign(peer).word
+    return SEVERITY.index(word) if word in SEVERITY else len(SEVERITY)
+
+
+def seen_s(peer: PeerView) -> int | None:
+    """How long ago, as coarsely as it is shown: members that answer now stay in their places."""
+    if peer.me or peer.last_seen_s is None:
+        return None
+    return 0 if peer.last_seen_s < NOW_S else int(peer.last_seen_s)
+
+
+def rtt_ms(peer: PeerView) -> int | None:
+    """A round trip, as coarsely as it is shown."""
+    return None if peer.me or peer.rtt_ms is None else round(peer.rtt_ms)
+
+
 COLUMNS: tuple[Column[PeerView], ...] = (
-    Column("  name", 0, 14, 30, name_cell),
-    Column("state", 1, 9, 9, state_cell),
-    Column("progress", 2, 12, 25, progress_cell),
-    Column("loss", 3, 6, 6, lambda p, w: number(loss(p.loss), w), True),
-    Column("pictures", 5, 8, 8, lambda p, w: number(count_of(p), w), True),
+    Column("  name", 0, 14, 30, name_cell, key=lambda p: name_of(p).casefold()),
+    Column("state", 1, 9, 9, state_cell, key=severity),
+    Column(
+        "progress", 2, 12, 25, progress_cell, False,
+        lambda p: int(100 * p.progress) if p.steps else None, True,
+    ),
+    Column("loss", 3, 6, 6, lambda p, w: number(loss(p.loss), w), True, lambda p: p.loss),
+    Column(
+        "pictures", 5, 8, 8, lambda p, w: number(count_of(p), w), True, lambda p: p.samples, True
+    ),
     Column("sent", 8, 4, 4, lambda p, w: tick(p.contributed, w)),
     Column("voted", 9, 5, 5, lambda p, w: tick(p.voted, w)),
-    Column("seen", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True),
-    Column("rtt", 7, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True),
-    Column("device", 6, 9, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted")),
-    Column("role", 10, 11, 11, lambda p, w: one(p.role, w, "muted")),
+    Column(
+        "seen", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True,
+        seen_s, True,
+    ),
+    Column(
+        "rtt", 7, 6, 6, lambda p, w: number(NOTHING if p.me else rtt(p.rtt_ms), w), True,
+        rtt_ms, True,
+    ),
+    Column(
+        "device", 6, 9, 18, lambda p, w: one(cut_words(p.device, w, "") or NOTHING, w, "muted"),
+        key=lambda p: plain(p.device).casefold() or None,
+    ),
+    Column("role", 10, 11, 11, lambda p, w: one(p.role, w, "muted"), key=lambda p: plain(p.role)),
     Column("id", 11, 9, 9, lambda p, w: one(p.short, w, "muted")),
     Column("address", 12, 21, 27, lambda p, w: one(p.address or NOTHING, w, "muted")),
-)
+)  # fmt: skip
 
 
 def count_of(peer: PeerView) -> str:
@@ -95,7 +144,13 @@ class PeerTable(Table[PeerView]):
             tuple(sorted(view.peers, key=lambda p: not p.me)) if view else (),
             absent(self.feed) or EMPTY,
         )
-        self.entitle(title(self.rows), PROMISE)
+        self.tell()
+
+    def tell(self) -> None:
+        """Says how many there are, and in which order; its column may not have room here."""
+        order = self.order
+        by: Line = (DOT, (f"by {order.name} {order.mark}", "accent")) if order and self.rows else ()
+        self.entitle((*title(self.rows), *by), PROMISE)
 
     def copy_value(self) -> tuple[str, str] | None:
         """The whole id of the member under the cursor: the short one is for eyes only."""

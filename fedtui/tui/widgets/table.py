@@ -20,10 +20,17 @@ from fedtui.tui.wording import NOTHING
 Row = TypeVar("Row")
 GUTTER = 2
 """Cells between columns."""
+RISING, FALLING = "▴", "▾"
+FAINT: Ink = "faint"
+ORDERED: Ink = "accent"
 
 
 class Column(NamedTuple, Generic[Row]):
-    """A column: ``rank`` 0 is never dropped; it grows from ``least`` to ``most`` cells."""
+    """A column: ``rank`` 0 is never dropped; it grows from ``least`` to ``most`` cells.
+
+    Rows can be ordered by ``key`` where there is one: those for which it is None, because nothing
+    is known, are last either way. ``falling`` is the way round that one wants first.
+    """
 
     title: str
     rank: int
@@ -31,6 +38,25 @@ class Column(NamedTuple, Generic[Row]):
     most: int
     cell: Callable[[Row, int], Line]
     flush_right: bool = False
+    key: Callable[[Row], Any] | None = None
+    falling: bool = False
+
+    @property
+    def name(self) -> str:
+        """The title without what aligns it."""
+        return self.title.strip()
+
+
+class Order(NamedTuple):
+    """Rows by the column of this name, the largest first where it is ``falling``."""
+
+    name: str
+    falling: bool = False
+
+    @property
+    def mark(self) -> str:
+        """Which way the values go down the screen."""
+        return FALLING if self.falling else RISING
 
 
 def one(text: str, width: int, ink: Ink = "text") -> Line:
@@ -65,16 +91,37 @@ def needed(columns: Sequence[Column[Row]]) -> int:
     return sum(column.least for column in columns) + GUTTER * (len(columns) - 1)
 
 
-def header(columns: Iterable[tuple[Column[Row], int]]) -> Line:
-    """The names of the columns, aligned as their cells are."""
+def header(columns: Iterable[tuple[Column[Row], int]], order: Order | None = None) -> Line:
+    """The names of the columns, aligned as their cells are; the one that gives the order is marked,
+    in the gutter where its name leaves no room."""
     spans: list[Span] = []
+    gap = GUTTER
     for column, width in columns:
-        if spans:
-            spans.append((" " * GUTTER, "text"))
-        text = column.title
+        text, ink = column.title, FAINT
+        if order is not None and order.name == column.name:
+            text, ink = order.mark + text if column.flush_right else text + order.mark, ORDERED
+        over = max(0, len(text) - width)
         pad = " " * (width - len(text))
-        spans.append((pad + text if column.flush_right else text + pad, "faint"))
+        if spans:
+            spans.append((" " * (gap - over if column.flush_right else gap), "text"))
+        spans.append((pad + text if column.flush_right else text + pad, ink))
+        gap = GUTTER if column.flush_right else GUTTER - over
     return tuple(spans)
+
+
+def arranged(rows: Sequence[Row], columns: Iterable[Column[Row]], order: Order | None) -> list[Row]:
+    """``rows`` in order; equal ones as they came, those without a value at the end."""
+    column = next((each for each in columns if order and each.name == order.name), None)
+    if order is None or column is None or column.key is None:
+        return list(rows)
+    keys = [(column.key(row), row) for row in rows]
+    known = sorted((each for each in keys if each[0] is not None), key=first, reverse=order.falling)
+    return [row for _, row in known] + [row for key, row in keys if key is None]
+
+
+def first(pair: tuple[Any, object]) -> Any:
+    """What is ordered by."""
+    return pair[0]
 
 
 def difference(old: Line, new: Line) -> tuple[int, int]:
@@ -128,6 +175,13 @@ class Table(DrawnList, Generic[Row]):
             """Each counts."""
             return False
 
+    class HeaderClicked(Message):
+        """Somebody wants the rows in the order of a column."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
     def __init__(
         self,
         columns: Sequence[Column[Row]],
@@ -140,6 +194,8 @@ class Table(DrawnList, Generic[Row]):
         self._columns = columns
         self._identity = identity
         self._rows: Sequence[Row] = ()
+        self._came: Sequence[Row] = ()
+        self.order: Order | None = None
         self._drawn: dict[int, Line] = {}
         self._fitted: tuple[int, tuple[tuple[Column[Row], int], ...]] = (-1, ())
         self._cursor = 0
@@ -156,7 +212,10 @@ class Table(DrawnList, Generic[Row]):
         return self._rows[self._cursor] if self._cursor < len(self._rows) else None
 
     def fill(self, rows: Sequence[Row], empty: str = "") -> None:
-        """Shows ``rows``; without any, the words of ``empty``."""
+        """Shows ``rows`` in the order that was chosen; without any, the words of ``empty``."""
+        self._came = rows
+        if self.order is not None:
+            rows = arranged(rows, self._columns, self.order)
         chosen, fresh, before = self.selected, len(self._rows), self._rows
         self._rows = rows
         told, self._message = self._message, empty or self._message
@@ -171,6 +230,19 @@ class Table(DrawnList, Generic[Row]):
             self._refresh_changed()
         if rows != before:
             self.post_message(self.Moved(self))
+
+    def order_by(self, name: str) -> None:
+        """Shows the rows by the column of this name; the other way round when they are already;
+        as they come without a name. The cursor stays with its row, in view."""
+        column = next((each for each in self._columns if each.name == name and each.key), None)
+        if column is None:
+            self.order = None
+        elif self.order is not None and self.order.name == name:
+            self.order = Order(name, not self.order.falling)
+        else:
+            self.order = Order(name, column.falling)
+        self.fill(self._came)
+        self.action_move(0)
 
     def choose(self, identity: object) -> None:
         """Moves the cursor to the row with this identity, if there is one."""
@@ -223,7 +295,7 @@ class Table(DrawnList, Generic[Row]):
             lines = notice(self._message, width, height)
             return inked(self, lines[y] if y < len(lines) else (), width)
         if y == 0:
-            return inked(self, header(self._layout_now), width)
+            return inked(self, header(self._layout_now, self.order), width)
         row = self.scroll_offset.y + y - 1
         if row >= len(self._rows):
             return inked(self, (), width)
@@ -271,3 +343,14 @@ class Table(DrawnList, Generic[Row]):
             self.action_move(self.scroll_offset.y + offset.y - 1 - self._cursor)
             if event.chain == 2:
                 self.action_open()
+        elif offset is not None and self._rows and (name := self._ordered_at(offset.x)):
+            self.post_message(self.HeaderClicked(name))
+
+    def _ordered_at(self, x: int) -> str:
+        """The column at a cell of the header, if rows can be ordered by it."""
+        end = 0
+        for column, width in self._layout_now:
+            end += width + GUTTER
+            if x < end:
+                return column.name if column.key else ""
+        return ""
