@@ -60,6 +60,14 @@ class Keys:
             machine.next_key = ""
             sim.at(sim.now + RETRY, partial(self._change_one, key))
 
+    def is_last_to_know(self, machine: Machine) -> bool:
+        """Whether somebody goes on with a new key that no honest machine knows but this one."""
+        machines = [m for m in self._sim.machines.values() if not m.liar]
+        return any(
+            [m for m in machines if m.id != key and key in m.core.members] == [machine]
+            for key in self._sim.machines.keys() & set(KEYS)
+        )
+
     def look_at(self, machine: Machine) -> None:
         """Something has happened to a machine: its next key may be the one that counts now."""
         start = machine.id, machine.boot

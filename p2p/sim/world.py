@@ -262,7 +262,9 @@ class Simulation:
     def can_spare(self, machine: Machine) -> bool:
         """Whether the room stands one more voter that is silent or removed, for good or until the
         next commit, beside those that are already, and the liars. What that one alone knows may be
-        lost with it."""
+        lost with it, unless it is somebody's new key: nobody else would let that one in."""
+        if self._keys.is_last_to_know(machine):
+            return False
         others = [m for m in self.machines.values() if m is not machine]
         ahead = max(others, key=lambda m: len(m.disk.commits), default=machine)
         core = ahead.core
