@@ -30,7 +30,7 @@ def write_caption(folder: Path, file: str, caption: str | None) -> Result:
     when there is no such picture or its caption is kept elsewhere, :class:`FedtuiError` when the
     disk refuses.
     """
-    picture = _picture(folder, file)
+    picture = picture_in(folder, file)
     for table in (METADATA, *TABLES):
         if (folder / table).is_file():
             raise UsageError(
@@ -70,7 +70,8 @@ def _content(caption: str) -> bytes:
     return content
 
 
-def _picture(folder: Path, file: str) -> Path:
+def picture_in(folder: Path, file: str) -> Path:
+    """A file in the folder by its relative name. Raises :class:`UsageError`."""
     parts = PurePosixPath(file)
     path = folder / parts
     outside = parts.is_absolute() or ".." in parts.parts or "\0" in file

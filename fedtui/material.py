@@ -1,5 +1,5 @@
-"""Operations on the folder of pictures a node trains on: look at it, word its captions, agree to
-it, choose it."""
+"""Operations on the folder of pictures a node trains on: look at it, word its captions, keep
+pictures out, agree to it, choose it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fedtui import rooms
 from fedtui.captioning import WriteCaption, write_caption
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import UsageError
+from fedtui.excluding import ExcludePicture, exclude
 from fedtui.paths import Profile, absolute
 from fedtui.training import TrainerProcess
 from trainer.protocol import CheckData
@@ -34,7 +35,8 @@ class ChooseFolder:
 
 
 class Material:
-    """Adds its operations to a node's; ``use`` makes the node train on a folder."""
+    """Adds its operations to a node's; ``used`` is the folder it trains on, ``use`` makes it train
+    on one anew. The room puts the ``trigger`` before every caption."""
 
     def __init__(
         self,
@@ -43,30 +45,57 @@ class Material:
         *,
         fixed: bool,
         resolution: int,
+        trigger: str = "",
+        used: Callable[[], str] = str,
         use: Callable[[str], Awaitable[None]],
     ) -> None:
         self._profile = profile
         self._arithmetic = arithmetic
         self._fixed = fixed
         self._resolution = resolution
+        self._trigger = trigger
+        self._used = used
         self._use = use
+        self._listing = asyncio.Lock()
 
     def offer(self, operations: Operations) -> None:
         """Makes the operations known."""
         operations.add("check_folder", CheckFolder, self.check)
         operations.add("write_caption", WriteCaption, self.caption)
+        operations.add("exclude_picture", ExcludePicture, self.exclude)
         operations.add("choose_folder", ChooseFolder, self.choose)
 
     async def check(self, asked: CheckFolder) -> Result:
-        """What is in a folder, see :class:`trainer.protocol.CheckData`, and ``folder``."""
+        """What is in a folder, see :class:`trainer.protocol.CheckData`, and ``folder``, the room's
+        ``trigger`` word, and how training on this very folder was ``agreed``: when, in seconds
+        since 1970, 0 if the settings name it, or None where nobody has.
+        """
         folder = _existing(asked.folder)
         report = await self._arithmetic.request(CheckData(str(folder), self._resolution))
-        return {**report, "folder": str(folder)}
+        agreed = await asyncio.to_thread(rooms.agreed_at, self._profile, str(folder))
+        if self._fixed:
+            agreed = 0 if absolute(self._used()) == folder else None
+        told = {"folder": str(folder), "trigger": self._trigger, "agreed": agreed}
+        return {**report, **told}
 
     async def caption(self, asked: WriteCaption) -> Result:
         """See :func:`fedtui.captioning.write_caption`."""
         folder = _existing(asked.folder)
         return await asyncio.to_thread(write_caption, folder, asked.file, asked.caption)
+
+    async def exclude(self, asked: ExcludePicture) -> Result:
+        """See :func:`fedtui.excluding.exclude`. A training on this folder begins anew, so that
+        nothing more is sent that was learned from the picture."""
+        # Whoever asked may be gone before the training has begun anew: it does so all the same.
+        return await asyncio.shield(asyncio.create_task(self._exclude(asked)))
+
+    async def _exclude(self, asked: ExcludePicture) -> Result:
+        folder = _existing(asked.folder)
+        async with self._listing:
+            made = await asyncio.to_thread(exclude, folder, asked.file, asked.excluded)
+            if self._used() and absolute(self._used()) == folder:
+                await self._use(self._used())
+        return made
 
     async def choose(self, asked: ChooseFolder) -> Result:
         """Result: ``{"folder"}``. Raises :class:`UsageError` when that is decided elsewhere."""

@@ -221,6 +221,8 @@ class Node:
             self._arithmetic,
             fixed=bool(settings.data),
             resolution=room.task.resolution or 64,
+            trigger=room.task.data.trigger,
+            used=lambda: self._data,
             use=self._use_folder,
         ).offer(self.operations)
         self.switching = False

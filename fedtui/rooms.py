@@ -196,6 +196,13 @@ def chosen_folder(profile: Profile) -> str:
     return folder if isinstance(folder, str) else ""
 
 
+def agreed_at(profile: Profile, folder: str) -> int | None:
+    """When a person agreed to train on this folder, in seconds since 1970; None if nobody did."""
+    state = _state(profile)
+    moment = state.get("agreed")
+    return moment if state.get("data") == folder and isinstance(moment, int) else None
+
+
 def committed_adapters(paths: RoomPaths) -> dict[int, Path]:
     """The adapters kept on disk, by round."""
     found: dict[int, Path] = {}

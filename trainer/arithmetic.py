@@ -110,6 +110,8 @@ def check_data(request: CheckData, job: Job) -> Result:
         "pictures": pictures,
         "problems": listed_problems(contents),
         "captions": contents.caption_counts(),
+        "left_out": [asdict(each) for each in contents.left_out[:LISTED_PICTURES]],
+        "left_out_count": len(contents.left_out),
         **_overview(contents, selection),
     }
 

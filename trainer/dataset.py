@@ -11,18 +11,20 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from trainer import pictures
+from trainer import left_out, pictures
 from trainer.captions import Caption, Problem, caption_of, read_metadata
 from trainer.config import MAX_FILES, MIN_SIDE
 from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.job import Job
+from trainer.left_out import LeftOut
 from trainer.pictures import Unusable
-from trainer.protocol import DataOptions
+from trainer.protocol import LEFT_OUT, DataOptions
 from trainer.scan_index import ScanIndex
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -67,6 +69,8 @@ class Contents:
     problems: tuple[Problem, ...]
     duplicates: int = 0
     """Pictures left out because another one shows the same."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Pictures that their owner keeps out."""
 
     @property
     def digest(self) -> str:
@@ -84,6 +88,8 @@ class Contents:
             return
         first = next((p for p in self.problems if p.fatal), None)
         cause = f"{self.folder} has no usable PNG, JPEG or WebP picture."
+        if self.left_out:
+            cause += f" {len(self.left_out)} are left out by {LEFT_OUT}."
         if first is not None:
             cause += f" For instance {first.file}: {first.problem}."
         raise TrainerError(
@@ -107,6 +113,30 @@ class _Scan:
     duplicates: int = 0
     problems: list[Problem] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    unwanted: dict[str, str] = field(default_factory=dict)
+    """The pictures that are left out, by what they show."""
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def leave_out(self) -> None:
+        """Learns what is not wanted, so that a copy under another name is not wanted either."""
+        self.names = left_out.names(self.folder)
+        for path in left_out.inside(self.names, self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            with suppress(Unusable):
+                self.unwanted[pictures.seen(path, self.folder, self.index).sha256] = name
+
+    def keep_out(self, path: Path, metadata: dict[str, Caption]) -> None:
+        """A picture that is left out, with as much as can be told of it."""
+        name = path.relative_to(self.folder).as_posix()
+        caption, _ = caption_of(path, name, metadata, self.options)
+        try:
+            found = pictures.seen(path, self.folder, self.index)
+        except Unusable:
+            self.left_out.append(LeftOut(name, caption.text, 0, 0))
+            return
+        same_as = "" if name in self.names else self.unwanted[found.sha256]
+        self.left_out.append(LeftOut(name, caption.text, found.width, found.height, same_as))
 
     def note(self, file: str, problem: str, remedy: str, *, fatal: bool) -> None:
         self.problems.append(Problem(file, problem, remedy, fatal))
@@ -116,6 +146,9 @@ class _Scan:
         try:
             found = pictures.seen(path, self.folder, self.index)
             digest = found.sha256
+            if digest in self.unwanted:
+                self.keep_out(path, metadata)
+                return
             if digest in self.seen:
                 self.duplicates += 1
                 raise Unusable(f"The same picture as {self.seen[digest]}", "Remove one of the two.")
@@ -156,6 +189,7 @@ def scan(
     look = _Scan(folder, options, index or ScanIndex(None))
     metadata, problems = read_metadata(folder)
     look.problems += problems
+    look.leave_out()
     for number, path in enumerate(_files(folder)):
         if job is not None:
             job.check()
@@ -168,6 +202,8 @@ def scan(
         suffix = path.suffix.lower()
         if pictures.is_mask(path):
             look.masks += 1
+        elif suffix in SUFFIXES and path.relative_to(folder).as_posix() in look.names:
+            look.keep_out(path, metadata)
         elif suffix in SUFFIXES:
             look.add(path, metadata)
         elif suffix in OTHER_SUFFIXES:
@@ -185,7 +221,8 @@ def scan(
     if look.masks and options.masks != "files":
         remedy = "Ask for masks from files if they shall count."
         look.note(".", f"{look.masks} masks are not used", remedy, fatal=False)
-    return Contents(folder, tuple(look.pictures), tuple(look.problems), look.duplicates)
+    kept_out = tuple(look.left_out)
+    return Contents(folder, tuple(look.pictures), tuple(look.problems), look.duplicates, kept_out)
 
 
 def _files(folder: Path) -> Iterator[Path]:

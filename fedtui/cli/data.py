@@ -96,6 +96,30 @@ def check(
 
 
 @app.command()
+def exclude(
+    folder: Annotated[Path, typer.Argument(help="A folder of pictures with captions.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Pictures inside of it.")],
+    back: Annotated[bool, typer.Option("--back", help="Let them in again.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Keep pictures out of training; their files stay.
+
+    Every training that reads the folder from then on respects it.
+
+    Example: fedtui data exclude ~/Pictures/cats neighbour.jpg
+    """
+    from fedtui.excluding import exclude as change
+
+    place = Path(places.folder(folder))
+    results = [change(place, file, excluded=not back) for file in files]
+    if json:
+        output.data_json({"folder": str(place), "left_out": results[-1]["count"]})
+        return
+    done = "in again" if back else "left out"
+    output.data(f"{', '.join(files)}: {done}; {results[-1]['count']} left out in {folder}")
+
+
+@app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write; made if missing.")],
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many pictures.")] = 20,
@@ -118,6 +142,10 @@ def sample(
 def _readable(folder: Path, report: dict[str, Any]) -> str:
     usable = report.get("usable", 0)
     lines = [f"{folder}: {usable} pictures can be trained on"]
+    if left_out := report.get("left_out_count"):
+        lines.append(
+            f"  left out by you: {left_out} (fedtui data exclude --back lets one in again)"
+        )
     if not usable:
         lines.append(
             "  put PNG, JPEG or WebP files there, each with its caption in a .txt beside it"

@@ -198,6 +198,7 @@ LOG_KEYS: list[BindingType] = [
 DATA_KEYS: list[BindingType] = [
     key("o", "choose", "Folder", "Type another folder", "data.choose", show=True),
     key("c", "caption", "Caption", "Write the picture's caption", "data.caption", show=True),
+    key("x", "exclude", "Leave out", "Leave it out, or let it in", "data.exclude", show=True),
     key("u", "undo", "Undo", "Take the last caption back", "data.undo"),
     key("t", "train", "Train on it", "Train on this folder from now on", "data.train", show=True),
     key("O", "outside", "Open", "Open the picture in a viewer", "data.open", show=True),

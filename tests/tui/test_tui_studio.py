@@ -14,7 +14,8 @@ from tui_scenarios import COMMIT, PROMPTS, ScriptedSource, training
 
 from fedtui.errors import FedtuiError
 from fedtui.grid import parsed
-from fedtui.tui.screens.data import ConsentScreen, DataScreen
+from fedtui.tui.screens.consent import ConsentScreen
+from fedtui.tui.screens.data import DataScreen
 from fedtui.tui.screens.studio import StudioScreen, job_lines, short
 from fedtui.tui.studio_plan import Slot, Wanted, WrongSetting, axis, pasted_weights, planned
 from fedtui.tui.widgets.picturerow import Frame

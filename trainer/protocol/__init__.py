@@ -44,8 +44,10 @@ from trainer.protocol.conversation import (
     Wish,
 )
 from trainer.protocol.data import (
+    LEFT_OUT,
     MAX_CAPTION_BYTES,
     MAX_CAPTION_LENGTH,
+    MAX_LEFT_OUT_BYTES,
     METADATA,
     SIDECARS,
     TABLES,
@@ -112,8 +114,10 @@ __all__ = [
     "CARRYING",
     "CONVOLUTIONS",
     "DENSE",
+    "LEFT_OUT",
     "MAX_CAPTION_BYTES",
     "MAX_CAPTION_LENGTH",
+    "MAX_LEFT_OUT_BYTES",
     "MAX_LINE",
     "METADATA",
     "RULES",

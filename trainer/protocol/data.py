@@ -13,6 +13,9 @@ TABLES = ("metadata.csv", "captions.csv")
 """A header with columns for the file and the text; a file may have several rows."""
 SIDECARS = (".txt", ".caption")
 """Endings of a text file beside its picture; the first that is there is read."""
+LEFT_OUT = ".fedtui-left-out.json"
+"""A list of file names, relative to the folder: pictures that are there and not trained on."""
+MAX_LEFT_OUT_BYTES = 4 << 20
 MAX_CAPTION_BYTES = 64 << 10
 MAX_CAPTION_LENGTH = 2_000
 """Characters kept of a caption; CLIP reads about 300."""
@@ -64,7 +67,9 @@ class CheckData(Request):
     Result: ``{"usable", "digest", "pictures": [{"file", "caption", "width", "height"}...] (the
     first 200), "problems": [{"file", "problem", "remedy", "fatal"}...], "captions", "sizes",
     "buckets", "tags": [[tag, count]...], "duplicates", "several_captions", "longest_caption",
-    "pass", "encoded": {"views", "wordings"}}``.
+    "pass", "encoded": {"views", "wordings"}, "left_out": [{"file", "caption", "width", "height",
+    "same_as"}...] (the first 200 that :data:`LEFT_OUT` names, and those that show the same),
+    "left_out_count"}``.
     """
 
     kind: ClassVar[str] = "check_data"

@@ -1,4 +1,4 @@
-"""The pictures this machine trains on: choose a folder, word its captions, agree, train."""
+"""The pictures this machine trains on: choose a folder, word captions, leave some out, agree."""
 
 from __future__ import annotations
 
@@ -11,53 +11,28 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
-from fedtui.tui.facts import fact, heading
-from fedtui.tui.keymap import DATA_KEYS, key
-from fedtui.tui.limits import CAPTIONS_UNDONE
-from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
-from fedtui.tui.messages import Answered, Refused
+from fedtui.tui.folder import COLUMNS, EMPTY, KEPT_OUT, Entry, entries, report_lines
+from fedtui.tui.keymap import DATA_KEYS
+from fedtui.tui.limits import CAPTIONS_UNDONE, GRID_PICTURES
+from fedtui.tui.lines import plain
+from fedtui.tui.messages import Answered, PictureOpened, Refused
 from fedtui.tui.outside import show_outside
+from fedtui.tui.screens.consent import ConsentScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.picture import Picture
+from fedtui.tui.widgets.picturegrid import Grid
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
-from fedtui.tui.widgets.table import Column, Table, one
-from fedtui.tui.wording import absent, count
+from fedtui.tui.widgets.table import Table
+from fedtui.tui.wording import absent
+from fedtui.view import PreviewView
 from trainer.protocol import MAX_CAPTION_LENGTH
 
-EMPTY = (
-    "Choose a folder with 5 to 50 pictures: press o and type its path. "
-    "They never leave this machine; only what was learned from them does."
-)
 CHECK_S = 120.0
 """A folder of thousands of pictures on a slow disk."""
-LEAVES = (
-    "the adapter: what the model learned, at most some megabytes a round",
-    "how many pictures there are, and the training loss",
-    "your name, the kind of device, and when you are online",
-)
-STAYS = ("the pictures, their captions and file names", "everything computed from single pictures")
-HONEST = (
-    "An adapter can give away what it was trained on: whoever is in the room may try to draw "
-    "your pictures with it. Do not train on pictures that must stay secret. How much an adapter "
-    "tells: fedtui evaluate --leak."
-)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row: a picture that is used, or a file with something to say about."""
-
-    file: str
-    told: str
-    size: str
-    problem: bool = False
-    caption: str | None = None
-    """What training reads; None for a file that it does not use, or that is not listed."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +51,6 @@ class Writing:
     folder: str
     file: str
     undoes: bool = False
-
-
-COLUMNS: tuple[Column[Entry], ...] = (
-    Column("file", 0, 12, 28, lambda e, w: one(e.file, w, "warning" if e.problem else "text")),
-    Column("caption or problem", 1, 18, 80, lambda e, w: one(e.told, w, "muted")),
-    Column("size", 2, 9, 9, lambda e, w: one(e.size, w, "faint")),
-)
 
 
 class DataScreen(ListScreen):
@@ -104,15 +72,17 @@ class DataScreen(ListScreen):
             id="caption",
         )
         self.picture = Picture()
+        self.wall = Grid()
         self.sheet = Sheet(id="report")
         self._report: dict[str, Any] | None = None
         self._asked = ""
         self._worded = ("", "")
         self._writing: Writing | None = None
+        self._excluding = False
         self._written: deque[Written] = deque(maxlen=CAPTIONS_UNDONE)
 
     def body(self) -> ComposeResult:
-        """Path above, files and the chosen one below."""
+        """Path above, files and the chosen one below; in a large window all pictures beside."""
         self.table.add_class("panel")
         self.sheet.add_class("panel")
         with Horizontal(id="folder"):
@@ -123,6 +93,7 @@ class DataScreen(ListScreen):
             with Vertical(id="one"):
                 yield self.picture
                 yield self.sheet
+            yield self.wall
         yield self.caption
 
     def watch_feed(self) -> None:
@@ -148,14 +119,21 @@ class DataScreen(ListScreen):
             if self._writing:
                 self._told_of_caption(self._writing, message.result["before"])
                 self._writing = None
+        elif message.operation == "exclude_picture":
+            self._excluding = False
+            self._told_of_exclusion(message.result)
         elif message.operation == "choose_folder":
             folder = plain(str(message.result["folder"]))
             self.notify(f"Training on {folder} from now on.", markup=False)
+            if self._report:
+                self.ask("check_folder", CHECK_S, folder=str(self._report["folder"]))
 
     def on_refused(self, message: Refused) -> None:
         """A folder that cannot be read leaves the list empty; the base class says why."""
         if message.operation == "write_caption":
             self._writing = None
+        elif message.operation == "exclude_picture":
+            self._excluding = False
         if self._report is None:
             self.table.fill((), absent(self.feed) or EMPTY)
 
@@ -177,9 +155,37 @@ class DataScreen(ListScreen):
         if report and chosen:
             self.picture.show(str(Path(report["folder"]) / chosen.file))
         self.sheet.entitle((("What will be trained", "muted"),))
-        view = self.view
-        used = bool(view and report and view.dataset == report["folder"])
+        used = self._in_use
         self.sheet.show(lambda width: report_lines(report, chosen, used, width))
+        self._show_wall()
+
+    @property
+    def _in_use(self) -> bool:
+        """Whether this machine trains on the folder on show."""
+        view, report = self.view, self._report
+        return bool(view and report and view.dataset == report["folder"])
+
+    def _show_wall(self) -> None:
+        """As many pictures as fit, those around the chosen one."""
+        pictures = [entry for entry in self.table.rows if entry.caption is not None]
+        if self._report is None or not pictures:
+            self.wall.show((), 0, None)
+            return
+        root, chosen = Path(self._report["folder"]), self.table.selected
+        at = pictures.index(chosen) if chosen in pictures else 0
+        first = at - at % GRID_PICTURES
+        page = list(enumerate(pictures))[first : first + GRID_PICTURES]
+        names = {n: f"{KEPT_OUT} {e.file}" if e.left_out else e.file for n, e in page}
+        shown = [PreviewView(n, "", 0, str(root / e.file)) for n, e in page]
+        self.wall.show(shown, at, None, names)
+
+    def on_picture_opened(self, message: PictureOpened) -> None:
+        """A click on the wall chooses the picture."""
+        message.stop()
+        pictures = [entry.file for entry in self.table.rows if entry.caption is not None]
+        if message.round < len(pictures):
+            self.table.choose(pictures[message.round])
+            self.table.focus()
 
     def action_choose(self) -> None:
         """Goes to the path."""
@@ -200,6 +206,35 @@ class DataScreen(ListScreen):
         self.caption.border_subtitle = Content("enter keeps it, esc does not")
         self.caption.add_class("-shown")
         self.caption.focus()
+
+    def action_exclude(self) -> None:
+        """Leaves the picture under the cursor out of training, or lets it in again."""
+        report, chosen = self._report, self.table.selected
+        if self._excluding:
+            return
+        if report is None or chosen is None or chosen.caption is None:
+            self.notify("There is no picture here to leave out.", severity="warning", markup=False)
+        elif chosen.same_as:
+            told = f"It shows the same as {plain(chosen.same_as)}: x there lets both in."
+            self.notify(told, severity="warning", markup=False)
+        else:
+            self._excluding = self.ask(
+                "exclude_picture",
+                folder=str(report["folder"]),
+                file=chosen.file,
+                excluded=not chosen.left_out,
+            )
+
+    def _told_of_exclusion(self, result: dict[str, Any]) -> None:
+        file, out = plain(str(result["file"])), bool(result["excluded"])
+        told = "The file stays. x lets it in again." if out else "It will be trained on."
+        if self._in_use:
+            told += " This round's training begins anew."
+            told += " What was sent before stays sent." if out else ""
+        title = f"{file} is left out" if out else f"{file} is in again"
+        self.notify(told, title=title, markup=False)
+        if self._report:
+            self.ask("check_folder", CHECK_S, folder=str(self._report["folder"]))
 
     def action_undo(self) -> None:
         """Puts back what stood there before the last caption."""
@@ -259,95 +294,3 @@ class DataScreen(ListScreen):
             self.table.focus()
         else:
             await super().action_back()
-
-
-def entries(report: dict[str, Any]) -> tuple[Entry, ...]:
-    """Files with problems first, then the pictures that are used."""
-    pictures = {str(p["file"]): p for p in report.get("pictures", ())}
-    troubled = [
-        Entry(
-            file := str(p["file"]),
-            f"{p['problem']}. {p['remedy']}",
-            "",
-            True,
-            str(pictures[file]["caption"]) if file in pictures else None,
-        )
-        for p in report.get("problems", ())
-    ]
-    named = {entry.file for entry in troubled}
-    used = [
-        Entry(
-            file,
-            str(p["caption"]) or "no caption",
-            f"{p['width']}x{p['height']}",
-            caption=str(p["caption"]),
-        )
-        for file, p in pictures.items()
-        if file not in named
-    ]
-    return (*troubled, *used)
-
-
-def report_lines(
-    report: dict[str, Any] | None, chosen: Entry | None, used: bool, width: int
-) -> list[Line]:
-    """What the folder holds, what is wrong, and what the chosen file's caption is."""
-    if report is None:
-        return [*wrapped(EMPTY, width - 1, "muted")]
-    usable, problems = int(report["usable"]), report.get("problems", ())
-    ink: Ink = "ok" if usable >= 5 else "warning"
-    state = "✓ in use" if used else "t trains on these pictures"
-    lines: list[Line] = [
-        ((f"{count(usable, 'picture')} will be trained", ink),),
-        ((state, "ok" if used else "accent"),),
-        fact("folder", ((cut_path(str(report["folder"]), max(8, width - 15)), "text"),)),
-    ]
-    if usable < 5:
-        few = "Few pictures teach the model those pictures and no style."
-        lines += wrapped(few, width - 1, "warning")
-    if problems:
-        lines += [(), heading(count(len(problems), "problem"))]
-    if chosen:
-        lines += [(), heading(plain(chosen.file)), *wrapped(chosen.told, width - 1)]
-        if chosen.caption is not None:
-            lines.append((("c", "accent"), (" writes its caption", "muted")))
-    lines += [(), heading("Leaves this machine")]
-    for text in LEAVES:
-        rows = wrapped(text, max(8, width - 3), "muted")
-        lines += [(("· " if i == 0 else "  ", "faint"), *row) for i, row in enumerate(rows)]
-    return lines
-
-
-class ConsentScreen(ModalScreen[bool]):
-    """True when a person agrees to what leaves the machine."""
-
-    AUTO_FOCUS = "#no"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        key("escape,n", "no", "No", "Do not train", "consent.no"),
-        key("left,h", "app.focus_previous", "Left", "The other button", "consent.left"),
-        key("right,l", "app.focus_next", "Right", "The other button", "consent.right"),
-    ]
-
-    def __init__(self, report: dict[str, Any]) -> None:
-        super().__init__()
-        self._usable = int(report["usable"])
-
-    def compose(self) -> ComposeResult:
-        """What leaves, what stays, and two buttons."""
-        parts = ["Leaves this machine, to the members of this room:"]
-        parts += [f"  · {text}" for text in LEAVES]
-        parts += ["", "Stays here:", *(f"  · {text}" for text in STAYS), "", HONEST]
-        with Vertical(id="dialog"):
-            yield Static(Content(f"Train on {count(self._usable, 'picture')}?"), id="question")
-            yield Static(Content("\n".join(parts)), id="consequences")
-            with Horizontal(id="answers"):
-                yield Button("No", id="no")
-                yield Button("I agree, train", id="yes", variant="primary")
-
-    def action_no(self) -> None:
-        """Changes nothing."""
-        self.dismiss(False)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Answers with the button."""
-        self.dismiss(event.button.id == "yes")
