@@ -140,6 +140,8 @@ def train(
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if not resume:
         _discard(checkpoint)
+    elif not checkpoint.exists():
+        output.say(f"there is no checkpoint beside {out}: the training begins anew")
     request = Train(
         model=model,
         folder=str(place),
@@ -181,8 +183,15 @@ def train(
         else:
             line.show(progress_text(data))
 
-    result = ask(request, on_progress=show, keys=TRAINING_KEYS)
-    line.clear()
+    try:
+        result = ask(request, on_progress=show, keys=TRAINING_KEYS)
+    except typer.Exit:
+        line.clear()
+        if checkpoint.exists():
+            output.say("stopped; the same command with --resume goes on from here")
+        raise
+    finally:
+        line.clear()
     _discard(checkpoint)
     if json:
         output.data_json(result)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from fedtui.cli import app as command
@@ -95,3 +96,31 @@ def test_every_option_arrives(asked: list[Train], tmp_path: Path) -> None:
 def test_a_misspelt_word_is_refused(asked: list[Train], tmp_path: Path, option: str) -> None:
     assert train(tmp_path, option) != 0
     assert asked == []
+
+
+def test_who_stops_a_training_is_told_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where there is something to go on from."""
+
+    def stopped(request: Train, **_: Any) -> dict[str, Any]:
+        if request.steps > 1:
+            Path(request.checkpoint).write_bytes(b"")
+        raise typer.Exit(130)
+
+    monkeypatch.setattr(trainer, "ask", stopped)
+    asked = ["train", str(tmp_path), "-o", str(tmp_path / "out"), "--steps"]
+    early = CliRunner().invoke(command.app, [*asked, "1"])
+    assert (early.exit_code, "--resume" in early.stderr) == (130, False)
+    late = CliRunner().invoke(command.app, [*asked, "5"])
+    assert late.exit_code == 130
+    assert "the same command with --resume goes on from here" in late.stderr
+
+
+def test_going_on_from_nothing_is_told(asked: list[Train], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command_ = ["train", str(tmp_path), "-o", str(out), "--resume"]
+    assert "begins anew" in CliRunner().invoke(command.app, command_).stderr
+    out.with_name(".out.checkpoint").write_bytes(b"")
+    assert "begins anew" not in CliRunner().invoke(command.app, command_).stderr
+    assert [request.resume for request in asked] == [True, True]
