@@ -15,7 +15,7 @@ from tests.benchmarks.measure import HEADER
 NAMES = (
     "startup", "training", "encoding", "pictures", "combination", "handshake", "transfer",
     "handout", "resuming", "noop", "crowd", "joining", "siege", "daemon", "simulation", "interface",
-    "endurance",
+    "endurance", "busy",
 )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,6 +27,7 @@ from fedtui.events import Event
 from fedtui.tui.places import NUMBERED, Place
 from fedtui.tui.widgets.picture import Key, drawn
 from fedtui.view import NodeView, PeerView, RoundView
+from tests.benchmarks.load import busy
 from tests.benchmarks.measure import Line, seconds
 from tests.benchmarks.terminal import Terminal
 
@@ -38,11 +38,6 @@ import sys
 from pathlib import Path
 from fedtui.tui.app import run
 run(Path(sys.argv[1]))
-"""
-BURN = """
-from trainer.__main__ import yield_to_others
-yield_to_others()
-while True: pass
 """
 
 
@@ -136,21 +131,6 @@ def serving(room: Room, path: Path) -> Iterator[None]:
 def opened(control: Path) -> Terminal:
     """The interface on that node."""
     return Terminal([sys.executable, "-c", PROGRAM, str(control)], COLUMNS, ROWS)
-
-
-@contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """So many processes that do nothing but compute, lowered as a trainer lowers itself."""
-    burning = [
-        subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
-        for _ in range(processes)
-    ]
-    try:
-        yield
-    finally:
-        for each in burning:
-            each.kill()
-            each.wait()
 
 
 def run() -> Iterator[Line]:
