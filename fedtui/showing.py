@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import FedtuiError, UsageError
@@ -95,7 +95,9 @@ class Showing:
         return {"path": str(out)}
 
     async def read_log(self, asked: ReadLog) -> Result:
-        """Result: ``{"lines": [[time, level, text]...], "next", "path"}``."""
+        """Result: ``{"lines": [[time, level, text]...], "fields": [object or null...], "next",
+        "path"}``; the fields of a line are the event's, or those of a log written as JSON.
+        """
         if asked.source == "events":
             return self._event_lines(max(0, asked.after))
         path = {
@@ -104,7 +106,13 @@ class Showing:
             "arithmetic": self._profile.arithmetic_log,
         }[asked.source]
         lines, position = await asyncio.to_thread(_read, path, asked.after)
-        return {"lines": [_parsed(line) for line in lines], "next": position, "path": str(path)}
+        parsed = [_parsed(line) for line in lines]
+        return {
+            "lines": [line for line, _ in parsed],
+            "fields": [fields for _, fields in parsed],
+            "next": position,
+            "path": str(path),
+        }
 
     def _event_lines(self, after: int) -> Result:
         events = self._events(after)
@@ -114,7 +122,12 @@ class Showing:
             stamp = time.strftime("%H:%M:%S", time.localtime(event["ts"]))
             lines.append([stamp, level, text])
         position = events[-1]["seq"] if events else after
-        return {"lines": lines, "next": position, "path": str(self._profile.events)}
+        return {
+            "lines": lines,
+            "fields": events,
+            "next": position,
+            "path": str(self._profile.events),
+        }
 
 
 def _read(path: Path, after: int) -> tuple[list[str], int]:
@@ -137,17 +150,17 @@ def _read(path: Path, after: int) -> tuple[list[str], int]:
     return lines, start + end
 
 
-def _parsed(line: str) -> list[str]:
-    """Time, level and text of a line of a log, whether it is text or JSON."""
+def _parsed(line: str) -> tuple[list[str], Result | None]:
+    """Time, level and text of a line of a log, whether it is text or JSON, and what JSON it is."""
     if line.startswith("{"):
         try:
-            entry: Any = json.loads(line)
+            entry: Result = json.loads(line)
             stamp = time.strftime("%H:%M:%S", time.localtime(float(entry["ts"])))
-            return [stamp, str(entry["level"]), str(entry["message"])]
-        except (ValueError, KeyError, TypeError):
-            return ["", "info", line]
+            return [stamp, str(entry["level"]), str(entry["message"])], entry
+        except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+            return ["", "info", line], None
     stamp, _, rest = line.partition(" ")
     word, _, text = rest.partition(" ")
     if len(stamp) == 20 and stamp.endswith("Z"):
-        return [stamp[11:19], LEVELS.get(word, "info"), text.strip()]
-    return ["", "info", line]
+        return [stamp[11:19], LEVELS.get(word, "info"), text.strip()], None
+    return ["", "info", line], None

@@ -97,12 +97,15 @@ async def test_a_log_is_read_from_its_end_on_and_after_a_rotation(rig: Rig) -> N
         )
     second = await rig.do("read_log", source="node", after=first["next"])
     assert [line[1:] for line in second["lines"]] == [["info", "half a line"], ["error", "x"]]
+    assert [told and told["logger"] for told in second["fields"]] == [None, "l"]
     log.write_text("new\n")
     assert (await rig.do("read_log", source="node", after=second["next"]))["lines"] == [
         ["", "info", "new"]
     ]
     assert (await rig.do("read_log", source="trainer"))["lines"] == []
-    assert len((await rig.do("read_log", source="events", after=1))["lines"]) == 2
+    events = await rig.do("read_log", source="events", after=1)
+    assert len(events["lines"]) == 2
+    assert [told["seq"] for told in events["fields"]] == [2, 3]
     with pytest.raises(UsageError, match="source"):
         await rig.do("read_log", source="/etc/passwd")
 

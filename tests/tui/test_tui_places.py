@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tui_driver import settle, shown, text, until
+from test_tui_hostile import ATTACKS, assert_harmless
+from tui_driver import settle, shown, strips, text, until
 from tui_scenarios import COMMIT, NOON, done, identity, loading, paused, several_rounds, training
 
 from fedtui.errors import FedtuiError
@@ -231,11 +232,11 @@ async def test_fifty_thousand_lines_scroll(folder: Path) -> None:
         await until(pilot, lambda: "line 49999" in text(app))
         await pilot.press("g")
         await until(pilot, lambda: "line 0 " in text(app))
-        for key in ("j", "down"):
-            await pilot.press(key)
+        await pilot.press("pagedown", "j", "down")
         await until(pilot, lambda: "line 1 " not in text(app))
-        for key in ("k", "up"):
-            await pilot.press(key)
+        assert log.selected
+        assert log.selected.text == f"line {log.room.height + 2}"
+        await pilot.press("k", "up", "pageup")
         await until(pilot, lambda: "line 0 " in text(app))
         await pilot.press("end")
         await until(pilot, lambda: "line 49999" in text(app))
@@ -243,6 +244,66 @@ async def test_fifty_thousand_lines_scroll(folder: Path) -> None:
         await until(pilot, lambda: "line 0 " in text(app))
         log.add([LogLine("12:00:00", "info", "one more")])
         assert log.counts == (50_000, 50_000)
+
+
+def told_answer(**asked: object) -> dict[str, object]:
+    """Forty events with their fields; two more when asked again."""
+    first, last = (0, 40) if asked["after"] == -1 else (40, 42)
+    lines = [[f"12:00:{n:02}", "info", f"event {n} happened"] for n in range(first, last)]
+    fields = [{"seq": n, "blob": "9f1c" * 16, "told": ["[b]"]} for n in range(first, last)]
+    asked_again = asked["after"] not in (-1, 40)
+    return {
+        "lines": [] if asked_again else lines, "fields": [] if asked_again else fields,
+        "next": last, "path": "/x",
+    }  # fmt: skip
+
+
+async def test_logs_show_the_fields_of_the_line_under_the_cursor(folder: Path) -> None:
+    async with shown(training(folder), (120, 40)) as (pilot, app, source):
+        source.answers["read_log"] = told_answer
+        await pilot.press("9")
+        await until(pilot, lambda: '"seq": 41' in text(app))  # It follows the newest.
+        await pilot.press("g", "j", "j")
+        await until(pilot, lambda: '"seq": 2' in text(app))
+        assert '"[b]"' in text(app)
+        await pilot.press("enter", "y")
+        await until(pilot, lambda: app.clipboard.startswith('{"seq":2'))
+        await pilot.press("escape", "t")
+        await until(pilot, lambda: '"seq": 41' in text(app))
+        await pilot.press("k", "slash", *"event 3", "enter")
+        await until(pilot, lambda: "event 40" not in text(app))
+        assert '"seq": 39' in text(app), "what was under the cursor does not pass the filter"
+
+
+async def test_no_field_of_an_event_is_more_than_text(folder: Path) -> None:
+    fields = {attack: [attack, {attack: attack}] for attack in ATTACKS}
+    line = ["12:00:00", "info", "".join(ATTACKS[:6])]
+    async with shown(training(folder), (200, 60)) as (pilot, app, source):
+        source.answers["read_log"] = lambda after, **_: {
+            "lines": [line][after + 1 :], "fields": [fields][after + 1 :], "next": 1, "path": "/x"
+        }  # fmt: skip
+        await pilot.press("9")
+        await until(pilot, lambda: "Fields" in text(app))
+        await pilot.press("enter", "G")
+        await pilot.pause()
+        assert_harmless(strips(app))
+        assert all(row.cell_length == 200 for row in strips(app))
+
+
+async def test_in_a_small_window_enter_opens_the_fields_below(folder: Path) -> None:
+    async with shown(training(folder), (80, 24)) as (pilot, app, source):
+        source.answers["read_log"] = told_answer
+        await pilot.press("9")
+        await until(pilot, lambda: "event 41" in text(app))
+        assert "Fields" not in text(app)
+        await pilot.press("k", "enter")
+        await until(pilot, lambda: '"seq": 40' in text(app))
+        await until(pilot, lambda: "event 40 happened" in text(app).split("Line")[0])
+        await pilot.press("escape")
+        await until(pilot, lambda: "Fields" not in text(app))
+        await pilot.click("#log", offset=(20, 3))
+        await pilot.press("y")
+        await until(pilot, lambda: app.clipboard.startswith("event 2"))
 
 
 async def test_settings_change_at_once_and_are_kept(folder: Path) -> None:

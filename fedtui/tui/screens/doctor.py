@@ -25,6 +25,7 @@ SIGNS: dict[str, tuple[str, Ink]] = {
     "warning": ("! look", "warning"),
     "failed": ("✗ fails", "error"),
 }
+GRADES = ("failed", "warning", "ok")
 EMPTY = "Looking at this machine…"
 NONE = "There is no machine to look at here."
 COLUMNS: tuple[Column[Check], ...] = (
@@ -77,8 +78,16 @@ class DoctorScreen(ListScreen):
         else:
             self._checks.append(cast("Check", message.check))
         self.table.fill(tuple(self._checks), EMPTY)
+        if not self._running:
+            self._choose_first_problem()
         self._entitle()
         self.show_chosen()
+
+    def _choose_first_problem(self) -> None:
+        """What should be looked at is what one sees, unless one has looked elsewhere."""
+        worst = sorted(self._checks, key=lambda check: GRADES.index(check.grade))
+        if worst and self.table.selected is self._checks[0]:
+            self.table.choose(worst[0].name)
 
     def _entitle(self) -> None:
         bad = sum(check.grade != "ok" for check in self._checks)

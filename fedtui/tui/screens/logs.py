@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -14,8 +15,12 @@ from fedtui.tui.lines import Span, plain
 from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.screens.live import LiveScreen, copy
 from fedtui.tui.widgets.field import Field
-from fedtui.tui.widgets.logview import LEVELS, LogLine, LogView
+from fedtui.tui.widgets.logview import LEVELS, LogLine, LogView, event_lines
+from fedtui.tui.widgets.sheet import Sheet
+from fedtui.tui.widgets.split import Split
 
+OPENED = "-opened"
+"""Of the screen: the fields are wanted where there is no room for them beside the log."""
 SOURCES = ("events", "node", "trainer", "arithmetic")
 
 
@@ -29,6 +34,7 @@ class LogsScreen(LiveScreen):
     def __init__(self) -> None:
         super().__init__()
         self.log_view = LogView(id="log")
+        self.sheet = Sheet(id="fields")
         self._filter = Field(placeholder="only lines with …   !word: without it", id="filter")
         self._source = 0
         self._level = 1
@@ -38,9 +44,10 @@ class LogsScreen(LiveScreen):
         self._trouble = ""
 
     def body(self) -> ComposeResult:
-        """The log, and the filter when it is wanted."""
+        """The log, the fields of the line under the cursor, and the filter when it is wanted."""
         self.log_view.add_class("panel")
-        yield self.log_view
+        self.sheet.add_class("panel")
+        yield Split(self.log_view, self.sheet)
         yield self._filter
 
     def on_mount(self) -> None:
@@ -67,7 +74,13 @@ class LogsScreen(LiveScreen):
         self._trouble = ""
         more = result["lines"] and result["next"] != self._after
         self._after, self._path = int(result["next"]), str(result["path"])
-        self.log_view.add([LogLine(*map(str, line)) for line in result["lines"]])
+        fields = result.get("fields") or [None] * len(result["lines"])
+        self.log_view.add(
+            [
+                LogLine(str(stamp), str(level), str(text), compact(told))
+                for (stamp, level, text), told in zip(result["lines"], fields, strict=True)
+            ]
+        )
         self._entitle()
         if more and SOURCES[self._source] != "events":
             self._read()
@@ -121,8 +134,27 @@ class LogsScreen(LiveScreen):
 
     def action_tail(self) -> None:
         """To the newest line."""
-        self.log_view.anchor()
-        self.log_view.scroll_end(animate=False)
+        self.log_view.follow()
+
+    def on_log_view_moved(self, message: LogView.Moved) -> None:
+        """Tells of the line under the cursor."""
+        message.stop()
+        self._show_fields()
+
+    def on_log_view_opened(self, message: LogView.Opened) -> None:
+        """Opens the fields below the log where there is no room beside it, or goes there."""
+        message.stop()
+        if self.sheet.display and not self.has_class(OPENED):
+            self.sheet.focus()
+        else:
+            self.toggle_class(OPENED)
+
+    def _show_fields(self) -> None:
+        chosen = self.log_view.selected
+        self.sheet.entitle((("Line", "muted"),))
+        text = chosen.fields or chosen.text if chosen else ""
+        value = ("the fields" if chosen and chosen.fields else "the line", text)
+        self.sheet.show(lambda width: event_lines(chosen, width), value if text else None)
 
     def action_path(self) -> None:
         """Copies where the log lies."""
@@ -141,10 +173,19 @@ class LogsScreen(LiveScreen):
         self.log_view.focus()
 
     async def action_back(self) -> None:
-        """First out of the filter, then to the dashboard."""
-        if self._filter.has_focus or self._filter.value:
+        """First out of the fields, then of the filter, then to the dashboard."""
+        if self.sheet.has_focus:
+            self.log_view.focus()
+        elif self.has_class(OPENED):
+            self.remove_class(OPENED)
+        elif self._filter.has_focus or self._filter.value:
             self._filter.value = ""
             self._filter.remove_class("-shown")
             self.log_view.focus()
         else:
             await super().action_back()
+
+
+def compact(fields: dict[str, Any] | None) -> str:
+    """The fields of a line in as few characters as possible: tens of thousands are kept."""
+    return json.dumps(fields, separators=(",", ":")) if fields else ""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from rich.cells import chop_cells
+from textual import events
 from textual.binding import BindingType
 from textual.geometry import Size
+from textual.message import Message
 from textual.strip import Strip
 
-from fedtui.tui.keymap import SCROLL_KEYS
-from fedtui.tui.limits import LOG_LINES
-from fedtui.tui.lines import Ink, Line, crop, plain
-from fedtui.tui.widgets.drawn import DrawnList, inked, notice
+from fedtui.tui.facts import heading
+from fedtui.tui.keymap import LIST_KEYS
+from fedtui.tui.limits import FIELD_CHARS, LOG_LINES
+from fedtui.tui.lines import Ink, Line, crop, plain, wrapped
+from fedtui.tui.widgets.drawn import DrawnList, inked, notice, under
 
 LEVELS = ("debug", "info", "warning", "error")
 SIGNS: dict[str, tuple[str, Ink]] = {
@@ -26,44 +31,73 @@ RANKS = {"debug": 0, "info": 1, "ok": 1, "warning": 2, "error": 3}
 
 
 class LogLine(NamedTuple):
-    """Time of day, level and text."""
+    """Time of day, level and text; ``fields`` is the JSON it was told in, or empty."""
 
     time: str
     level: str
     text: str
+    fields: str = ""
 
 
 class LogView(DrawnList):
-    """Follows the newest line until somebody scrolls up."""
+    """Follows the newest line until somebody goes up."""
 
-    BINDINGS: ClassVar[list[BindingType]] = SCROLL_KEYS
+    BINDINGS: ClassVar[list[BindingType]] = LIST_KEYS
+
+    class Moved(Message):
+        """Another line is under the cursor."""
+
+        def can_replace(self, message: Message) -> bool:
+            """A burst collapses to the newest."""
+            return isinstance(message, LogView.Moved)
+
+    class Opened(Message):
+        """The line under the cursor was chosen."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._all: list[LogLine] = []
         self._kept: list[LogLine] = []
+        self._cursor: int | None = None
         self._level = 0
         self._needle = ""
         self._wrong_way = False
 
     def on_mount(self) -> None:
-        """Stays at the bottom until somebody scrolls up."""
+        """Stays at the bottom until somebody goes up."""
         self.anchor()
 
     def on_resize(self) -> None:
-        """Keeps the newest line in view."""
+        """Keeps the newest line in view, or the one under the cursor."""
         self._measure()
+        if self._cursor is not None:
+            self._reveal(self._cursor)
 
     @property
     def counts(self) -> tuple[int, int]:
         """Lines that pass the filter, and all."""
         return len(self._kept), len(self._all)
 
+    @property
+    def selected(self) -> LogLine | None:
+        """The line under the cursor; the newest while that is followed."""
+        return self._kept[self._row] if self._kept else None
+
+    @property
+    def _row(self) -> int:
+        return len(self._kept) - 1 if self._cursor is None else self._cursor
+
     def clear(self) -> None:
         """Forgets everything."""
         self._all, self._kept = [], []
-        self._measure()
-        self.refresh()
+        self.follow()
+
+    def follow(self) -> None:
+        """To the newest line, and on with every newer one."""
+        self._cursor = None
+        self._show()
+        self.anchor()
+        self.scroll_end(animate=False)
 
     def add(self, lines: Sequence[LogLine]) -> None:
         """Adds new lines at the end; beyond the limit the oldest go."""
@@ -75,8 +109,7 @@ class LogView(DrawnList):
             self._sift()
             return
         self._kept += [line for line in lines if self._passes(line)]
-        self._measure()
-        self.refresh()
+        self._show()
 
     def sift(self, level: str, needle: str) -> None:
         """Shows only lines of at least ``level`` with ``needle``; with ``!needle``, without."""
@@ -86,9 +119,17 @@ class LogView(DrawnList):
         self._sift()
 
     def _sift(self) -> None:
+        chosen = self.selected if self._cursor is not None else None
         self._kept = [line for line in self._all if self._passes(line)]
+        if chosen is not None:
+            rows = range(len(self._kept))
+            self._cursor = next((row for row in rows if self._kept[row] is chosen), None)
+        self._show()
+
+    def _show(self) -> None:
         self._measure()
         self.refresh()
+        self.post_message(self.Moved())
 
     def _passes(self, line: LogLine) -> bool:
         if RANKS.get(line.level, 1) < self._level:
@@ -107,14 +148,59 @@ class LogView(DrawnList):
             return inked(self, lines[y] if y < len(lines) else (), width)
         row = self.scroll_offset.y + y
         line = log_line(self._kept[row], width) if row < len(self._kept) else ()
-        return inked(self, line, width)
+        strip = inked(self, line, width)
+        if row == self._row and self.has_focus:
+            return under(strip, self.get_component_rich_style("list--cursor", partial=True))
+        return strip
+
+    def action_move(self, rows: int) -> None:
+        """Moves the cursor; at the newest line it follows."""
+        row = max(0, min(len(self._kept) - 1, self._row + rows))
+        if row >= len(self._kept) - 1:
+            self.follow()
+            return
+        self._cursor = row
+        self.release_anchor()
+        self._reveal(row)
+        self._show()
+
+    def _reveal(self, row: int) -> None:
+        top, page = self.scroll_offset.y, max(1, self.room.height)
+        if row < top:
+            self.scroll_to(y=row, animate=False, immediate=True)
+        elif row >= top + page:
+            self.scroll_to(y=row - page + 1, animate=False, immediate=True)
+
+    def action_page(self, pages: int) -> None:
+        """Moves the cursor by as many lines as are in view."""
+        self.action_move(pages * max(1, self.room.height))
+
+    def action_open(self) -> None:
+        """Chooses the line under the cursor."""
+        if self._kept:
+            self.post_message(self.Opened())
+
+    def on_focus(self) -> None:
+        """Shows the cursor."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """Hides the cursor."""
+        self.refresh()
+
+    def on_click(self, event: events.Click) -> None:
+        """Moves the cursor to the line under the pointer; a second click opens it."""
+        offset = event.get_content_offset(self)
+        row = self.scroll_offset.y + offset.y if offset is not None else len(self._kept)
+        if row < len(self._kept):
+            self.action_move(row - self._row)
+            if event.chain == 2:
+                self.action_open()
 
     def copy_value(self) -> tuple[str, str] | None:
-        """The newest line in view."""
-        if not self._kept:
-            return None
-        last = min(len(self._kept), self.scroll_offset.y + self.room.height) - 1
-        return "the line", plain(self._kept[last].text)
+        """The line under the cursor."""
+        chosen = self.selected
+        return ("the line", plain(chosen.text)) if chosen else None
 
 
 def log_line(line: LogLine, width: int) -> Line:
@@ -123,3 +209,22 @@ def log_line(line: LogLine, width: int) -> Line:
     body: Ink = ink if line.level in ("warning", "error") else "text"
     stamp = f"{plain(line.time):<8}  "
     return crop(((stamp, "faint"), (f"{glyph} ", ink), (plain(line.text), body)), width)
+
+
+def event_lines(line: LogLine | None, width: int) -> list[Line]:
+    """All of a line, and its fields as JSON, one below the other."""
+    if line is None:
+        return [*wrapped("Quiet so far.", width - 1, "muted")]
+    glyph, ink = SIGNS.get(line.level, ("·", "muted"))
+    head: Line = ((f"{glyph} {plain(line.level)}", ink), (f"  {plain(line.time)}", "faint"))
+    lines: list[Line] = [head]
+    lines += wrapped(line.text, width - 1)
+    if not line.fields:
+        return lines
+    lines += [(), heading("Fields")]
+    for row in json.dumps(json.loads(line.fields), indent=2, ensure_ascii=False).splitlines():
+        text = plain(row, FIELD_CHARS)
+        indent = min(len(row) - len(row.lstrip(" ")), width // 2)
+        for part in chop_cells(text, max(8, width - indent - 1)):
+            lines.append(((" " * indent + part, "muted"),))
+    return lines
