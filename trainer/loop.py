@@ -201,11 +201,28 @@ def train(
     pace = _Pace(place.step, recipe, crew.size)
     measured = list(place.held_out)
 
-    def save() -> None:
-        if saved is not None and crew.leads:
-            with pace.saving():
-                reached = replace(losses.place(), held_out=tuple(measured))
+    unsaved = False
+
+    def save(asked: bool = True) -> bool:
+        """Whether there is a checkpoint of this very step now. Of several in a row that fail, only
+        the first is told, and those that somebody ``asked`` for."""
+        nonlocal unsaved
+        if saved is None or not crew.leads:
+            return False
+        reached = replace(losses.place(), held_out=tuple(measured))
+        with pace.saving():
+            try:
                 checkpoint.save(saved, recipe.run, recipe.batch, reached, progress)
+            except OSError as error:
+                # What is trained so far lies in memory: there is more to lose by ending here.
+                why = error.strerror or str(error)
+                text = f"no checkpoint after step {reached.step}: {saved}: {why}"
+                if asked or not unsaved:
+                    job.announce({"stage": "note", "text": text})
+                unsaved = True
+                return False
+        unsaved = False
+        return True
 
     def sample() -> None:
         if draw is not None:
@@ -239,7 +256,7 @@ def train(
             validate(step + 1)
             # After measuring: whoever goes on from here does not measure this step again.
             if saved is not None and pace.checkpoint_due(step + 1):
-                save()
+                save(asked=False)
             if recipe.sample_every and (step + 1) % recipe.sample_every == 0:
                 sample()
     place = losses.place()

@@ -10,6 +10,8 @@ from trainer.errors import Cancelled
 from trainer.job import Job
 
 Act = Callable[[], None]
+Save = Callable[[], bool]
+"""Whether it was done."""
 
 
 class Steering:
@@ -18,7 +20,7 @@ class Steering:
     ``save`` and ``sample`` are done when they are wished for and where they are possible.
     """
 
-    def __init__(self, job: Job, save: Act | None, sample: Act | None) -> None:
+    def __init__(self, job: Job, save: Save | None, sample: Act | None) -> None:
         self._job, self._save, self._sample = job, save, sample
 
     def attend(self, step: int, steps: int) -> None:
@@ -35,8 +37,7 @@ class Steering:
             if wish in ("pause", "resume"):
                 paused = wish == "pause"
                 self._tell("paused" if paused else "resumed", step, steps)
-            if wish in ("save", "pause") and self._save is not None:
-                self._save()
+            if wish in ("save", "pause") and self._save is not None and self._save():
                 self._tell("saved", step, steps)
             if wish == "sample" and self._sample is not None:
                 self._sample()

@@ -259,10 +259,13 @@ def _draw(
         log.info("the pictures after step %d are left out: the training ends", step)
     except Exception as error:
         # Hours of training are worth more than a look at them, which takes memory of its own.
-        if not memory.is_exhaustion(error):
+        if memory.is_exhaustion(error):
+            text = f"no room to draw samples beside the training: none after step {step}"
+        elif isinstance(error, OSError):
+            text = f"the samples after step {step} cannot be written: {error.strerror or error}"
+        else:
             raise
         log.warning("the pictures after step %d are left out: %s", step, error)
-        text = f"no room to draw samples beside the training: none after step {step}"
         job.announce({"stage": "note", "text": text})
 
 

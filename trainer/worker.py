@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from trainer import disk
 from trainer.arithmetic import HANDLERS, Handler
 from trainer.config import (
     MAX_WAITING_REQUESTS,
@@ -233,10 +234,13 @@ def _cancelled(number: int) -> Failed:
 
 
 def _unexpected(number: int, error: Exception) -> Failed:
-    """Memory is the one surprise with a remedy; torch names it in words only."""
+    """Memory and disk are the surprises with a remedy; torch names memory in words only."""
     text = f"{type(error).__name__}: {error}"[:2000]
     if isinstance(error, MemoryError) or "out of memory" in text or "t allocate memory" in text:
         return Failed(number, "Out of memory", text, "Use a smaller batch or smaller pictures.")
+    if disk.is_full(error):
+        remedy = "Make room there and do the same again: nothing half-written counts as whole."
+        return Failed(number, "The disk is full", text, remedy)
     if isinstance(error, OSError):
         return Failed(number, "A file could not be read or written", text, "See disk and rights.")
     return Failed(number, "Unexpected fault in the trainer", text, "See the log for the place.")

@@ -29,6 +29,7 @@ from trainer.protocol import (
     InitAdapter,
     Load,
     LoraFile,
+    Samples,
     Train,
     Tuning,
 )
@@ -481,3 +482,47 @@ def test_a_result_that_finds_no_room_can_be_had_again(
     job = Job(report=lambda d: steps.append(d["step"]) if d["stage"] == "train" else None)
     assert train(studio, replace(saved, resume=True), job) == train(studio, request_to_train)
     assert not steps or min(steps) > CHECKPOINT_STEPS
+
+
+def test_a_disk_that_takes_no_checkpoint_ends_no_training(
+    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is trained lies in memory; it is told once, and again when somebody asks for one."""
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_STEPS", 2)
+    real = tensor_file.write
+
+    def full(path: Path, *more: Any) -> tensor_file.Written:
+        if path.name == "ck":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *more)
+
+    plain = train(studio, request_to_train)
+    monkeypatch.setattr(tensor_file, "write", full)
+    notes: list[str] = []
+    hear = Job(announce=lambda d: notes.append(d["text"]) if d["stage"] == "note" else None)
+    saved = replace(request_to_train, checkpoint=str(tmp_path / "ck"))
+    assert train(studio, saved, hear) == plain
+    [note] = notes
+    assert "no checkpoint after step 2" in note
+    assert "No space left" in note
+    wishes = ["save", None, "save"]
+    told: list[str] = []
+    asking = Job(
+        announce=lambda d: told.append(d["stage"]), wish=lambda: wishes.pop() if wishes else None
+    )
+    assert train(studio, saved, asking) == plain
+    assert (told.count("note"), "saved" in told) == (2, False)
+
+
+def test_samples_that_cannot_be_written_end_no_training(
+    studio: Studio, request_to_train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file where the folder would be")
+    notes: list[str] = []
+    hear = Job(announce=lambda d: notes.append(d["text"]) if d["stage"] == "note" else None)
+    samples = Samples(("a house",), out=str(tmp_path / "taken"), every=7, steps=1)
+    plain = train(studio, request_to_train)
+    assert train(studio, replace(request_to_train, samples=samples), hear) == plain
+    assert len(notes) == 2
+    assert "after step 7 cannot be written" in notes[0]

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMPipeline
 from family_rig import ddpm
 from PIL import Image
+from safetensors import SafetensorError
 from trainer_rig import MakePictures, picture
 
-from trainer import models, tensor_file, whole
+from trainer import disk, models, tensor_file, whole
 from trainer.config import VALIDATION_DRAWS
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.models.base import Digests
 from trainer.protocol import AdapterSpec, DataOptions, Evaluate, Generate, Samples, Train, Tuning
 from trainer.studio import Studio
+from trainer.worker import _unexpected
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +209,29 @@ def test_what_is_shown_meanwhile_is_the_moving_average_that_will_be_written(
     measured = studio.evaluate(question, Job())["losses"][""]
     assert shown["held_out"][-1] == [4, pytest.approx(measured, rel=1e-3)]
     assert unaveraged != pytest.approx(measured, rel=1e-2)
+
+
+def test_a_disk_too_small_for_a_whole_model_is_told_as_that(
+    studio: Studio, request_to_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors says it in an error of its own family."""
+    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError(words)
+
+    monkeypatch.setattr(DDPMPipeline, "save_pretrained", full)
+    request = replace(request_to_train, export="diffusers", out=str(tmp_path / "mine"))
+    with pytest.raises(TrainerError, match="cannot be written") as caught:
+        studio.train(request, Job())
+    assert "No space left" in caught.value.cause
+    assert not list(tmp_path.glob(".mine*"))
+    with pytest.raises(SafetensorError), disk.errors():
+        raise SafetensorError("Error while deserializing header")
+
+
+def test_a_full_disk_is_named_whoever_meets_it() -> None:
+    said = _unexpected(1, OSError(errno.ENOSPC, "No space left on device"))
+    assert said.title == "The disk is full"
+    assert "Make room" in said.remedy
+    assert _unexpected(1, OSError(errno.EACCES, "Permission denied")).title != said.title

@@ -9,6 +9,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
+from trainer import disk
 from trainer.errors import MISUSE, TrainerError
 
 WIDTHS = (48, 96)
@@ -43,5 +44,6 @@ def write_unconditional(folder: Path, side: int, seed: int) -> int:
             attention_head_dim=16,
         )
     schedule = DDIMScheduler(num_train_timesteps=LEVELS, beta_schedule="squaredcos_cap_v2")
-    DDIMPipeline(network, schedule).save_pretrained(folder, safe_serialization=True)
+    with disk.errors():
+        DDIMPipeline(network, schedule).save_pretrained(folder, safe_serialization=True)
     return sum(each.numel() for each in network.parameters())

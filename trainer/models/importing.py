@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import (
     infer_diffusers_model_type,
 )
 
-from trainer import embedded, models, tensor_file
+from trainer import disk, embedded, models, tensor_file
 from trainer.config import MAX_MODEL_HEADER
 from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.job import Job
@@ -108,7 +108,8 @@ def _unpack(path: Path, folder: Path, job: Job) -> str:
         if said:
             pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **said)
         job.check()
-        pipe.save_pretrained(draft, safe_serialization=True)
+        with disk.errors():
+            pipe.save_pretrained(draft, safe_serialization=True)
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
     finally:

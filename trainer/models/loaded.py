@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import nn
 
-from trainer import samplers
+from trainer import disk, samplers
 from trainer.device import frozen_dtype
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.models.base import (
@@ -96,7 +96,8 @@ class LoadedPipeline:
         return type(self.pipe.scheduler).__name__.removesuffix("Scheduler")
 
     def save(self, folder: Path) -> None:
-        self.pipe.save_pretrained(folder, safe_serialization=True)
+        with disk.errors():
+            self.pipe.save_pretrained(folder, safe_serialization=True)
 
     @torch.no_grad()
     def moments(self, pixels: torch.Tensor) -> torch.Tensor:
