@@ -37,6 +37,9 @@ PROVENANCE_BYTES: Final = 256 << 20
 """The record beside an exported adapter: a few kilobytes for each round."""
 STATISTICS_KEPT: Final = 200
 """Rounds whose statistics a node remembers."""
+TRAFFIC_STEP_S: Final = 5.0
+TRAFFIC_STEPS: Final = 60
+"""Five minutes of traffic, as fine as a wide terminal shows it."""
 TIMES_KEPT: Final = 100
 """Rounds of which a node remembers who was done when: 3 KiB each with 30 members."""
 

@@ -46,6 +46,7 @@ from fedtui.showing import Showing
 from fedtui.statistics import RoundStatistics
 from fedtui.takeaway import Takeaway
 from fedtui.times import RoundTimesBook
+from fedtui.traffic import Traffic
 from fedtui.training import ProcessState, TrainerProcess
 from fedtui.trust import TrustBook
 from fedtui.view import EvidenceView, NodeView, to_json
@@ -152,6 +153,7 @@ class Node:
         self._governance = Governance(self._peer, room, self._trust)
         self._governance.offer(self.operations)
         Reaching(self._peer).offer(self.operations)
+        self._traffic = Traffic()
         self._times = RoundTimesBook(room.paths.times)
         self._times.offer(self.operations)
         self.operations.add("switch", Switch, self._switch)
@@ -550,7 +552,9 @@ class Node:
         while True:
             status = viewing.status_of(self._own_work(), self._contributed())
             self._peer.set_status({**status, SHARES: self._exhibition.shares})
-            self._times.watch(self._peer.snapshot(), status)
+            snapshot = self._peer.snapshot()
+            self._times.watch(snapshot, status)
+            self._traffic.watch(snapshot.peers, time.monotonic())
             await asyncio.sleep(STATUS_INTERVAL_S)
 
     async def _use_folder(self, folder: str) -> None:
@@ -619,6 +623,7 @@ class Node:
             discovery=snapshot.discovery,
             notice=removal.text if removal else learner.blocked,
             times=self._times.watch(snapshot, own),
+            traffic=self._traffic.view,
         )
 
     def _own_work(self) -> viewing.OwnWork:

@@ -26,6 +26,8 @@ class PeerView:
     """A member as this node sees it now. Times in seconds, ``rtt_ms`` in milliseconds.
 
     ``reach``: direct (both ways), one_way, relayed through the member ``via``, or not known.
+    ``received`` and ``sent``: bytes of adapters and pictures that came from it and went to it since
+    this node started.
     """
 
     id: str
@@ -47,6 +49,8 @@ class PeerView:
     voted: bool = False
     reach: str = ""
     via: str = ""
+    received: int = 0
+    sent: int = 0
 
     @property
     def short(self) -> str:
@@ -187,6 +191,16 @@ class TimesView:
     whole: bool = True
     attempts: tuple[tuple[float, str], ...] = ()
     lanes: tuple[LaneView, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrafficView:
+    """Bytes of adapters and pictures that this node received and sent, from all members together,
+    in the newest stretches of ``step_s`` seconds, oldest first; the last one goes on."""
+
+    step_s: float = 0.0
+    received: tuple[int, ...] = ()
+    sent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -354,6 +368,7 @@ class NodeView:
     discovery: str = ""
     notice: str = ""
     times: tuple[TimesView, ...] = ()
+    traffic: TrafficView = field(default_factory=TrafficView)
 
     @property
     def combines_by(self) -> str:

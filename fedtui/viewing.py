@@ -95,6 +95,8 @@ def peer_view(peer: PeerStatus, snapshot: PeerSnapshot, own: Status) -> PeerView
         voted=peer.prepared or peer.committed,
         reach=peer.reach,
         via=peer.via,
+        received=peer.received,
+        sent=peer.sent,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -119,6 +120,8 @@ class PeerClient:
         self._transfers: dict[str, asyncio.Semaphore] = {}
         self._relays: dict[str, str] = {}
         self._trying: set[str] = set()
+        self.received: Counter[str] = Counter()
+        """Bytes of blobs and pictures that came from each member, for showing only."""
         self._pipes = Pipes()
         self._tasks = TaskOwner("peer client")
 
@@ -367,7 +370,7 @@ class PeerClient:
         data = bytearray()
         path = f"/v1/exhibits/{round_number}"
         async with self._request("GET", peer_id, path, timeout=EXHIBIT_TIMEOUT) as response:
-            await _receive(response, _into(data), MAX_EXHIBIT_BYTES)
+            self.received[peer_id] += await _receive(response, _into(data), MAX_EXHIBIT_BYTES)
         return bytes(data)
 
     async def holdings(self, peer_id: str, ref: BlobRef) -> Holdings:
@@ -408,18 +411,19 @@ class PeerClient:
             ):
                 if response.content_length != len(span):
                     raise BlobUnavailable(f"{peer_id} has another size of {ref.sha256}")
-                received = await _receive(response, self._throttled(data), len(span))
+                received = await _receive(response, self._throttled(peer_id, data), len(span))
         if received != len(span):
             raise NetworkError(f"{peer_id} stopped in the middle of {ref.sha256}")
         return Received(data, _holdings_header(response))
 
-    def _throttled(self, buffer: bytearray) -> Sink:
+    def _throttled(self, peer_id: str, buffer: bytearray) -> Sink:
         filled = 0
 
         async def collect(part: bytes) -> None:
             nonlocal filled
             buffer[filled : filled + len(part)] = part
             filled += len(part)
+            self.received[peer_id] += len(part)
             await self._downlink.admit(len(part))
 
         return collect

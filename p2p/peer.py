@@ -209,8 +209,9 @@ class Peer:
             seeds=self._seeds,
         )
         self._observer = Observer(
-            self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery
-        )
+            self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery,
+            self._client.received, self._server.sent,
+        )  # fmt: skip
         self._farewells = Farewells(self._client, self._notice, self._has_understood)
         self._farewells.set_removed(self._removed_certificates())
         self._started_at = clock.now()

@@ -30,7 +30,6 @@ import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, Literal, Protocol, cast
 
 from aiohttp import http_parser, web
@@ -192,6 +191,8 @@ class MemberServer:
         self._buckets: dict[tuple[str, _Kind], TokenBucket] = {}
         self._ledgers: Counter[str] = Counter()
         self._uplink = Line(upload_rate)
+        self.sent: Counter[str] = Counter()
+        """Bytes of blobs and pictures that went to each member, for showing only."""
         self._uploads = Uploads(per_peer=self._limits.transfers_per_peer, rate=upload_rate)
         self._tasks = TaskOwner("member server")
         self._runner: web.AppRunner | None = None
@@ -469,7 +470,11 @@ class MemberServer:
         upload: Upload,
     ) -> None:
         """Writes a response that counts as an upload. Raises as :func:`write_body`."""
-        moved = partial(self._uploads.moved, upload)
+
+        def moved(size: int, now: float) -> None:
+            self.sent[upload.peer] += size
+            self._uploads.moved(upload, size, now)
+
         await write_body(request, response, parts, self._pace(), moved)
 
     def _pace(self) -> TransferPace:

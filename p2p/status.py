@@ -43,6 +43,8 @@ class PeerStatus:
     contributed: bool = False
     prepared: bool = False
     committed: bool = False
+    received: int = 0
+    sent: int = 0
     status: Mapping[str, bool | int | str] = field(default_factory=dict)
 
 
@@ -151,7 +153,11 @@ class Observer:
         gossip: Gossip,
         paths: Paths,
         discovery: Discovery,
+        received: Mapping[str, int],
+        sent: Mapping[str, int],
     ) -> None:
+        self._received = received
+        self._sent = sent
         self._room_id = room_id
         self._core = core
         self._driver = driver
@@ -291,6 +297,8 @@ class Observer:
                 contributed=peer in contributors,
                 prepared=peer in prepared,
                 committed=peer in committed,
+                received=self._received.get(peer, 0),
+                sent=self._sent.get(peer, 0),
                 status=hello.status if hello else {},
             )
 

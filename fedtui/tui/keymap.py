@@ -271,6 +271,7 @@ PEER_KEYS: list[BindingType] = [
         "peers.address",
         show=True,
     ),
+    key("t", "network", "Network", "The ways to the others, and traffic", "peers.ways", show=True),
     key("o", "order", "Order", "Put the members in another order", "peers.order", show=True),
 ]
 

@@ -101,6 +101,17 @@ def width_of(line: Iterable[Span]) -> int:
     return sum(cell_len(text) for text, _ in line)
 
 
+def merged(cells: Iterable[Span]) -> Line:
+    """Neighbours of one ink as one span."""
+    spans: list[Span] = []
+    for text, ink in cells:
+        if spans and spans[-1][1] == ink:
+            spans[-1] = (spans[-1][0] + text, ink)
+        else:
+            spans.append((text, ink))
+    return tuple(spans)
+
+
 def crop(line: Line, width: int) -> Line:
     """``line`` in at most ``width`` cells, with an ellipsis where it was cut."""
     if width_of(line) <= width:

@@ -7,11 +7,11 @@ known. Marks that fall into one cell stand side by side, the figures tell them a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fedtui.tui.facts import flowing
-from fedtui.tui.lines import Ink, Line, Span, left, plain, right, wrapped
+from fedtui.tui.lines import Ink, Line, Span, left, merged, plain, right, wrapped
 from fedtui.tui.wording import AGGREGATOR, NOTHING, clock
 from fedtui.view import LaneView, NodeView, TimesView
 
@@ -222,17 +222,6 @@ def fill(cells: list[Span], axis: Axis, start: float, end: float, span: Span) ->
     """Draws a stretch of time, at least a cell of it."""
     for cell in range(axis.cell(start), axis.cell(end) + 1):
         cells[cell] = span
-
-
-def merged(cells: Sequence[Span]) -> Line:
-    """Neighbours of one ink as one span."""
-    spans: list[Span] = []
-    for text, ink in cells:
-        if spans and spans[-1][1] == ink:
-            spans[-1] = (spans[-1][0] + text, ink)
-        else:
-            spans.append((text, ink))
-    return tuple(spans)
 
 
 def notes(times: TimesView, name: Name, width: int) -> list[Line]:

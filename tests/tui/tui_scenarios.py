@@ -26,6 +26,7 @@ from fedtui.view import (
     ShareView,
     StatisticsView,
     TimesView,
+    TrafficView,
     TrainerView,
 )
 
@@ -327,6 +328,26 @@ def times() -> tuple[TimesView, ...]:
         TimesView(4, 18.2, True, turns, lanes(5)),
         TimesView(5, None, True, ((0.0, identity(1)),), lanes(5, open_=True)),
     )
+
+
+def connected(folder: Path, n: int = 8) -> NodeView:
+    """A room on a network that keeps some of it apart, and what has moved in it."""
+    ways = ("", "direct", "direct", "relayed", "one_way", "direct", "direct", "")
+    view = training(folder, n)
+    members = tuple(
+        replace(
+            peer,
+            reach="" if peer.me or peer.state == "LOST" else ways[i % 8],
+            via=identity(1) if ways[i % 8] == "relayed" else "",
+            rtt_ms=240.0 if i % 8 == 6 else peer.rtt_ms,
+            received=0 if peer.me else 4_600_000 + i,
+            sent=0 if peer.me else 9_100_000,
+        )
+        for i, peer in enumerate(view.peers)
+    )
+    received = tuple(0 if i % 20 < 14 else 1_500_000 - 200_000 * (i % 20 - 14) for i in range(60))
+    sent = tuple(0 if i % 20 < 12 else 90_000 * (i % 20) for i in range(60))
+    return replace(view, peers=members, traffic=TrafficView(5.0, received, sent))
 
 
 async def examined() -> AsyncIterator[Check]:

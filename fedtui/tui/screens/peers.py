@@ -1,4 +1,5 @@
-"""Who is here: everybody's state at the left, everything known of one member at the right."""
+"""Who is here: everybody's state at the left, everything known of one member at the right, and how
+this machine reaches them all."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
 
+from fedtui.tui.adapters import sized
 from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.keymap import PEER_KEYS
 from fedtui.tui.lines import Ink, Line, plain
@@ -15,10 +18,12 @@ from fedtui.tui.messages import Answered
 from fedtui.tui.screens.address import AddressScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.screens.order import OrderScreen
+from fedtui.tui.widgets.network import NetworkMap
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Table
+from fedtui.tui.widgets.trafficplot import TrafficPlot
 from fedtui.tui.wording import (
     AGGREGATOR,
     NOTHING,
@@ -46,7 +51,7 @@ ALONE = (
 
 
 class PeersScreen(ListScreen):
-    """A table and a sheet."""
+    """A table and a sheet; the ways to the others and traffic beside the sheet, or in its place."""
 
     PLACE = "peers"
     BINDINGS: ClassVar[list[BindingType]] = PEER_KEYS
@@ -58,12 +63,39 @@ class PeersScreen(ListScreen):
         super().__init__()
         self.table = PeerTable(id="members")
         self.sheet = Sheet(id="member")
+        self.ways = NetworkMap(id="ways")
+        self.traffic = TrafficPlot(id="traffic")
 
     def body(self) -> ComposeResult:
-        """Members and one of them."""
-        self.table.add_class("panel")
-        self.sheet.add_class("panel")
-        yield Split(self.table.data_bind(PeersScreen.feed), self.sheet)
+        """Members, one of them, and the network between."""
+        for panel in (self.table, self.sheet, self.ways, self.traffic):
+            panel.add_class("panel")
+        feed = PeersScreen.feed
+        self.ways.data_bind(feed)
+        self.traffic.data_bind(feed)
+        yield Split(
+            self.table.data_bind(feed), Vertical(self.sheet, self.ways, self.traffic, id="told")
+        )
+
+    def action_network(self) -> None:
+        """Shows the ways to the others in place of one member, or the other way round."""
+        self.toggle_class("-ways")
+        self.table.focus()
+
+    def open_chosen(self) -> None:
+        """Goes to what is told of the member, for reading on."""
+        self.remove_class("-ways")
+        self.sheet.focus()
+
+    def on_resize(self) -> None:
+        """Where there is room for everything, everything is shown."""
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is nothing to switch where everything is shown."""
+        if action == "network":
+            return not (self.has_class("-xwide") and self.has_class("-xtall"))
+        return super().check_action(action, parameters)
 
     def watch_feed(self) -> None:
         """Ages go on also when the row stays the same."""
@@ -165,6 +197,9 @@ def network_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
     heard = ago(peer.last_seen_s)
     lines.append(fact("heard", (("now" if heard == "now" else f"{heard} ago", "text"),)))
     lines.append(fact("answers in", ((rtt(peer.rtt_ms), "text"),)))
+    if peer.received or peer.sent:
+        told = f"{sized(peer.received)} from it, {sized(peer.sent)} to it"
+        lines += said("moved", told, width)
     return lines
 
 
