@@ -228,9 +228,10 @@ class DataScreen(ListScreen):
     def _told_of_exclusion(self, result: dict[str, Any]) -> None:
         file, out = plain(str(result["file"])), bool(result["excluded"])
         told = "The file stays. x lets it in again." if out else "It will be trained on."
-        if self._in_use:
-            told += " This round's training begins anew."
-            told += " What was sent before stays sent." if out else ""
+        view = self.view
+        if view and self._in_use:
+            told += " The training begins anew." if view.trainer.state == "training" else ""
+            told += " What was sent before stays sent." if out and view.commits else ""
         title = f"{file} is left out" if out else f"{file} is in again"
         self.notify(told, title=title, markup=False)
         if self._report:

@@ -11,7 +11,7 @@ from fedtui.tui.wording import clock, count
 DASHBOARD = PLACES[0]
 PACKS = "packs adapter and pictures to take home"
 DONE_HERE = (
-    f"e {PACKS}, 6 draws with it, y copies its path",
+    f"e {PACKS}, 6 draws with it, y copies the adapter's path",
     f"e {PACKS}, 6 draws with it",
     f"e {PACKS}",
     "e take home",

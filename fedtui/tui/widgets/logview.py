@@ -214,7 +214,7 @@ def log_line(line: LogLine, width: int) -> Line:
 def event_lines(line: LogLine | None, width: int) -> list[Line]:
     """All of a line, and its fields as JSON, one below the other."""
     if line is None:
-        return [*wrapped("Quiet so far.", width - 1, "muted")]
+        return wrapped("What the log tells stands here in full, line by line.", width - 1, "muted")
     glyph, ink = SIGNS.get(line.level, ("·", "muted"))
     head: Line = ((f"{glyph} {plain(line.level)}", ink), (f"  {plain(line.time)}", "faint"))
     lines: list[Line] = [head]
