@@ -37,7 +37,7 @@ def test_a_recorded_room_in_tmux(window: Tmux) -> None:
     for words in ("RECORDING", "sunflower-42", "lena (you)", "My loss", "before training"):
         window.wait_for(words)
     for key, words in (
-        ("2", "fingerprint"),
+        ("2", "whole id"),
         ("3", "Contributions"),
         ("4", "[r2]"),
         ("6", "F5 draws"),

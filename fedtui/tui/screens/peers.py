@@ -175,7 +175,6 @@ def member_lines(view: NodeView, peer: PeerView, width: int) -> list[Line]:
     for each in broken:
         lines += said("evidence", f"round {each.round}: {plain(each.offence)}", width, "error")
     lines += [(), heading("Identity")]
-    lines += said("fingerprint", " ".join(fours(peer.id)[:4]), width)
     lines += said("whole id", " ".join(fours(peer.id)), width, "muted")
     if not peer.me and len(view.peers) > 1 and all(p.me or unseen(p) for p in view.peers):
         lines += [(), *said("", ALONE, width, "muted")]
