@@ -16,7 +16,7 @@ from fedtui.errors import UsageError
 from fedtui.excluding import ExcludePicture, exclude
 from fedtui.paths import Profile, absolute
 from fedtui.training import TrainerProcess
-from trainer.protocol import CheckData
+from trainer.protocol import CheckData, DataOptions
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,15 @@ class CheckFolder:
     """A folder of pictures."""
 
     folder: str
+
+
+@dataclass(frozen=True)
+class NameCaptions:
+    """Captions out of file names, for the pictures of a folder that have none: ``red_house.png`` is
+    "red house". They are only told unless one shall ``write`` them."""
+
+    folder: str
+    write: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Material:
         """Makes the operations known."""
         operations.add("check_folder", CheckFolder, self.check)
         operations.add("write_caption", WriteCaption, self.caption)
+        operations.add("name_captions", NameCaptions, self.name_captions)
         operations.add("exclude_picture", ExcludePicture, self.exclude)
         operations.add("choose_folder", ChooseFolder, self.choose)
 
@@ -71,7 +81,7 @@ class Material:
         since 1970, 0 if the settings name it, or None where nobody has.
         """
         folder = _existing(asked.folder)
-        report = await self._arithmetic.request(CheckData(str(folder), self._resolution))
+        report = await self._look(folder, DataOptions())
         agreed = await asyncio.to_thread(rooms.agreed_at, self._profile, str(folder))
         if self._fixed:
             agreed = 0 if absolute(self._used()) == folder else None
@@ -82,6 +92,26 @@ class Material:
         """See :func:`fedtui.captioning.write_caption`."""
         folder = _existing(asked.folder)
         return await asyncio.to_thread(write_caption, folder, asked.file, asked.caption)
+
+    async def name_captions(self, asked: NameCaptions) -> Result:
+        """Result: ``{"captions": [{"file", "caption"}...], "missing"}``: of the first 200 pictures
+        those that can be named so, and how many have no caption now. Raises :class:`FedtuiError`
+        when one cannot be written; those before it are."""
+        folder = _existing(asked.folder)
+        plain = await self._look(folder, DataOptions())
+        named = await self._look(folder, DataOptions(name_captions=True))
+        missing = {each["file"] for each in plain["pictures"] if not each["caption"]}
+        found = [
+            {"file": each["file"], "caption": each["caption"]}
+            for each in named["pictures"]
+            if each["file"] in missing and each["caption"]
+        ]
+        for each in found if asked.write else ():
+            await asyncio.to_thread(write_caption, folder, each["file"], each["caption"])
+        return {"captions": found, "missing": int(plain["captions"].get("missing", 0))}
+
+    async def _look(self, folder: Path, options: DataOptions) -> Result:
+        return await self._arithmetic.request(CheckData(str(folder), self._resolution, options))
 
     async def exclude(self, asked: ExcludePicture) -> Result:
         """See :func:`fedtui.excluding.exclude`. A training on this folder begins anew, so that

@@ -7,6 +7,7 @@ from a program of the node's own user; a missing, unknown or wrong one is an err
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from fedtui.errors import UsageError
 
 Result = dict[str, Any]
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python makes of a byte in a file's name that is no UTF-8; JSON has no way to say it."""
 A = TypeVar("A")
 
 
@@ -70,6 +73,12 @@ def _checked(kind: type[A], name: str, values: dict[str, Any]) -> A:
         # Strict as JSON is: true is no number, "3" neither; an array is a tuple.
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
+        if any(_SURROGATE.search(value) for value in values.values() if isinstance(value, str)):
+            raise UsageError(
+                "a name in this is no text",
+                "a file is called by bytes that are not UTF-8",
+                "rename the file, or use the command in a shell",
+            ) from error
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{name}: {where} is wrong", str(first["msg"])) from error

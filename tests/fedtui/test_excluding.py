@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,43 @@ async def test_a_training_on_the_folder_begins_anew_without_the_picture(
     assert not begun, "this node trains on another folder"
 
 
+def files(folder: Path) -> list[str]:
+    """All that lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_file_names_become_captions_where_there_is_none(
+    folder: Path, tmp_path: Path, arithmetic: TrainerProcess
+) -> None:
+    async def use(place: str) -> None:
+        raise AssertionError(place)
+
+    operations = Operations()
+    profile = Profile(tmp_path / "profile")
+    Material(profile, arithmetic, fixed=False, resolution=64, use=use).offer(operations)
+    (folder / "0.png").rename(folder / "red_house (2).png")
+    (folder / "1.png").rename(folder / "old-boat.png")
+    (folder / "old-boat.txt").write_text("a boat of my uncle")
+    before = files(folder)
+    asked = {"folder": str(folder), "write": False}
+    told = await operations.run("name_captions", asked)
+    assert told == {
+        "captions": [{"file": "red_house (2).png", "caption": "red house"}],
+        "missing": 2,  # the other is called 2.png
+    }
+    assert files(folder) == before
+    await operations.run("name_captions", {**asked, "write": True})
+    report = await operations.run("check_folder", {"folder": str(folder)})
+    captions = {each["file"]: each["caption"] for each in report["pictures"]}
+    assert captions == {
+        "red_house (2).png": "red house", "old-boat.png": "a boat of my uncle", "2.png": "",
+    }  # fmt: skip
+    (folder / "metadata.jsonl").write_text("")
+    (folder / "2.png").rename(folder / "blue moon.png")
+    with pytest.raises(UsageError, match="captions of this folder are in metadata"):
+        await operations.run("name_captions", {**asked, "write": True})
+
+
 def test_only_what_is_there_is_left_out_and_what_is_gone_can_come_back(folder: Path) -> None:
     for file in ("nothing.png", "../moons/0.png", "/etc/passwd", "a\0b", ""):
         with pytest.raises(UsageError, match="no picture"):
@@ -89,6 +127,24 @@ def test_only_what_is_there_is_left_out_and_what_is_gone_can_come_back(folder: P
     exclude(folder, "0.png", excluded=True)
     (folder / "0.png").unlink()
     assert exclude(folder, "0.png", excluded=False)["count"] == 0
+
+
+async def test_a_name_that_is_no_text_is_told_in_words(folder: Path) -> None:
+    async def nothing(place: str) -> None:
+        raise AssertionError(place)
+
+    operations = Operations()
+    Material(
+        Profile(folder), TrainerProcess("arithmetic"), fixed=False, resolution=64, use=nothing
+    ).offer(operations)
+    file = os.fsdecode(b"\xfcber.png")
+    (folder / "0.png").rename(folder / file)
+    asked = {"folder": str(folder), "file": file, "excluded": True}
+    with pytest.raises(UsageError, match="no text") as refused:
+        await operations.run("exclude_picture", asked)
+    assert "rename" in refused.value.remedy
+    assert exclude(folder, file, excluded=True)["count"] == 1
+    assert exclude(folder, file, excluded=False)["count"] == 0
 
 
 def test_a_damaged_list_is_not_overwritten(folder: Path) -> None:

@@ -99,6 +99,30 @@ async def test_a_disk_that_refuses_is_told_and_x_works_again(tmp_path: Path) -> 
         await until(pilot, lambda: "– moon-0.png" in text(app))
 
 
+async def test_captions_come_from_file_names_after_a_question(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    named = [{"file": f"red_house ({n}).png", "caption": "red house"} for n in range(7)]
+    async with shown(training(tmp_path), (80, 24)) as (pilot, app, source):
+        answer(source, folder)
+        source.answers["name_captions"] = {"captions": [], "missing": 0}
+        await opened(pilot, app)
+        await pilot.press("A")
+        await until(pilot, lambda: "Every picture has one." in text(app))
+        source.answers["name_captions"] = {"captions": named, "missing": 7}
+        await pilot.press("A")
+        await until(pilot, lambda: "Write 7 captions" in text(app))
+        assert "red_house (0).png: red house" in text(app)
+        assert "and 2 more" in text(app)
+        await pilot.press("enter")  # No has the focus.
+        await until(pilot, lambda: "Write 7 captions" not in text(app))
+        await pilot.press("A")
+        await until(pilot, lambda: "Write 7 captions" in text(app))
+        await pilot.press("right", "enter")
+        await until(pilot, lambda: "7 captions written" in text(app))
+        asked = [arguments["write"] for name, arguments in source.done if name == "name_captions"]
+        assert asked == [False, False, False, True]
+
+
 async def test_a_large_window_has_a_wall_of_all_pictures(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.out = {"moon-3.png"}

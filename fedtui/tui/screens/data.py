@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from fedtui.tui.limits import CAPTIONS_UNDONE, GRID_PICTURES
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import Answered, PictureOpened, Refused
 from fedtui.tui.outside import show_outside
+from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.consent import ConsentScreen
 from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.widgets.field import Field
@@ -27,12 +29,14 @@ from fedtui.tui.widgets.picturegrid import Grid
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Table
-from fedtui.tui.wording import absent
+from fedtui.tui.wording import absent, count
 from fedtui.view import PreviewView
 from trainer.protocol import MAX_CAPTION_LENGTH
 
 CHECK_S = 120.0
 """A folder of thousands of pictures on a slow disk."""
+NAMES_SHOWN = 5
+"""Captions out of names that a question shows."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class DataScreen(ListScreen):
         self._worded = ("", "")
         self._writing: Writing | None = None
         self._excluding = False
+        self._naming = False
         self._written: deque[Written] = deque(maxlen=CAPTIONS_UNDONE)
 
     def body(self) -> ComposeResult:
@@ -119,6 +124,8 @@ class DataScreen(ListScreen):
             if self._writing:
                 self._told_of_caption(self._writing, message.result["before"])
                 self._writing = None
+        elif message.operation == "name_captions":
+            self._told_of_names(message.result)
         elif message.operation == "exclude_picture":
             self._excluding = False
             self._told_of_exclusion(message.result)
@@ -206,6 +213,36 @@ class DataScreen(ListScreen):
         self.caption.border_subtitle = Content("enter keeps it, esc does not")
         self.caption.add_class("-shown")
         self.caption.focus()
+
+    def action_name(self) -> None:
+        """Asks what the pictures without a caption would be called by their file names."""
+        if self._report is None:
+            self.notify("Choose a folder first: o", severity="warning", markup=False)
+            return
+        self._naming = False
+        self.ask("name_captions", CHECK_S, folder=str(self._report["folder"]), write=False)
+
+    def _told_of_names(self, result: dict[str, Any]) -> None:
+        """Shows what would be written and writes it if one agrees, or says that it is written."""
+        captions, report = result["captions"], self._report
+        if report is None:
+            return
+        if self._naming:
+            self._naming = False
+            done = count(len(captions), "caption")
+            self.notify(f"{done} written from file names. c changes one.", markup=False)
+            self.ask("check_folder", CHECK_S, folder=str(report["folder"]))
+        elif not captions:
+            without = int(result["missing"])
+            told = "The names of these files say nothing." if without else "Every picture has one."
+            self.notify(told, title="No caption to write", markup=False)
+        else:
+            self.app.push_screen(naming_question(captions), self._write_names)
+
+    def _write_names(self, agreed: bool | None) -> None:
+        if agreed and self._report:
+            folder = str(self._report["folder"])
+            self._naming = self.ask("name_captions", CHECK_S, folder=folder, write=True)
 
     def action_exclude(self) -> None:
         """Leaves the picture under the cursor out of training, or lets it in again."""
@@ -295,3 +332,13 @@ class DataScreen(ListScreen):
             self.table.focus()
         else:
             await super().action_back()
+
+
+def naming_question(captions: Sequence[dict[str, Any]]) -> ConfirmScreen:
+    """Shows some of what would be written, because a camera's numbers make bad captions."""
+    shown = [f"{plain(c['file'])}: {plain(c['caption'])}" for c in captions[:NAMES_SHOWN]]
+    more = len(captions) - len(shown)
+    rest = [f"and {more} more"] if more else []
+    told = "A name that describes nothing, such as a camera's number, teaches nothing."
+    question = f"Write {count(len(captions), 'caption')} from file names?"
+    return ConfirmScreen(question, "\n".join([*shown, *rest, "", told]), "Write")
