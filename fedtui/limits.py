@@ -69,6 +69,8 @@ EVENT_QUEUE: Final = 1_000
 
 LOG_CHUNK_BYTES: Final = 256 << 10
 """Of a log file, in one answer."""
+LOG_CHUNK_EVENTS: Final = 500
+"""In one answer, with their fields: some hundred kilobytes."""
 LOG_TAIL_BYTES: Final = 4 << 20
 """A log is shown from so far before its end."""
 

@@ -13,7 +13,7 @@ from typing import Literal
 from fedtui.control.operations import Operations, Result
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.events import Event, sentence
-from fedtui.limits import LOG_CHUNK_BYTES, LOG_TAIL_BYTES
+from fedtui.limits import LOG_CHUNK_BYTES, LOG_CHUNK_EVENTS, LOG_TAIL_BYTES
 from fedtui.paths import Profile, RoomPaths
 from fedtui.sheets import pictures_of, through_rounds
 from fedtui.training import TrainerProcess
@@ -115,7 +115,7 @@ class Showing:
         }
 
     def _event_lines(self, after: int) -> Result:
-        events = self._events(after)
+        events = self._events(after)[:LOG_CHUNK_EVENTS]
         lines = []
         for event in events:
             text, level = sentence(event, self._name_of)

@@ -31,6 +31,7 @@ class Rig:
     operations: Operations
     previews: list[PreviewView] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     async def do(self, name: str, **arguments: Any) -> dict[str, Any]:
         return await self.operations.run(name, arguments)
@@ -43,13 +44,13 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(profile, Operations())
     arithmetic = TrainerProcess("arithmetic")
     paths = profile.room("r")
-    events = [{"seq": n, "ts": 1.0, "node": "me", "type": "node.ready"} for n in (1, 2, 3)]
+    made.events = [{"seq": n, "ts": 1.0, "node": "me", "type": "node.ready"} for n in (1, 2, 3)]
     Showing(
         profile,
         paths,
         arithmetic,
         previews=lambda: made.previews,
-        events=lambda after: [event for event in events if event["seq"] > after],  # type: ignore[operator]
+        events=lambda after: [event for event in made.events if event["seq"] > after],
         name_of=str,
     ).offer(made.operations)
     room: Any = SimpleNamespace(paths=paths, task=SimpleNamespace(model="tiny-landscapes"))
@@ -106,6 +107,11 @@ async def test_a_log_is_read_from_its_end_on_and_after_a_rotation(rig: Rig) -> N
     events = await rig.do("read_log", source="events", after=1)
     assert len(events["lines"]) == 2
     assert [told["seq"] for told in events["fields"]] == [2, 3]
+    rig.events += [{"seq": n, "ts": 1.0, "node": "me", "type": "node.ready"} for n in range(4, 900)]
+    chunk = await rig.do("read_log", source="events")
+    rest = await rig.do("read_log", source="events", after=chunk["next"])
+    read = [told["seq"] for told in (*chunk["fields"], *rest["fields"])]
+    assert read == [event["seq"] for event in rig.events]
     with pytest.raises(UsageError, match="source"):
         await rig.do("read_log", source="/etc/passwd")
 

@@ -82,7 +82,7 @@ class LogsScreen(LiveScreen):
             ]
         )
         self._entitle()
-        if more and SOURCES[self._source] != "events":
+        if more:
             self._read()
 
     def on_refused(self, message: Refused) -> None:
