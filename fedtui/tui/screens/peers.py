@@ -85,7 +85,7 @@ class PeersScreen(ListScreen):
     def open_chosen(self) -> None:
         """Goes to what is told of the member, for reading on."""
         self.remove_class("-ways")
-        self.sheet.focus()
+        self.call_after_refresh(self.sheet.focus)  # only what is displayed can have the focus
 
     def on_resize(self) -> None:
         """Where there is room for everything, everything is shown."""

@@ -33,6 +33,8 @@ from fedtui.tui.wording import (
 from fedtui.view import CommitView, NodeView, StatisticsView, TimesView, from_json
 
 EMPTY = "No round yet. The first one starts when enough members have met."
+BOTH = (100, 38)
+"""Columns and lines from which on a round is told of, and its times are shown, at once."""
 UNBEGUN = "Nobody has begun this round yet."
 BAR = 12
 SHARE_WIDTH = 65
@@ -180,7 +182,8 @@ class RoundsScreen(ListScreen):
                 lambda width: commit_lines(view, commit, width),
                 (f"the adapter's hash of round {commit.round}", commit.result),
             )
-        if self.times.display:
+        # Not whether it is displayed: styles follow their classes a moment later.
+        if self.classes & {"-both", "-times"}:
             self._show_times(view, row)
 
     def _show_times(self, view: NodeView, row: Round) -> None:
@@ -256,17 +259,20 @@ class RoundsScreen(ListScreen):
 
     def open_chosen(self) -> None:
         """Goes to what is shown of the round, for reading on."""
-        (self.sheet if self.sheet.display else self.times).focus()
+        only_times = self.has_class("-times") and not self.has_class("-both")
+        (self.times if only_times else self.sheet).focus()
 
     def on_resize(self) -> None:
         """Where there is room for both, both are shown."""
+        width, height = self.size
+        self.set_class(width >= BOTH[0] and height >= BOTH[1], "-both")
         self.refresh_bindings()
-        self.call_after_refresh(self.show_chosen)
+        self.show_chosen()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is nothing to switch where both are shown."""
         if action == "times":
-            return not (self.has_class("-xwide") and self.has_class("-xtall"))
+            return not self.has_class("-both")
         if action == "difference":
             return True if self._could else None
         return super().check_action(action, parameters)
