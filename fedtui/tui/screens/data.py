@@ -82,6 +82,7 @@ class DataScreen(ListScreen):
         self._asked = ""
         self._worded = ("", "")
         self._writing: Writing | None = None
+        self._walled: tuple[Sequence[PreviewView], int, dict[int, str]] = ((), 0, {})
         self._excluding = False
         self._naming = False
         self._written: deque[Written] = deque(maxlen=CAPTIONS_UNDONE)
@@ -141,6 +142,9 @@ class DataScreen(ListScreen):
             self._writing = None
         elif message.operation == "exclude_picture":
             self._excluding = False
+        elif message.operation == "name_captions" and self._naming and self._report:
+            self._naming = False  # Some may have been written.
+            self.ask("check_folder", CHECK_S, folder=str(self._report["folder"]))
         if self._report is None:
             self.table.fill((), absent(self.feed) or EMPTY)
 
@@ -173,18 +177,18 @@ class DataScreen(ListScreen):
         return bool(view and report and view.dataset == report["folder"])
 
     def _show_wall(self) -> None:
-        """As many pictures as fit, those around the chosen one."""
+        """As many pictures as fit, those around the chosen one; laid out anew only when they or the
+        choice have changed, for this is asked for whenever anything in the room has."""
         pictures = [entry for entry in self.table.rows if entry.caption is not None]
-        if self._report is None or not pictures:
-            self.wall.show((), 0, None)
-            return
-        root, chosen = Path(self._report["folder"]), self.table.selected
-        at = pictures.index(chosen) if chosen in pictures else 0
+        root = Path(self._report["folder"]) if self._report else Path()
+        at = pictures.index(chosen) if (chosen := self.table.selected) in pictures else 0
         first = at - at % GRID_PICTURES
         page = list(enumerate(pictures))[first : first + GRID_PICTURES]
         names = {n: f"{KEPT_OUT} {e.file}" if e.left_out else e.file for n, e in page}
         shown = [PreviewView(n, "", 0, str(root / e.file)) for n, e in page]
-        self.wall.show(shown, at, None, names)
+        if (shown, at, names) != self._walled:
+            self._walled = shown, at, names
+            self.wall.show(shown, at, None, names)
 
     def on_picture_opened(self, message: PictureOpened) -> None:
         """A click on the wall chooses the picture."""
