@@ -59,7 +59,14 @@ def evaluate(
     adapter gives away what it was trained on; with both also which pictures trained on the drawn
     ones look like.
     """
-    from trainer.protocol import Evaluate, MeasureClip, MeasureSet, ProbeLeak
+    from trainer.protocol import (
+        DrawnPicture,
+        Evaluate,
+        JudgeScenes,
+        MeasureClip,
+        MeasureSet,
+        ProbeLeak,
+    )
 
     adapters = [str(places.file(path)) for path in lora or ()]
     held_out = str(places.folder(folder))
@@ -88,6 +95,9 @@ def evaluate(
     )
     if pictures is not None:
         requests["pictures"] = MeasureSet(str(places.folder(pictures)), held_out, chosen, seed=seed)
+        if model == EMBEDDED_MODEL:
+            drawings = tuple(DrawnPicture(path, "") for path in _drawn(pictures))
+            requests["scenes"] = JudgeScenes(drawings, seed)
     results = _ask_all(requests)
     scores = {name: results.pop(name) for name in (HELD_OUT, DRAWN) if name in results}
     if scores:
@@ -98,6 +108,8 @@ def evaluate(
     _tell_losses(results["loss"], adapters)
     if "pictures" in results:
         _tell_pictures(results["pictures"])
+    if "scenes" in results:
+        _tell_scenes(results["scenes"])
     if scores:
         _tell_clip(scores)
     if "leak" in results:
@@ -157,6 +169,27 @@ def _tell_pictures(result: dict[str, Any]) -> None:
         f"{made_with['name']} ({made_with['sha256'][:12]}…), {made_with['side']} pixels, "
         f"{made_with['resize']}, {made_with['value_range']}"
     )
+
+
+def _tell_scenes(result: dict[str, Any]) -> None:
+    asked = [
+        (name, result[key])
+        for name, key in (("large attributes", "large"), ("objects", "objects"))
+        if result[key] is not None
+    ]
+    rows = [
+        [name, f"{100 * value:.1f} %"] for name, value in (*asked, ("painterly", result["style"]))
+    ]
+    judge = result["classifier"]
+    output.data("")
+    output.data(output.table(["shown of what was asked for", ""], rows))
+    output.data(
+        f"{result['pictures']} pictures, read by a classifier that is right about "
+        f"{100 * judge['mean']:.1f} % of the attributes of fresh drawings and "
+        f"{100 * judge['style']:.1f} % of their styles"
+    )
+    if not asked:
+        output.data("no picture says what was asked for: --no-metadata leaves prompts out")
 
 
 def _clip(name: str) -> str:

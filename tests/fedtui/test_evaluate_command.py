@@ -59,6 +59,16 @@ def test_an_adapter_that_learnt_nothing_tells_nothing_that_the_base_does_not(
     # These "drawings" are what was trained on: each is its own nearest, nearer than any other.
     assert all(each["path"] == each["training"] for each in nearest["pictures"])
     assert all(each["cosine"] > nearest["others_most"] for each in nearest["pictures"])
+    # Their captions say what is asked for, and the classifier finds it in them.
+    assert results["scenes"]["pictures"] == PICTURES
+    assert results["scenes"]["large"] > 0.9
+    assert results["scenes"]["style"] == 0.0
+    evaluate._tell_scenes(results["scenes"])
+    said = capsys.readouterr().out
+    assert "large attributes" in said
+    assert f"{PICTURES} pictures, read by a classifier that is right about 9" in said
+    evaluate._tell_scenes(results["scenes"] | {"large": None, "objects": None})
+    assert "no picture says what was asked for" in capsys.readouterr().out
     evaluate._tell_leak(results["leak"])
     said = capsys.readouterr().out
     assert "rates below 1/7 cannot be told from zero" in said

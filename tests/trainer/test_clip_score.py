@@ -116,6 +116,38 @@ def test_scores_are_torchmetrics(clip_folder: Path, captioned: Path) -> None:
         assert score == pytest.approx(float(theirs), abs=1e-3)
 
 
+def test_the_files_of_the_published_clips_are_read(
+    clip_folder: Path, captioned: Path, tmp_path: Path
+) -> None:
+    """As openai/clip-vit-large-patch14 has them, from 2022: sides as plain numbers, another class
+    name, words and merges in two files, an end of text that is not its number, and positions among
+    the weights."""
+    from safetensors.torch import load_file, save_file
+
+    old = shutil.copytree(clip_folder, tmp_path / "published")
+    config = json.loads((old / "config.json").read_text())
+    for half in ("text_config", "vision_config"):
+        config[f"{half}_dict"] = None
+    config["text_config"] |= {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    (old / "config.json").write_text(json.dumps(config))
+    pixels = json.loads((old / "preprocessor_config.json").read_text())
+    pixels |= {"feature_extractor_type": "CLIPFeatureExtractor", "size": SIDE, "crop_size": SIDE}
+    del pixels["image_processor_type"], pixels["rescale_factor"], pixels["do_rescale"]
+    (old / "preprocessor_config.json").write_text(json.dumps(pixels))
+    words = json.loads((old / "tokenizer.json").read_text())["model"]
+    (old / "tokenizer.json").unlink()
+    (old / "vocab.json").write_text(json.dumps(words["vocab"]))
+    merges = "\n".join(" ".join(pair) for pair in words["merges"])
+    (old / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    weights = load_file(old / "model.safetensors")
+    length = weights["text_model.embeddings.position_embedding.weight"].shape[0]
+    weights["text_model.embeddings.position_ids"] = torch.arange(length)[None]
+    save_file(weights, old / "model.safetensors", {"format": "pt"})
+    new, published = (clip_score.load(str(folder), Job()) for folder in (clip_folder, old))
+    expected = clip_score.score(new, captioned, 0, 0, Job()).by_picture
+    assert clip_score.score(published, captioned, 0, 0, Job()).by_picture == expected
+
+
 def test_a_result_names_the_clip_and_is_the_same_again(clip_folder: Path, captioned: Path) -> None:
     request = MeasureClip(str(captioned), str(clip_folder), resamples=50)
     first = measure_clip(request, Job())

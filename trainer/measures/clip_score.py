@@ -20,15 +20,12 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from trainer import provenance
-from trainer.captions import caption_of, read_metadata
 from trainer.errors import NO_USABLE, TrainerError
 from trainer.job import Job
 from trainer.measures import picture_files
 from trainer.measures.distances import interval
 from trainer.models import hub, store
 from trainer.models.base import read_config, weight_files
-from trainer.protocol import DataOptions
 
 BATCH = 16
 SCALE = 100.0
@@ -114,8 +111,7 @@ class Clip:
 def score(clip: Clip, folder: Path, resamples: int, seed: int, job: Job) -> Scores:
     """Every PNG and JPEG of a folder against its caption.
 
-    Captions are those that training reads, or the prompt in a PNG that was drawn. Raises
-    :class:`TrainerError` when a picture cannot be read or has no caption.
+    Raises :class:`TrainerError` when a picture cannot be read or has no caption.
     """
     captions = captioned(folder)
     values: dict[str, float] = {}
@@ -148,11 +144,7 @@ def captioned(folder: Path) -> dict[Path, str]:
     Raises :class:`TrainerError` when there are too few, or one has none.
     """
     paths = picture_files.listed(folder, MIN_PICTURES)
-    known, _ = read_metadata(folder)
-    captions = {}
-    for path in paths:
-        caption, _ = caption_of(path, path.name, known, DataOptions())
-        captions[path] = caption.text or provenance.prompt_of(path)
+    captions = dict(zip(paths, picture_files.captions(paths), strict=True))
     silent = [path.name for path, text in captions.items() if not text]
     if silent:
         raise TrainerError(

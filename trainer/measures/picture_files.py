@@ -1,13 +1,17 @@
-"""Pictures in a folder as measures read them: as they are, sorted by name."""
+"""Pictures in a folder as measures read them: as they are, sorted by name, with their captions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from trainer import provenance
+from trainer.captions import caption_of, read_metadata
 from trainer.config import MAX_FILES
 from trainer.errors import NO_USABLE, TrainerError
+from trainer.protocol import DataOptions
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -23,6 +27,17 @@ def listed(folder: Path, least: int) -> list[Path]:
             NO_USABLE,
         )
     return paths
+
+
+def captions(paths: Sequence[Path]) -> list[str]:
+    """What each picture shows: the caption that training would read, or the prompt in a PNG that
+    was drawn; "" where neither is there."""
+    folders = {path.parent: read_metadata(path.parent)[0] for path in paths}
+    return [
+        caption_of(path, path.name, folders[path.parent], DataOptions())[0].text
+        or provenance.prompt_of(path)
+        for path in paths
+    ]
 
 
 def opened(path: Path) -> Image.Image:

@@ -152,11 +152,12 @@ def new_model(request: NewModel, job: Job) -> Result:
 
 def judge_scenes(request: JudgeScenes, job: Job) -> Result:
     job.check()
-    images = [picture_files.opened(Path(each.path)) for each in request.pictures]
+    paths = [Path(each.path) for each in request.pictures]
+    images = [picture_files.opened(path) for path in paths]
+    known = picture_files.captions(paths)
+    prompts = [each.prompt or text for each, text in zip(request.pictures, known, strict=True)]
     try:
-        return asdict(
-            scenes.judge(images, [each.prompt for each in request.pictures], request.seed)
-        )
+        return asdict(scenes.judge(images, prompts, request.seed))
     except OSError as error:
         raise TrainerError(
             "The pictures cannot be judged", f"{error}.", "Install fedtui again.", NO_USABLE

@@ -67,7 +67,7 @@ class MeasureClip(Request):
 
 @dataclass(frozen=True)
 class DrawnPicture:
-    """A picture and the prompt it was drawn from."""
+    """A picture and the prompt it was drawn from; "" where its own caption or metadata says it."""
 
     path: str
     prompt: str
