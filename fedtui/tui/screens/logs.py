@@ -144,7 +144,7 @@ class LogsScreen(LiveScreen):
     def on_log_view_opened(self, message: LogView.Opened) -> None:
         """Opens the fields below the log where there is no room beside it, or goes there."""
         message.stop()
-        if self.sheet.display and not self.has_class(OPENED):
+        if self.has_class("-wide") or self.has_class("-xwide"):
             self.sheet.focus()
         else:
             self.toggle_class(OPENED)
