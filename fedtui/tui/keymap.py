@@ -283,7 +283,7 @@ ORDER_KEYS: list[BindingType] = [
     key("p", "by('progress')", "Progress", "By progress, the furthest first", "order.progress"),
     key("l", "by('loss')", "Loss", "By loss, the lowest first", "order.loss"),
     key("i", "by('pictures')", "Pictures", "By pictures, most first", "order.pictures"),
-    key("e", "by('seen')", "Seen", "By when heard, the longest silent first", "order.seen"),
+    key("h", "by('heard')", "Heard", "By when heard, the longest silent first", "order.heard"),
     key("r", "by('rtt')", "Round trip", "By round trip, the slowest first", "order.rtt"),
     key("d", "by('device')", "Device", "By device", "order.device"),
     key("c", "by('role')", "Role", "By role", "order.role"),

@@ -74,7 +74,7 @@ async def test_letters_order_the_members_and_say_so(folder: Path, size: tuple[in
             ("p", "gpu-srv-1", "maria-x1", "by progress ▾"),
             ("l", "lena", "maria-x1", "by loss ▴"),
             ("i", "gpu-srv-2", "maria-x1", "by pictures ▾"),
-            ("e", "pierre", "lena", "by seen ▾"),
+            ("h", "pierre", "lena", "by heard ▾"),
             ("r", "gpu-srv-2", "pierre", "by rtt ▾"),
             ("d", "gpu-srv-2", "lena", "by device ▴"),
             ("c", "maria-x1", "gpu-srv-2", "by role ▴"),

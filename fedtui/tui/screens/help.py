@@ -53,7 +53,7 @@ GLOSSARY = (
     ),
     ("attempt", "One try at finishing a round. The next attempt has the next aggregator."),
     ("preview", "Pictures drawn after each commit. r0 is from before any training."),
-    ("seen, rtt", "When a member last answered, and how long its answer took."),
+    ("heard, rtt", "When a member was last heard, and how long its answer took."),
 )
 
 STATES = (

@@ -104,7 +104,7 @@ COLUMNS: tuple[Column[PeerView], ...] = (
     Column("sent", 8, 4, 4, lambda p, w: tick(p.contributed, w)),
     Column("voted", 9, 5, 5, lambda p, w: tick(p.voted, w)),
     Column(
-        "seen", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True,
+        "heard", 4, 6, 6, lambda p, w: number(NOTHING if p.me else ago(p.last_seen_s), w), True,
         seen_s, True,
     ),
     Column(
