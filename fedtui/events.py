@@ -188,7 +188,7 @@ def _statistics(e: Mapping[str, Any]) -> tuple[str, Level]:
     if short:
         words.append(f"{short} shortened")
     if e.get("residual_share"):
-        words.append(f"averaging alone would lose {e['residual_share']:.1%}")
+        words.append(f"plain averaging would have lost {e['residual_share']:.1%}")
     return ", ".join(words), "warning" if out else "info"
 
 
