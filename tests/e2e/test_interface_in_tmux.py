@@ -45,7 +45,7 @@ def test_a_room_is_joined_looked_at_and_left_on_the_screen(ada: Home, grace: Hom
         window.wait_for("[1 Dash]")
         window.wait_for("Attic")
         window.press("2")
-        window.wait_for("fingerprint")
+        window.wait_for("whole id")
         window.press("8")
         window.wait_for("2 members")
         window.press("p")
