@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from safetensors import SafetensorError
-
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 
@@ -22,6 +20,8 @@ def is_full(error: BaseException) -> bool:
 @contextmanager
 def errors() -> Iterator[None]:
     """Failures of the system come as OSError; safetensors has them in its own family, as text."""
+    from safetensors import SafetensorError  # The torch-free role asks the above only.
+
     try:
         yield
     except SafetensorError as error:

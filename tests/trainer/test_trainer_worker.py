@@ -465,6 +465,7 @@ requests = [
     p.ContactSheet(out + "/sheet.png", ("x",), (p.SheetRow("y", (out + "/s/0000.png",)),)),
     p.RestoreAdapter(out + "/k", model, 2, out + "/r"),
     p.CombineAdapters((p.WeightedFile("x", out + "/k", 1),), model, "fedavg", out + "/m"),
+    p.ListModels((model,)),
 ]
 assert {{type(r) for r in requests}} == set(HANDLERS) == p.ARITHMETIC
 for request in requests:

@@ -189,6 +189,7 @@ __all__ = [
 ARITHMETIC: frozenset[type[Request]] = frozenset(
     {
         Describe,
+        ListModels,
         CheckData,
         SampleData,
         SplitData,
