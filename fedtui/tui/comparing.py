@@ -123,7 +123,7 @@ def facts(view: NodeView, old: Side, new: Side, name: Name) -> list[Row]:
 
     rows = [
         row("state", lambda side: state_word(side.commit)),
-        row("checked", lambda side: checked_word(side.commit)),
+        row("checked", lambda side: checked_word(side.commit, view.id)),
         row("aggregator", lambda side: f"{AGGREGATOR} {name(side.commit.aggregator)}"),
         row("attempts", lambda side: str(side.commit.attempt + 1)),
         row("adapter", lambda side: cut_middle(side.commit.result, HASH)),
@@ -223,10 +223,10 @@ def state_word(commit: CommitView) -> str:
     return "skipped" if commit.skipped else "committed"
 
 
-def checked_word(commit: CommitView) -> str:
+def checked_word(commit: CommitView, me: str) -> str:
     """What this machine's own computation said."""
     if commit.recomputed is None:
-        return "not recomputed here"
+        return "combined here" if commit.aggregator == me else "not recomputed here"
     return "equal byte for byte" if commit.recomputed else "✗ NOT the same here"
 
 

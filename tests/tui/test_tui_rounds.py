@@ -12,13 +12,13 @@ from tui_scenarios import done, identity, several_rounds, times, training
 
 from fedtui.errors import FedtuiError
 from fedtui.tape import Player, Tape
-from fedtui.tui.comparing import Side, difference
+from fedtui.tui.comparing import Side, checked_word, difference
 from fedtui.tui.lines import Line, width_of
 from fedtui.tui.look import Look
 from fedtui.tui.screens.difference import DifferenceScreen
-from fedtui.tui.screens.rounds import RoundsScreen
+from fedtui.tui.screens.rounds import RoundsScreen, checked
 from fedtui.tui.timeline import MARKS, Axis, axis_of, lane_line, ticks, timeline
-from fedtui.view import EvidenceView, LaneView, NodeView, RoundView, TimesView, to_json
+from fedtui.view import CommitView, EvidenceView, LaneView, NodeView, RoundView, TimesView, to_json
 
 AXIS = Axis(0.0, 20.0, 20)
 
@@ -280,3 +280,9 @@ async def test_names_of_others_are_only_text_in_a_difference(folder: Path) -> No
             assert_harmless(strips(app))
             assert all(row.cell_length == size[0] for row in strips(app))
             assert look.characters != "ascii" or text(app).isascii()
+
+
+def test_who_combined_a_result_need_not_compute_it_again() -> None:
+    mine = CommitView(1, "", "", "", 0, "me")
+    assert read(checked(mine, "me")) == checked_word(mine, "me") == "combined here"
+    assert read(checked(mine, "you")) == checked_word(mine, "you") == "not recomputed here"

@@ -346,7 +346,7 @@ def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
     def name(peer: str) -> str:
         return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
 
-    lines = [fact("state", state_of(commit)), fact("checked", checked(commit))]
+    lines = [fact("state", state_of(commit)), fact("checked", checked(commit, view.id))]
     lines.append(fact("aggregator", ((f"{AGGREGATOR} {name(commit.aggregator)}", "strong"),)))
     if commit.attempt:
         lines += said("attempt", f"{commit.attempt + 1}: those before did not get it done", width)
@@ -422,8 +422,10 @@ def evidence_lines(view: NodeView, number: int, name: Name, width: int) -> list[
     return lines
 
 
-def checked(commit: CommitView) -> Line:
+def checked(commit: CommitView, me: str) -> Line:
     """What this machine's own computation said."""
+    if commit.recomputed is None and commit.aggregator == me:
+        return (("combined here", "ok"),)
     if commit.recomputed is None:
         return (("not recomputed here", "muted"),)
     if commit.recomputed:
