@@ -16,6 +16,8 @@ from p2p.rounds.driver import read_commit
 
 PAGES_KEPT: Final = 8
 """Closed rounds; whoever shows them looks about once a second."""
+ATTEMPTS_KEPT: Final = 16
+"""The first ones of a round, which may go on failing for days."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class MemberTimes:
 class RoundTimes:
     """One round. ``seconds`` until its commit, None while it is open. ``whole``: this node was
     there when it opened; if not, it counts from when this node came to it. ``attempts`` are the
-    moments at which each began, with the member that led it."""
+    moments at which the first ones began, each with the member that led it."""
 
     round: int
     seconds: float | None
@@ -68,7 +70,8 @@ class _Page:
         at = round(now - self.opened_at, 2)
         if core.attempt != self.attempt:
             self.attempt = core.attempt
-            self.attempts.append((at, core.leader))
+            if len(self.attempts) < ATTEMPTS_KEPT:
+                self.attempts.append((at, core.leader))
             self.prepared.clear()
             self.committed.clear()
         for id_, contribution in core.contributions.items():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from toy_room import ToyNode, toy_genesis, until
 
-from p2p.chronicle import Chronicle, RoundTimes
+from p2p.chronicle import ATTEMPTS_KEPT, Chronicle, RoundTimes
 
 
 def in_order(times: RoundTimes) -> bool:
@@ -120,6 +120,15 @@ def test_votes_of_an_attempt_that_failed_are_forgotten() -> None:
         (1, 8.0, False),
         (2, None, True),
     ]
+
+
+def test_a_round_that_fails_for_days_is_told_in_bounded_space() -> None:
+    chronicle, core = Chronicle(), a_core()
+    for core.attempt in range(10_000):
+        chronicle.look(core, 10.0 + core.attempt)
+    (times,) = chronicle.rounds
+    assert len(times.attempts) == ATTEMPTS_KEPT
+    assert times.attempts[0] == (0.0, "a")
 
 
 def test_a_start_in_the_middle_of_a_round_begins_its_page_anew() -> None:
