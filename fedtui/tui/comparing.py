@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fedtui.tui.facts import NAME, heading
 from fedtui.tui.lines import Ink, Line, cut_middle, left, listed, plain, right, wrapped
-from fedtui.tui.wording import AGGREGATOR, NOTHING, count, loss, names_by_id, short_id
+from fedtui.tui.wording import AGGREGATOR, NOTHING, count, loss, namer
 from fedtui.view import CommitView, LaneView, NodeView, ShareView, StatisticsView, TimesView
 
 Name = Callable[[str], str]
@@ -81,11 +81,7 @@ FIGURES = (
 
 def difference(view: NodeView, old: Side, new: Side, width: int) -> list[Line]:
     """The facts that differ, the members' figures, and at the end what is the same."""
-    names = names_by_id(view)
-
-    def name(peer: str) -> str:
-        return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
-
+    name = namer(view)
     rows = facts(view, old, new, name)
     changed = [row for row in rows if row.old != row.new]
     same = [row.name for row in rows if row.old == row.new and row.new != NOTHING]

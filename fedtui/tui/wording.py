@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fedtui.tui.feed import Feed
@@ -161,3 +162,13 @@ def name_of(peer: PeerView) -> str:
 def names_by_id(view: NodeView) -> dict[str, str]:
     """Names to be looked up with ``.get(id, short_id(id))``."""
     return {peer.id: name_of(peer) for peer in view.peers}
+
+
+def namer(view: NodeView) -> Callable[[str], str]:
+    """Names a member by its id, and says which one is me."""
+    names = names_by_id(view)
+
+    def name(peer: str) -> str:
+        return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
+
+    return name

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
+from fedtui.tui.comparing import checked_word
 from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.keymap import ROUND_KEYS
 from fedtui.tui.lines import Line, Span, cut_middle, left, listed, plain, right, wrapped
@@ -26,6 +27,7 @@ from fedtui.tui.wording import (
     absent,
     clock,
     loss,
+    namer,
     names_by_id,
     phase_sign,
     short_id,
@@ -286,11 +288,7 @@ def took_part(commit: CommitView) -> set[str]:
 
 def open_lines(view: NodeView, width: int) -> list[Line]:
     """The round under way: who combines, who is next, what came in, what is missing."""
-    now, names = view.round, names_by_id(view)
-
-    def name(peer: str) -> str:
-        return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
-
+    now, name = view.round, namer(view)
     sign = phase_sign(now.phase)
     lines = [fact("state", ((f"{sign.glyph} {sign.word}", sign.ink),))]
     if now.note:
@@ -341,11 +339,7 @@ def election_lines(order: tuple[str, ...], attempt: int, name: Name, width: int)
 
 def commit_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
     """A ledger entry."""
-    names = names_by_id(view)
-
-    def name(peer: str) -> str:
-        return names.get(peer, short_id(peer)) + (" (you)" if peer == view.id else "")
-
+    name = namer(view)
     lines = [fact("state", state_of(commit)), fact("checked", checked(commit, view.id))]
     lines.append(fact("aggregator", ((f"{AGGREGATOR} {name(commit.aggregator)}", "strong"),)))
     if commit.attempt:
@@ -424,10 +418,8 @@ def evidence_lines(view: NodeView, number: int, name: Name, width: int) -> list[
 
 def checked(commit: CommitView, me: str) -> Line:
     """What this machine's own computation said."""
-    if commit.recomputed is None and commit.aggregator == me:
-        return (("combined here", "ok"),)
     if commit.recomputed is None:
-        return (("not recomputed here", "muted"),)
+        return ((checked_word(commit, me), "ok" if commit.aggregator == me else "muted"),)
     if commit.recomputed:
         return (("recomputed here, equal byte for byte", "ok"),)
     return (("recomputed here, and it is NOT the same", "error"),)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import DOT, Ink, Line, joined, listed, plain, spread, width_of
 from fedtui.tui.widgets.drawn import Drawn
-from fedtui.tui.wording import AGGREGATOR, clock, must_agree, names_by_id, short_id
+from fedtui.tui.wording import AGGREGATOR, clock, must_agree, namer
 from fedtui.view import CommitView, NodeView, RoundView
 
 STEPS = ("TRAIN", "COLLECT", "VERIFY", "MERGE", "PREVIEW")
@@ -123,13 +123,7 @@ def connector(width: int, done: bool) -> tuple[str, Ink]:
 def people_line(view: NodeView, width: int) -> Line:
     """Who combines, which attempt, who is waited for, how many must agree, who is next; says less
     where it is narrow."""
-    now = view.round
-    names = names_by_id(view)
-
-    def name(peer: str) -> str:
-        mine = " (you)" if peer == view.id else ""
-        return names.get(peer, short_id(peer)) + mine
-
+    now, name = view.round, namer(view)
     if now.phase in ("IDLE", "DONE") and not now.note:
         return ((resting(view), "muted"),)
     parts: list[Line] = []
