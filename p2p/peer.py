@@ -8,7 +8,6 @@ a lock), the member port, discovery, liveness and the rounds, reports what happe
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ from p2p.changes import Changes
 from p2p.client import PeerClient
 from p2p.discovery import Discovery
 from p2p.envelope import Envelope
-from p2p.errors import BlobUnavailable, RemovedError, TrustError
+from p2p.errors import BlobUnavailable, TrustError
 from p2p.events import Emit
 from p2p.farewell import Farewells
 from p2p.gossip.driver import Gossip, GossipListener
@@ -32,20 +31,15 @@ from p2p.gossip.hello import Status
 from p2p.identity import Identity
 from p2p.limits import PROBE_INTERVAL, ROOM_QUOTA_BYTES
 from p2p.membership import Membership
-from p2p.operations import (
-    KeyChange,
-    MemberAdd,
-    MemberRemove,
-    Operation,
-    is_goodbye,
-)
+from p2p.operations import Operation
 from p2p.pacing import Bandwidth
 from p2p.paths import Paths
 from p2p.relay import Relay
+from p2p.removals import Removals, operations_of
 from p2p.room import Member, Plan, read_genesis
 from p2p.rounds.admission import verify_operation
 from p2p.rounds.core import RoundCore
-from p2p.rounds.driver import RoundDriver, read_commit
+from p2p.rounds.driver import RoundDriver
 from p2p.rounds.effects import Journal, OperationHeard
 from p2p.rounds.ledger import Ledger
 from p2p.rounds.limits import ALIVE_INTERVAL, DISCOVERY_GRACE, KEPT_INPUT_ROUNDS
@@ -160,8 +154,8 @@ class Peer:
         self._core = RoundCore(self.genesis, self.room_id, signer, journal, self._timing, vouched)
         self._rekeying = Rekeying(self._core)
         self._membership = self._core.membership
-        if self.identity.peer_id not in self.members and not self._may_be_a_member(journal):
-            raise self._not_a_member()
+        if self.identity.peer_id not in self.members and not self._removals.leaves_open(journal):
+            raise self._removals.refusal()
         tls = MemberTLS(self.identity, self._certificates())
         self._client = PeerClient(tls, self._book, download_rate=self._bandwidth.download)
         await self._client.start()
@@ -212,8 +206,10 @@ class Peer:
             self.room_id, self._core, self._driver, self._gossip, self._paths, self._discovery,
             self._client.received, self._server.sent,
         )  # fmt: skip
-        self._farewells = Farewells(self._client, self._notice, self._has_understood)
-        self._farewells.set_removed(self._removed_certificates())
+        self._farewells = Farewells(
+            self._client, lambda peer: self._removals.notice(peer), self._has_understood
+        )
+        self._farewells.set_removed(self._removals.certificates())
         self._started_at = clock.now()
         self._moved()
         for part in (self._paths, self._gossip, self._discovery, self._driver, self._farewells):
@@ -323,15 +319,7 @@ class Peer:
     def removal(self) -> Operation | None:
         """What removed this machine from the room, signed by whoever did; None for a member."""
         me = self.identity.peer_id
-        return None if me in self.members else self._removal_of(me)
-
-    def _removal_of(self, peer: str) -> Operation | None:
-        told = (op for op in reversed(self.operations()) if isinstance(op.change, MemberRemove))
-        waiting = {operation.id for operation in self._core.waiting_operations()}
-        now = self._membership.now
-        return next(
-            (op for op in told if now(op.change.subject) == peer and op.id not in waiting), None
-        )
+        return None if me in self.members else self._removals.of(me)
 
     @property
     def is_leaving(self) -> bool:
@@ -346,12 +334,7 @@ class Peer:
     def operations(self) -> tuple[Operation, ...]:
         """Every change of the membership that acts, since the genesis, in order: with the genesis
         and an address, all that a newcomer needs."""
-        committed = [
-            operation
-            for record in self._core.journal.commits
-            for operation in read_commit(record.payload)[0].operations
-        ]
-        return (*committed, *self._core.acting_operations())
+        return operations_of(self._core)
 
     @property
     def successor(self) -> str | None:
@@ -370,48 +353,10 @@ class Peer:
     def _certificates(self) -> dict[str, bytes]:
         return {peer: member.certificate_der for peer, member in self.members.items()}
 
-    def _may_be_a_member(self, journal: Journal) -> bool:
-        """Whether this key was given up, which the next one has to hear of, or has taken another
-        one's place by a commit that this machine has lost: who admitted it knows the other one."""
-        lost = journal.amnesia and self._removal_of(self.identity.peer_id) is None
-        return self.successor is not None or lost
-
-    def _not_a_member(self) -> TrustError:
-        removal = self._removal_of(self.identity.peer_id)
-        if removal is None:
-            return TrustError("this machine's identity is not a member of the room")
-        change = removal.change
-        assert isinstance(change, MemberRemove)
-        founders = {member.peer_id: member for member in self.genesis.members}
-        known = {**founders, **self.members}
-        names = [display_name(known[p]) if p in known else p[:8] for p in sorted(removal.signers)]
-        return RemovedError(
-            "it left the room"
-            if is_goodbye(change)
-            else f"signed by {', '.join(names)}{f': {change.reason}' if change.reason else ''}"
-        )
-
     # --- who was removed -------------------------------------------------------------------------
-    def _removed_certificates(self) -> dict[str, bytes]:
-        """Of those whom admins removed, as far as this node ever had a record of them."""
-        if self.identity.peer_id not in self.members:
-            return {}
-        known = {member.peer_id: member.certificate for member in self.genesis.members}
-        for operation in self.operations():
-            match operation.change:
-                case MemberAdd(member=member):
-                    known[member.peer_id] = member.certificate
-                case KeyChange(key=key, certificate=certificate):
-                    known[key] = certificate
-        return {peer: b64decode(known[peer]) for peer in self.removed if peer in known}
-
-    def _notice(self, peer: str) -> list[bytes]:
-        """What the holder of a key that is no member's any more must see to know that."""
-        if peer in self._membership.successors:
-            return [envelope.to_bytes() for envelope in self._core.commits_until_rekeyed(peer)]
-        removal = self._removal_of(peer)
-        assert removal is not None
-        return [self._core.notice(removal).to_bytes()]
+    @property
+    def _removals(self) -> Removals:
+        return Removals(self.genesis, self._core, self._membership)
 
     def _has_understood(self, peer: str) -> bool | None:
         """Of a given-up key, whether the one that took its place is there: its machine may stop
@@ -433,10 +378,10 @@ class Peer:
         for peer in before.members.keys() - self.members.keys():
             self._client.forget(peer)
             self._found.discard(peer)
-        self._farewells.set_removed(self._removed_certificates())
+        self._farewells.set_removed(self._removals.certificates())
         for type_, fields in changes(before, membership):
             if type_ == "member.removed":
-                fields["reason"] = self._reason(fields["peer"])
+                fields["reason"] = self._removals.reason(str(fields["peer"]))
             self._emit(type_, **fields)
         self._give_way()
 
@@ -451,13 +396,6 @@ class Peer:
         if self.successor is not None and not self._gave_way and self._rekeying.is_time:
             self._gave_way = True
             self._emit("key.changed", peer=self.successor)
-
-    def _reason(self, peer: object) -> str:
-        """What the admins said when they removed a member."""
-        told = (operation.change for operation in reversed(self.operations()))
-        now = self._membership.now
-        said = (c.reason for c in told if isinstance(c, MemberRemove) and now(c.peer) == peer)
-        return next(said, None) or ""
 
     def _on_wrong_bytes(self, peer: str, sha256: str) -> None:
         """A member sent bytes that are not what was signed: it is not asked for that blob again."""
