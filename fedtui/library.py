@@ -12,9 +12,9 @@ from stat import S_ISREG
 from typing import Literal
 
 from fedtui.control.operations import Operations, Result
-from fedtui.errors import UsageError
+from fedtui.errors import FedtuiError, UsageError
 from fedtui.limits import LIBRARY_FILES
-from fedtui.paths import RoomPaths, absolute
+from fedtui.paths import RoomPaths, absolute, sha256_of
 from fedtui.rooms import Room, committed_adapters, export_metadata
 from fedtui.training import TrainerProcess
 from trainer.protocol import ExportAdapter as ExportRequest
@@ -42,6 +42,13 @@ class InspectAdapter:
 
 
 @dataclass(frozen=True)
+class HashAdapter:
+    """The SHA-256 of a whole adapter file: what names it everywhere."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class ExportAdapter:
     """A committed round's adapter for other programs; kohya's format loads in ComfyUI and A1111."""
 
@@ -62,6 +69,7 @@ class Library:
         operations.add("list_adapters", ListAdapters, self.shelf)
         operations.add("list_models", ListModels, self.models)
         operations.add("inspect_adapter", InspectAdapter, self.inspect)
+        operations.add("hash_adapter", HashAdapter, self.hash)
         operations.add("export_adapter", ExportAdapter, self.export)
 
     async def shelf(self, asked: ListAdapters) -> Result:
@@ -83,10 +91,21 @@ class Library:
         return found
 
     async def inspect(self, asked: InspectAdapter) -> Result:
-        """See :class:`trainer.protocol.InspectAdapter`."""
+        """See :class:`trainer.protocol.InspectAdapter`; ``path`` is the one that was asked for."""
         path = await asyncio.to_thread(existing, asked.path)
         request = InspectRequest(str(path), self._room.task.model)
-        return await self._arithmetic.request(request)
+        return {**await self._arithmetic.request(request), "path": asked.path}
+
+    async def hash(self, asked: HashAdapter) -> Result:
+        """Result: ``{"path", "sha256"}``. Raises :class:`FedtuiError` for what cannot be read."""
+        path = await asyncio.to_thread(existing, asked.path)
+        try:
+            sha256 = await asyncio.to_thread(sha256_of, path)
+        except OSError as error:
+            raise FedtuiError(
+                f"{path.name} cannot be read", error.strerror or str(error), "see to its rights"
+            ) from error
+        return {"path": asked.path, "sha256": sha256}
 
     async def export(self, asked: ExportAdapter) -> Result:
         """Result: ``{"path", "sha256", "modules"}``."""

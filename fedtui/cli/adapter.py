@@ -25,14 +25,17 @@ def inspect(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Show an adapter's dialect, rank, alpha and modules.
+    """Show an adapter's dialect, rank, alpha, modules and SHA-256.
 
     And how many of the modules a model has.
     """
     from fedtui.cli.trainer import ask
+    from fedtui.paths import sha256_of
     from trainer.protocol import InspectAdapter
 
-    report = ask(InspectAdapter(str(places.file(file)), model), role="arithmetic")
+    path = places.file(file)
+    report = ask(InspectAdapter(str(path), model), role="arithmetic")
+    report["sha256"] = sha256_of(path)
     if json:
         output.data_json({"file": str(file), **report})
     else:
@@ -81,6 +84,7 @@ def _readable(file: Path, report: dict[str, Any]) -> str:
         f"  rank     {_counted(report['ranks'], modules)}",
         f"  alpha    {_counted(report['alphas'], modules).replace('none', NO_ALPHA)}",
         f"  values   {_counted(report['dtypes'], modules)}, {report['bytes']:,} bytes",
+        f"  sha256   {report['sha256']}",
     ]
     if report["model"]:
         lines.append(f"  fits     {matching} of {modules} modules are in {report['model']}")

@@ -9,7 +9,7 @@ from fedtui.tui.facts import fact, heading, said
 from fedtui.tui.lines import Line, cut_path, plain, wrapped
 from fedtui.tui.widgets.table import Column, number, one
 from fedtui.tui.wording import NOTHING, names_by_id, short_id
-from fedtui.view import NodeView
+from fedtui.view import CommitView, NodeView
 
 EMPTY = "Adapters land here after each round. i takes in a file from elsewhere."
 SIGNS = {"round": "●", "export": "↑", "file": "○"}
@@ -26,6 +26,11 @@ LOST = {
     "file": "It is gone for good unless there is a copy elsewhere.",
 }
 """What deleting one means."""
+CHANGED = (
+    "Its bytes are not those the room agreed on: the file was changed or the disk has damaged it. "
+    "Another member's copy is good if its hash is the room's."
+)
+UNCOMPUTED = "The hash of this model is not known: it is computed when its download has ended."
 METADATA_SHOWN = 12
 
 
@@ -98,24 +103,38 @@ BASES: tuple[Column[Base], ...] = (
 )
 
 
+def commit_of(adapter: Adapter | None, view: NodeView | None) -> CommitView | None:
+    """The commit whose result the file is, as far as the view has it."""
+    if adapter is None or view is None or not adapter.round:
+        return None
+    return next((commit for commit in view.commits if commit.round == adapter.round), None)
+
+
 def adapter_lines(
     chosen: Adapter | None,
     known: dict[str, Any] | None,
+    sha256: str,
     view: NodeView | None,
     shelf: str,
     width: int,
 ) -> list[Line]:
-    """All that is known of an adapter file."""
+    """All that is known of an adapter file; ``sha256`` is empty until it was computed."""
     if chosen is None:
         return [*wrapped(EMPTY, width - 1, "muted"), (), *said("shelf", shelf, width, "muted")]
     lines = [
         fact("kind", ((KINDS.get(chosen.kind, chosen.kind), "text"),)),
         fact("size", ((f"{chosen.bytes:,} bytes", "text"),)),
         fact("made", ((chosen.modified, "text"),)),
-        fact("file", ((cut_path(chosen.path, max(8, width - 15)), "muted"),)),
     ]
-    commit = next((c for c in view.commits if c.round == chosen.round), None) if view else None
-    if view and commit and chosen.round:
+    commit = commit_of(chosen, view)
+    if sha256:
+        lines += said("sha256", halves(sha256), width)
+        if commit:
+            same = sha256 == commit.result
+            told = "✓ what the room agreed on" if same else f"✗ {CHANGED}"
+            lines += said("", told, width, "ok" if same else "error")
+    lines.append(fact("file", ((cut_path(chosen.path, max(8, width - 15)), "muted"),)))
+    if view and commit:
         names = names_by_id(view)
         from_ = ", ".join(names.get(i.peer, short_id(i.peer)) for i in commit.inputs)
         lines += [(), heading("From the room")]

@@ -260,6 +260,7 @@ LIBRARY_KEYS: list[BindingType] = [
     key("space", "mark", "Mark", "Mark it to be merged with others", "library.mark"),
     key("m", "merge", "Merge", "Make one of those that are marked", "library.merge", show=True),
     key("x", "delete", "Delete", "Delete the file, after a question", "library.delete", show=True),
+    key("h", "hash", "Hash", "Copy its whole SHA-256", "library.hash"),
     key("b", "bases", "Base models", "Base models, or adapters again", "library.bases", show=True),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def test_inspect_tells_the_dialect_and_the_base(
     assert (report["modules"], report["matching"]) == (1, 1)
     assert report["model"] == "Stable Diffusion 1.5"
     assert report["alphas"] == {"none": 1}
+    assert report["sha256"] == hashlib.sha256(old.read_bytes()).hexdigest()
     assert run(["adapter", "inspect", str(old)]) == 0
     assert "1 of 1 modules are in Stable Diffusion 1.5" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -162,6 +163,11 @@ async def test_the_shelf_lists_what_lies_on_it(rig: Rig) -> None:
         await rig.do("inspect_adapter", path="/nowhere")
     with pytest.raises(FedtuiError):
         await rig.do("inspect_adapter", path=listed[1]["path"])
+    path = listed[1]["path"]
+    hashed = await rig.do("hash_adapter", path=path)
+    assert hashed == {"path": path, "sha256": hashlib.sha256(b"x" * 10).hexdigest()}
+    with pytest.raises(UsageError, match="no file"):
+        await rig.do("hash_adapter", path="/nowhere")
     with pytest.raises(UsageError, match="round 7 has no adapter"):
         await rig.do("export_adapter", round=7)
 

@@ -156,6 +156,7 @@ def poisoned_answers(attack: str) -> dict[str, Any]:
             "modules": 1,
             "ignored": [attack],
             "metadata": {attack: attack},
+            "path": attack,
         },
         "generations": {"jobs": [{**job, "preview": "", "paths": [attack], "error": attack}]},
         "members": {"members": [{**member, "fingerprint": attack, "words": [attack]}]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,44 @@ async def test_deleting_asks_first_and_keeps_what_the_next_round_needs(
         await until(pilot, lambda: "read-only" in text(app))
 
 
+async def test_h_copies_the_whole_hash_and_shows_it(folder: Path, answers: dict[str, Any]) -> None:
+    bare = several_rounds(folder)
+    commits = tuple(replace(each, result=f"{each.round:064x}") for each in bare.commits)
+    async with shown(replace(bare, commits=commits), (80, 24)) as (pilot, app, source):
+        source.answers |= answers
+        source.answers["hash_adapter"] = lambda path: {"path": path, "sha256": commits[3].result}
+        await opened(pilot, app, "h")
+        await until(pilot, lambda: app.clipboard == commits[3].result)
+        await until(pilot, lambda: "Copied the SHA-256 of round 4" in text(app))
+        assert commits[3].result in [told.message for told in app._notifications]
+        assert list(asked(source, "hash_adapter")) == [
+            {"path": "/room/adapters/round-0004.safetensors"}
+        ]
+        await until(pilot, lambda: "what the room agreed on" in text(app))
+        assert "damaged" not in text(app)
+        app.clear_notifications()
+        await pilot.press("j", "h")
+        await until(pilot, lambda: "round 3 is damaged" in text(app))
+        source.answers["hash_adapter"] = FedtuiError("mine cannot be read", "permission denied", "")
+        await pilot.press("j", "h")
+        await until(pilot, lambda: "permission denied" in text(app))
+
+
+async def test_h_copies_the_hash_of_a_base_model(folder: Path, answers: dict[str, Any]) -> None:
+    model = ANSWERS["list_models"]["models"][0]
+    cut = {**model, "source": "owner/name", "folder": "/y", "sha256": "", "here": False}
+    async with shown(training(folder), (120, 40)) as (pilot, app, source):
+        source.answers |= answers
+        source.answers["list_models"] = {"store": "/models", "models": [model, cut]}
+        await opened(pilot, app, "b")
+        await until(pilot, lambda: "Base models 2" in text(app))
+        await pilot.press("h")
+        await until(pilot, lambda: app.clipboard == model["sha256"])
+        assert "Copied the SHA-256 of tiny-landscapes" in text(app)
+        await pilot.press("j", "h")
+        await until(pilot, lambda: "hash of this model is not known" in text(app))
+
+
 async def test_base_models_take_the_lists_place(folder: Path, answers: dict[str, Any]) -> None:
     model = ANSWERS["list_models"]["models"][0]
     cut = {**model, "source": "owner/name", "folder": "/y", "unfinished": True, "here": False}
@@ -181,7 +220,7 @@ async def test_no_name_of_a_file_or_a_model_is_more_than_text(
     model |= {"family": attack, "folder": attack, "sha256": attack, "unfinished": True}
     report = {
         "title": attack, "ranks": {attack: 1}, "matching": 1, "modules": 1, "ignored": [attack],
-        "metadata": {attack: attack},
+        "metadata": {attack: attack}, "path": rows[0]["path"],
     }  # fmt: skip
     async with shown(training(folder), (80, 24), look=Look(characters="ascii")) as shown_app:
         pilot, app, source = shown_app
@@ -189,9 +228,10 @@ async def test_no_name_of_a_file_or_a_model_is_more_than_text(
         source.answers["list_adapters"] = {"shelf": attack, "adapters": rows}
         source.answers["list_models"] = {"store": attack, "models": [model]}
         source.answers["inspect_adapter"] = report
+        source.answers["hash_adapter"] = {"path": rows[0]["path"], "sha256": attack}
         await pilot.press("7")
         await until(pilot, lambda: "Adapters 2" in text(app))
-        for keys in (("enter",), ("space", "space", "m"), ("escape", "x"), ("escape", "b")):
+        for keys in (("enter",), ("h",), ("y",), ("space", "space", "m"), ("escape", "x"), ("escape", "b")):
             await pilot.press(*keys)
             await pilot.pause()
             assert_harmless(strips(app))

@@ -150,6 +150,16 @@ ANSWERS: dict[str, Any] = {
             for number in (4, 3, 2, 1)
         ],
     },
+    "hash_adapter": lambda path: {"path": path, "sha256": "9f1c" * 16},
+    "inspect_adapter": lambda path: {
+        "path": path,
+        "title": "fedtui",
+        "ranks": {"4": 144},
+        "matching": 144,
+        "modules": 144,
+        "ignored": [],
+        "metadata": {},
+    },
     "list_models": {
         "store": "/home/lena/.cache/fedtui/models",
         "models": [

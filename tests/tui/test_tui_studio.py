@@ -404,6 +404,7 @@ async def test_the_library_inspects_exports_and_hands_to_the_studio(folder: Path
         "modules": 20,
         "ignored": [],
         "metadata": {"fedtui_room_name": "[bold]x"},
+        "path": adapter["path"],
     }
     async with shown(with_rounds(folder)) as (pilot, app, source):
         source.answers |= {

@@ -12,13 +12,16 @@ from textual.binding import BindingType
 from fedtui.limits import MERGE_S, MERGED_ADAPTERS
 from fedtui.tui.adapters import (
     BASES,
+    CHANGED,
     COLUMNS,
     EMPTY,
     LOST,
+    UNCOMPUTED,
     Adapter,
     Base,
     adapter_lines,
     base_lines,
+    commit_of,
 )
 from fedtui.tui.keymap import LIBRARY_KEYS
 from fedtui.tui.lines import plain
@@ -51,7 +54,7 @@ class LibraryScreen(ListScreen):
         self.bases: Table[Base] = Table(BASES, lambda b: b.folder, empty=LOOKING, id="bases")
         self.sheet = Sheet(id="adapter")
         self._known: dict[str, dict[str, Any]] = {}
-        self._asking = ""
+        self._hashes: dict[str, str] = {}
         self._awaited = ""
         self._marked: frozenset[str] = frozenset()
         self._committed = -1
@@ -98,7 +101,9 @@ class LibraryScreen(ListScreen):
                 self._store = str(result["store"])
                 self.bases.fill(tuple(Base(**entry) for entry in result["models"]), LOOKING)
             case "inspect_adapter":
-                self._known[self._asking] = result
+                self._known[str(result["path"])] = result
+            case "hash_adapter":
+                self._hashed(str(result["path"]), str(result["sha256"]))
             case "export_adapter":
                 copy(self, "the path of the export", str(result["path"]))
                 self.ask("list_adapters")
@@ -112,9 +117,19 @@ class LibraryScreen(ListScreen):
                 self.ask("list_adapters")
         self.show_chosen()
 
+    def _hashed(self, path: str, sha256: str) -> None:
+        self._hashes[path] = sha256
+        adapter = next((each for each in self.table.rows if each.path == path), None)
+        name = adapter.name if adapter else path
+        copy(self, f"the SHA-256 of {plain(name)}", sha256)
+        commit = commit_of(adapter, self.view)
+        if commit is not None and commit.result != sha256:
+            self.notify(CHANGED, title=f"{plain(name)} is damaged", severity="error", markup=False)
+
     def _arrived(self, result: dict[str, Any], told: str) -> None:
         self._awaited = str(result["path"])
         self._known.pop(self._awaited, None)
+        self._hashes.pop(self._awaited, None)
         self.notify(told, title=f"{plain(str(result['name']))} is on the shelf", markup=False)
         self.ask("list_adapters")
 
@@ -143,9 +158,10 @@ class LibraryScreen(ListScreen):
         self.table.entitle((("Adapters", "muted"), (f" {len(self.table.rows)}{marked}", "text")))
         self.sheet.entitle(((chosen.name if chosen else "Adapter", "strong"),))
         view, shelf = self.view, self._shelf
-        known = self._known.get(chosen.path) if chosen else None
+        path = chosen.path if chosen else ""
+        known, sha256 = self._known.get(path), self._hashes.get(path, "")
         self.sheet.show(
-            lambda width: adapter_lines(chosen, known, view, shelf, width),
+            lambda width: adapter_lines(chosen, known, sha256, view, shelf, width),
             ("the path of the adapter", chosen.path) if chosen else None,
         )
 
@@ -164,6 +180,8 @@ class LibraryScreen(ListScreen):
             return False
         if action in OF_ADAPTERS:
             return True if self.table.selected else None
+        if action == "hash":
+            return True if (self.bases if self.of_bases else self.table).selected else None
         if action == "merge":
             return True if len(self.table.rows) > 1 else None
         return super().check_action(action, parameters)
@@ -188,8 +206,19 @@ class LibraryScreen(ListScreen):
     def action_inspect(self) -> None:
         """Reads the file's header."""
         if self.table.selected:
-            self._asking = self.table.selected.path
-            self.ask("inspect_adapter", path=self._asking)
+            self.ask("inspect_adapter", path=self.table.selected.path)
+
+    def action_hash(self) -> None:
+        """Copies the hash of the whole file, or of the model."""
+        if not self.of_bases:
+            if self.table.selected:
+                self.ask("hash_adapter", MERGE_S, path=self.table.selected.path)
+            return
+        chosen = self.bases.selected
+        if chosen and chosen.sha256:
+            copy(self, f"the SHA-256 of {plain(chosen.name)}", chosen.sha256)
+        elif chosen:
+            self.notify(UNCOMPUTED, severity="warning", markup=False)
 
     def action_take(self) -> None:
         """Takes a file from elsewhere onto the shelf."""

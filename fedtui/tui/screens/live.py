@@ -45,6 +45,7 @@ LOOKING = frozenset(
         "list_adapters",
         "list_models",
         "inspect_adapter",
+        "hash_adapter",
         "check_folder",
         "generations",
         "gallery_state",
@@ -242,5 +243,6 @@ def value_of(widget: object) -> Value | None:
 
 def copy(screen: Screen[Any], what: str, text: str) -> None:
     """Copies by OSC 52, which may fail silently: the message shows the text as well."""
-    screen.app.copy_to_clipboard(text)
+    # What stands for a byte of a file's name that is no UTF-8 cannot be written to a terminal.
+    screen.app.copy_to_clipboard(text.encode(errors="replace").decode())
     screen.notify(plain(text), title=f"Copied {what}", markup=False)
