@@ -231,7 +231,14 @@ async def test_no_name_of_a_file_or_a_model_is_more_than_text(
         source.answers["hash_adapter"] = {"path": rows[0]["path"], "sha256": attack}
         await pilot.press("7")
         await until(pilot, lambda: "Adapters 2" in text(app))
-        for keys in (("enter",), ("h",), ("y",), ("space", "space", "m"), ("escape", "x"), ("escape", "b")):
+        for keys in (
+            ("enter",),
+            ("h",),
+            ("y",),
+            ("space", "space", "m"),
+            ("escape", "x"),
+            ("escape", "b"),
+        ):
             await pilot.press(*keys)
             await pilot.pause()
             assert_harmless(strips(app))
