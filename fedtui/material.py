@@ -6,17 +6,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedtui import rooms
 from fedtui.captioning import WriteCaption, write_caption
 from fedtui.control.operations import Operations, Result
-from fedtui.errors import UsageError
+from fedtui.errors import FedtuiError, UsageError
 from fedtui.excluding import ExcludePicture, exclude
 from fedtui.paths import Profile, absolute
 from fedtui.training import TrainerProcess
 from trainer.protocol import CheckData, DataOptions
+
+LEAST = 32
+"""Pixels; no usable picture is smaller."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class ChooseFolder:
 
 class Material:
     """Adds its operations to a node's; ``used`` is the folder it trains on, ``use`` makes it train
-    on one anew. The room puts the ``trigger`` before every caption."""
+    on one anew. The room trains ``model`` at ``resolution`` (0: the model's own) with ``options``.
+    """
 
     def __init__(
         self,
@@ -54,7 +58,8 @@ class Material:
         *,
         fixed: bool,
         resolution: int,
-        trigger: str = "",
+        model: str = "",
+        options: DataOptions | None = None,
         used: Callable[[], str] = str,
         use: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -62,7 +67,10 @@ class Material:
         self._arithmetic = arithmetic
         self._fixed = fixed
         self._resolution = resolution
-        self._trigger = trigger
+        self._model = model
+        room = options or DataOptions()
+        self._trigger = room.trigger
+        self._options = DataOptions(buckets=room.buckets, bucket_step=room.bucket_step)
         self._used = used
         self._use = use
         self._listing = asyncio.Lock()
@@ -78,10 +86,11 @@ class Material:
     async def check(self, asked: CheckFolder) -> Result:
         """What is in a folder, see :class:`trainer.protocol.CheckData`, and ``folder``, the room's
         ``trigger`` word, and how training on this very folder was ``agreed``: when, in seconds
-        since 1970, 0 if the settings name it, or None where nobody has.
+        since 1970, 0 if the settings name it, or None where nobody has. ``sides`` is None where the
+        model is not on this machine.
         """
         folder = _existing(asked.folder)
-        report = await self._look(folder, DataOptions())
+        report = await self.look(folder)
         agreed = await asyncio.to_thread(rooms.agreed_at, self._profile, str(folder))
         if self._fixed:
             agreed = 0 if absolute(self._used()) == folder else None
@@ -98,8 +107,8 @@ class Material:
         those that can be named so, and how many have no caption now. Raises :class:`FedtuiError`
         when one cannot be written; those before it are."""
         folder = _existing(asked.folder)
-        plain = await self._look(folder, DataOptions())
-        named = await self._look(folder, DataOptions(name_captions=True))
+        plain = await self.look(folder)
+        named = await self.look(folder, name_captions=True)
         missing = {each["file"] for each in plain["pictures"] if not each["caption"]}
         found = [
             {"file": each["file"], "caption": each["caption"]}
@@ -110,8 +119,20 @@ class Material:
             await asyncio.to_thread(write_caption, folder, each["file"], each["caption"])
         return {"captions": found, "missing": int(plain["captions"].get("missing", 0))}
 
-    async def _look(self, folder: Path, options: DataOptions) -> Result:
-        return await self._arithmetic.request(CheckData(str(folder), self._resolution, options))
+    async def look(self, folder: Path, *, name_captions: bool = False) -> Result:
+        """A folder as training in this room would see it, see :class:`trainer.protocol.CheckData`.
+
+        Without the model, its size may not be known: then no picture is called small.
+        """
+        options = replace(self._options, name_captions=name_captions)
+        asked = CheckData(str(folder), self._resolution, options, self._model)
+        try:
+            return await self._arithmetic.request(asked)
+        except FedtuiError:
+            if not self._model:
+                raise
+        plain = CheckData(str(folder), LEAST, DataOptions(name_captions=name_captions))
+        return {**await self._arithmetic.request(plain), "sides": None}
 
     async def exclude(self, asked: ExcludePicture) -> Result:
         """See :func:`fedtui.excluding.exclude`. A training on this folder begins anew, so that

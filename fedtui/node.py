@@ -59,7 +59,7 @@ from p2p.peer import Peer
 from p2p.room import Continuation, Member
 from p2p.status import display_name
 from p2p.tasks import TaskOwner
-from trainer.protocol import CheckData, InitAdapter
+from trainer.protocol import InitAdapter
 
 log = logging.getLogger("fedtui.node")
 
@@ -218,15 +218,17 @@ class Node:
         ).offer(self.operations)
         Library(room, self._arithmetic, profile.shelf).offer(self.operations)
         Shelf(room, self._arithmetic, profile.shelf).offer(self.operations)
-        Material(
+        self._material = Material(
             profile,
             self._arithmetic,
             fixed=bool(settings.data),
-            resolution=room.task.resolution or 64,
-            trigger=room.task.data.trigger,
+            resolution=room.task.resolution,
+            model=room.task.model,
+            options=room.task.data.options,
             used=lambda: self._data,
             use=self._use_folder,
-        ).offer(self.operations)
+        )
+        self._material.offer(self.operations)
         self.switching = False
         self.failure: FedtuiError | None = None
         self._tasks = TaskOwner("node")
@@ -569,9 +571,7 @@ class Node:
             self._dataset_note = "no folder of pictures is set: this node only watches"
             return
         try:
-            report = await self._arithmetic.request(
-                CheckData(self._data, self._room.task.resolution or 64)
-            )
+            report = await self._material.look(Path(self._data))
         except FedtuiError as error:
             self._dataset_note = error.title
             return

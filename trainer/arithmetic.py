@@ -41,6 +41,7 @@ from trainer.job import Job
 from trainer.lora_file import LoraAdapter
 from trainer.models import listing, store
 from trainer.models.base import Digests
+from trainer.picture_sides import sides
 from trainer.protocol import (
     DENSE,
     CheckBlob,
@@ -112,6 +113,7 @@ def check_data(request: CheckData, job: Job) -> Result:
         "captions": contents.caption_counts(),
         "left_out": [asdict(each) for each in contents.left_out[:LISTED_PICTURES]],
         "left_out_count": len(contents.left_out),
+        "sides": sides(contents.pictures, request.options, resolution),
         **_overview(contents, selection),
     }
 

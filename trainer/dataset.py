@@ -211,10 +211,7 @@ def scan(
             look.note(name, f"{suffix} files are not read", "Convert it to PNG.", fatal=True)
     look.index.save()
     for picture in look.pictures:
-        sides = (picture.width, picture.height)
-        # In a bucket of its own shape a picture needs the pixels of the square, not its side.
-        short = math.isqrt(math.prod(sides)) if options.buckets else min(sides)
-        if short < resolution:
+        if deciding_side(picture, options) < resolution:
             size = f"{picture.width} x {picture.height}"
             remedy = f"A picture of at least {resolution} pixels a side would be sharper."
             look.note(picture.file, f"{size} pixels have to be enlarged", remedy, fatal=False)
@@ -223,6 +220,15 @@ def scan(
         look.note(".", f"{look.masks} masks are not used", remedy, fatal=False)
     kept_out = tuple(look.left_out)
     return Contents(folder, tuple(look.pictures), tuple(look.problems), look.duplicates, kept_out)
+
+
+def deciding_side(picture: Picture, options: DataOptions) -> int:
+    """Pixels that must not be fewer than the resolution, or the picture has to be enlarged.
+
+    The shorter side; in a bucket of its own shape a picture needs the pixels of the square only.
+    """
+    sides = (picture.width, picture.height)
+    return math.isqrt(math.prod(sides)) if options.buckets else min(sides)
 
 
 def _files(folder: Path) -> Iterator[Path]:

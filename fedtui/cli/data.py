@@ -11,6 +11,7 @@ from fedtui.cli import data_options as words
 from fedtui.cli import output, places
 from fedtui.cli.learn import EMBEDDED_MODEL
 from fedtui.errors import ExitCode
+from fedtui.picture_sides import smaller
 
 SHOWN_PROBLEMS = 20
 SHOWN_TAGS = 12
@@ -173,6 +174,8 @@ def _facts(report: dict[str, Any]) -> list[str]:
         for title, key in (("sizes", "sizes"), ("trained as", "buckets"))
         if report.get(key)
     ]
+    if told := smaller(report):
+        lines.append(f"  of them {told}")
     if report.get("tags"):
         shown = ", ".join(f"{tag} {count}" for tag, count in report["tags"][:SHOWN_TAGS])
         lines.append(f"  tags: {shown}")

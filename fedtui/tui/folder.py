@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fedtui.picture_sides import smaller
 from fedtui.tui.facts import fact, heading, said
 from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
 from fedtui.tui.widgets.table import Column, one
@@ -128,8 +129,10 @@ def report_lines(
 
 
 def folder_facts(report: dict[str, Any], width: int) -> list[Line]:
-    """How many are left out, who agreed when, and the word before every caption."""
+    """How many are small, how many left out, who agreed when, the word before every caption."""
     lines: list[Line] = []
+    if told := smaller(report):
+        lines += said("sizes", told, width, "warning" if report["sides"]["smaller"] else "text")
     if out := int(report.get("left_out_count", 0)):
         lines.append(fact("left out", ((count(out, "picture"), "text"),)))
     agreed = report.get("agreed")

@@ -18,7 +18,7 @@ from fedtui.excluding import exclude
 from fedtui.material import Material
 from fedtui.paths import Profile
 from fedtui.training import TrainerProcess
-from trainer.protocol import LEFT_OUT
+from trainer.protocol import LEFT_OUT, DataOptions
 
 SHADES = (20, 120, 220)
 
@@ -52,7 +52,7 @@ async def test_a_training_on_the_folder_begins_anew_without_the_picture(
     profile.create()
     operations = Operations()
     Material(
-        profile, arithmetic, fixed=False, resolution=64, trigger="sks",
+        profile, arithmetic, fixed=False, resolution=64, options=DataOptions(trigger="sks"),
         used=lambda: str(folder), use=use,
     ).offer(operations)  # fmt: skip
 

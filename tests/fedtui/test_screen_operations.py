@@ -22,6 +22,7 @@ from fedtui.rooms import chosen_folder
 from fedtui.showing import Showing
 from fedtui.training import TrainerProcess
 from fedtui.view import PreviewView
+from trainer.protocol import DataOptions
 
 
 @dataclass
@@ -133,6 +134,39 @@ async def test_a_folder_is_used_only_after_somebody_agreed(rig: Rig, tmp_path: P
     await rig.do("choose_folder", folder=str(folder), agreed=True)
     assert rig.used == [str(folder)]
     assert chosen_folder(rig.profile) == str(folder)
+
+
+async def test_a_folder_is_measured_by_the_size_the_room_trains_at(
+    rig: Rig, tmp_path: Path
+) -> None:
+    async def never(folder: str) -> None:
+        raise AssertionError(folder)
+
+    folder = tmp_path / "cats"
+    for number, size in enumerate([(48, 200), (64, 64), (90, 70)]):
+        picture(folder / f"{number}.png")
+        Image.new("RGB", size, (number, 0, 0)).save(folder / f"{number}.png")
+
+    async def seen(model: str, **room: bool) -> dict[str, Any]:
+        arithmetic, operations = TrainerProcess("arithmetic"), Operations()
+        options = DataOptions(**room)  # type: ignore[arg-type]
+        Material(
+            rig.profile, arithmetic, fixed=False, resolution=0, model=model, options=options,
+            use=never,
+        ).offer(operations)  # fmt: skip
+        try:
+            return await operations.run("check_folder", {"folder": str(folder)})
+        finally:
+            await arithmetic.stop()
+
+    report = await seen("tiny-landscapes")
+    assert (report["sides"]["resolution"], report["sides"]["smaller"]) == (64, 1)
+    report = await seen("tiny-landscapes", buckets=True)
+    assert (report["sides"]["by"], report["sides"]["smaller"]) == ("area", 0)
+    report = await seen("nobody/has-this-model")
+    assert report["sides"] is None
+    assert report["usable"] == 3
+    assert not any("enlarged" in each["problem"] for each in report["problems"])
 
 
 async def test_a_folder_of_the_settings_is_not_overruled(rig: Rig, tmp_path: Path) -> None:

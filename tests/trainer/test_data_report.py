@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 from family_rig import stable_diffusion_3
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from trainer_rig import MakePictures, picture
 
 from trainer import batch_sheet
 from trainer.arithmetic import check_data
-from trainer.dataset import scan
+from trainer.captions import Caption
+from trainer.dataset import Picture, scan
 from trainer.errors import TrainerError
 from trainer.job import Job
+from trainer.picture_sides import sides
 from trainer.protocol import CheckData, DataOptions, PreviewData
 from trainer.selection import Selection
 
@@ -50,6 +54,40 @@ def test_a_wide_picture_is_small_only_where_it_is_cut_to_a_square(folder: Path) 
     for options, enlarged in ((DataOptions(), 3), (DataOptions(buckets=True), 0)):
         problems = scan(folder, resolution=64, options=options).problems
         assert sum("enlarged" in p.problem for p in problems) == enlarged
+
+
+@given(
+    st.lists(st.tuples(st.integers(32, 9000), st.integers(32, 9000)), max_size=40),
+    st.sampled_from([64, 512, 1024]),
+    st.booleans(),
+)
+def test_the_bins_of_sides_count_every_picture_once_and_part_at_the_resolution(
+    sizes: list[tuple[int, int]], resolution: int, buckets: bool
+) -> None:
+    caption = Caption(("x",), "sidecar")
+    pictures = [
+        Picture(Path(), str(n), caption, width, height, "")
+        for n, (width, height) in enumerate(sizes)
+    ]
+    told = sides(pictures, DataOptions(buckets=buckets), resolution)
+    if buckets:
+        small = [w * h < resolution * resolution for w, h in sizes]
+    else:
+        small = [min(size) < resolution for size in sizes]
+    assert told["smaller"] == sum(small)
+    assert told["smaller"] == sum(count for start, _, count in told["bins"] if start < resolution)
+    assert sum(count for *_, count in told["bins"]) == len(sizes)
+    assert all(end < resolution for start, end, _ in told["bins"] if start < resolution)
+    for (_, end, _), (start, _, _) in zip(told["bins"], told["bins"][1:], strict=False):
+        assert start == end + 1
+
+
+def test_the_sides_told_are_those_noted_as_too_small(folder: Path) -> None:
+    for options, enlarged in ((DataOptions(), 3), (DataOptions(buckets=True), 0)):
+        report = check_data(CheckData(str(folder), 64, options), Job())
+        assert report["sides"]["smaller"] == enlarged
+        assert sum("enlarged" in p["problem"] for p in report["problems"]) == enlarged
+    assert report["sides"]["by"] == "area"
 
 
 def test_the_preview_is_what_training_sees(folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tui_scenarios import ScriptedSource, landscape, training
 from fedtui.errors import FedtuiError
 from fedtui.tui.app import FedtuiApp
 from fedtui.tui.look import Look
+from fedtui.tui.side_histogram import histogram
 from fedtui.tui.widgets.picturerow import Frame
 
 NAMES = tuple(f"moon-{n}.png" for n in range(5))
@@ -143,6 +144,63 @@ async def test_a_large_window_has_a_wall_of_all_pictures(tmp_path: Path) -> None
         answer(source, folder)
         await opened(pilot, app, "Files 6")
         assert not [frame for frame in app.screen.query(Frame) if frame.is_on_screen]
+
+
+SIDES = {
+    "resolution": 64, "by": "shorter side", "smaller": 3,
+    "bins": [[32, 45, 1], [46, 63, 2], [64, 90, 0], [91, 127, 40], [128, 0, 1]],
+}  # fmt: skip
+
+
+async def test_a_large_window_shows_how_large_the_pictures_are(tmp_path: Path) -> None:
+    told: dict[str, Any] = {**Folder(tmp_path).check(""), "usable": 44, "sides": SIDES}
+    look = Look(characters="ascii")
+    async with shown(training(tmp_path), (200, 60), look=look) as (pilot, app, source):
+        source.answers["check_folder"] = told
+        await opened(pilot, app)
+        rows = [row.split("|") for row in text(app).splitlines() if "px" in row or " to " in row]
+        read = [part.strip() for row in rows for part in row if "px" in part or " to " in part]
+        read = [part for part in read if part and part[0] in "!0123456789-"]
+        bins = [part.split("=")[0] + " " + part.split()[-1] for part in read if " to " in part]
+        assert [each.split() for each in bins] == [
+            ["!", "32", "to", "45", "1"], ["!", "46", "to", "63", "2"],
+            ["64", "to", "90", "0", "0"], ["91", "to", "127", "40"],
+        ]  # fmt: skip
+        lengths = [part.count("=") for part in read if " to " in part]
+        assert lengths == [1, 1, 0, max(lengths)], "something is never drawn as nothing"
+        assert lengths[3] > 20
+        mark = next(n for n, part in enumerate(read) if part.startswith("-- trained at 64 px --"))
+        assert read[mark - 1].startswith("! 46")
+        assert read[mark + 1].startswith("64 to")
+        app.screen.query_one("#sizes").focus()
+        await pilot.press("y")
+        await until(pilot, lambda: "3 of 44 are smaller than 64 px and will be" in text(app))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_smaller_windows_say_it_in_a_line(tmp_path: Path, size: tuple[int, int]) -> None:
+    told: dict[str, Any] = {**Folder(tmp_path).check(""), "sides": SIDES, "usable": 44}
+    async with shown(training(tmp_path), size) as (pilot, app, source):
+        source.answers["check_folder"] = told
+        await opened(pilot, app)
+        assert "3 of 44 are smaller than 64 px" in text(app)
+        assert "trained at 64 px" not in text(app)
+
+
+def test_sizes_are_told_only_where_they_are_known() -> None:
+    def read(report: dict[str, Any] | None) -> str:
+        return "\n".join("".join(part for part, _ in line) for line in histogram(report, 50))
+
+    assert "shows here" in read(None)
+    assert "shows here" in read({"usable": 0, "sides": {**SIDES, "smaller": 0, "bins": []}})
+    assert "not known" in read({"usable": 3, "sides": None})
+    assert "not known" in read({"usable": 3}), "a node of an earlier version"
+    one = {"usable": 1, "sides": {**SIDES, "smaller": 0, "bins": [[64, 90, 1]]}}
+    assert "none of 1 is smaller than 64 px" in read(one)
+    assert read(one).index("trained at") < read(one).index("64 to 90")
+    wide = {"usable": 1, "sides": {**SIDES, "by": "area", "smaller": 1, "bins": [[46, 63, 1]]}}
+    assert "1 of 1 is smaller than a square of 64 px" in read(wide)
+    assert read(wide).index("46 to 63") < read(wide).index("trained at")
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))

@@ -186,6 +186,12 @@ ANSWERS: dict[str, Any] = {
         "problems": [
             {"file": "a.png", "problem": "cannot be read", "remedy": "remove it", "fatal": True}
         ],
+        "sides": {
+            "resolution": 64,
+            "by": "shorter side",
+            "smaller": 3,
+            "bins": [[46, 63, 3], [64, 90, 12], [91, 127, 0], [128, 181, 3]],
+        },
     },
     "generations": {"jobs": []},
     "members": {

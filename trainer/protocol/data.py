@@ -69,7 +69,9 @@ class CheckData(Request):
     "buckets", "tags": [[tag, count]...], "duplicates", "several_captions", "longest_caption",
     "pass", "encoded": {"views", "wordings"}, "left_out": [{"file", "caption", "width", "height",
     "same_as"}...] (the first 200 that :data:`LEFT_OUT` names, and those that show the same),
-    "left_out_count"}``.
+    "left_out_count", "sides": {"resolution", "by": "shorter side" or "area", "smaller", "bins":
+    [[from, to, count]...]}}``; ``smaller`` pictures have to be enlarged, a bin counts sides in
+    pixels or, by area, those of squares as large; 0 stands for an open end.
     """
 
     kind: ClassVar[str] = "check_data"

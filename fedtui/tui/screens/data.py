@@ -14,6 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from fedtui.picture_sides import smaller
 from fedtui.tui.folder import COLUMNS, EMPTY, KEPT_OUT, Entry, entries, report_lines
 from fedtui.tui.keymap import DATA_KEYS
 from fedtui.tui.limits import CAPTIONS_UNDONE, GRID_PICTURES
@@ -23,6 +24,7 @@ from fedtui.tui.outside import show_outside
 from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.consent import ConsentScreen
 from fedtui.tui.screens.listing import ListScreen
+from fedtui.tui.side_histogram import histogram, title
 from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.picture import Picture
 from fedtui.tui.widgets.picturegrid import Grid
@@ -78,6 +80,7 @@ class DataScreen(ListScreen):
         self.picture = Picture()
         self.wall = Grid()
         self.sheet = Sheet(id="report")
+        self.sizes = Sheet(id="sizes")
         self._report: dict[str, Any] | None = None
         self._asked = ""
         self._worded = ("", "")
@@ -88,9 +91,10 @@ class DataScreen(ListScreen):
         self._written: deque[Written] = deque(maxlen=CAPTIONS_UNDONE)
 
     def body(self) -> ComposeResult:
-        """Path above, files and the chosen one below; in a large window all pictures beside."""
-        self.table.add_class("panel")
-        self.sheet.add_class("panel")
+        """Path above, files and the chosen one below; in a large window all pictures beside, and
+        how large they are."""
+        for panel in (self.table, self.sheet, self.sizes):
+            panel.add_class("panel")
         with Horizontal(id="folder"):
             yield Static(Content("Folder "), id="folder-name")
             yield self.path
@@ -98,6 +102,7 @@ class DataScreen(ListScreen):
             yield self.table
             with Vertical(id="one"):
                 yield self.picture
+                yield self.sizes
                 yield self.sheet
             yield self.wall
         yield self.caption
@@ -168,6 +173,10 @@ class DataScreen(ListScreen):
         self.sheet.entitle((("What will be trained", "muted"),))
         used = self._in_use
         self.sheet.show(lambda width: report_lines(report, chosen, used, width))
+        self.sizes.entitle(title(report))
+        told = smaller(report) if report else ""
+        value = ("how large the pictures are", told) if told else None
+        self.sizes.show(lambda width: histogram(report, width), value)
         self._show_wall()
 
     @property
