@@ -139,6 +139,15 @@ class FedtuiApp(App[None]):
         """Applies a choice at once and keeps it; a disk that refuses is told, not suffered."""
         self.look = replace(self.look, **changes)
         self._apply(self.look)
+        self._keep()
+
+    def remember(self, view: str, choice: str) -> None:
+        """Keeps what a screen shows for the next start; see :attr:`Look.views`."""
+        if self.look.views.get(view, "") != choice:
+            self.look = replace(self.look, views={**self.look.views, view: choice})
+            self._keep()
+
+    def _keep(self) -> None:
         try:
             write(self._kept, self.look)
         except OSError as error:

@@ -191,6 +191,7 @@ LOG_KEYS: list[BindingType] = [
     ),
     key("l", "level", "Level", "Only lines of at least this level", "logs.level", show=True),
     key("s", "source", "Source", "Another log", "logs.source", show=True),
+    key("v", "panes", "Panes", "A pane for each log, or one at a time", "logs.panes", show=True),
     key("t", "tail", "Newest", "To the newest line, and follow it", "logs.tail", show=True),
     key("L", "path", "Copy path", "Copy where the log lies", "logs.path"),
 ]

@@ -1,4 +1,5 @@
-"""How the interface looks: theme, density, pictures, characters. Kept in ``interface.json``."""
+"""How the interface looks: theme, density, pictures, characters, how screens were left. Kept in
+``interface.json``."""
 
 from __future__ import annotations
 
@@ -20,13 +21,15 @@ THEME = "fedtui"
 
 @dataclass(frozen=True)
 class Look:
-    """What a person chose; ``keys`` maps ids of :mod:`fedtui.tui.keymap` to other keys."""
+    """What a person chose; ``keys`` maps ids of :mod:`fedtui.tui.keymap` to other keys, ``views``
+    names what a screen shows, such as the order of the members; empty is as made."""
 
     theme: str = THEME
     density: Density = "comfortable"
     pictures: Pictures = "auto"
     characters: Characters = "unicode"
     keys: Mapping[str, str] = field(default_factory=dict)
+    views: Mapping[str, str] = field(default_factory=dict)
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -59,7 +62,7 @@ def write(path: Path | None, look: Look) -> None:
 
 
 def _fits(name: str, value: object) -> bool:
-    if name == "keys":
+    if name in ("keys", "views"):
         return isinstance(value, dict) and all(
             isinstance(part, str) for pair in value.items() for part in pair
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_tui_hostile import ATTACKS, assert_harmless
-from tui_driver import settle, shown, strips, text, until
+from tui_driver import bottom, settle, shown, strips, text, until
 from tui_scenarios import COMMIT, NOON, done, identity, loading, paused, several_rounds, training
 
 from fedtui.errors import FedtuiError
@@ -218,7 +219,7 @@ async def test_logs_filters_by_text_and_level_and_changes_the_source(folder: Pat
         assert "disk full" in text(app)
         await pilot.press("s")
         await until(pilot, lambda: "[node]" in text(app))
-        assert source.done[-1][1]["source"] == "node"
+        await until(pilot, lambda: source.done[-1][1]["source"] == "node")
 
 
 async def test_fifty_thousand_lines_scroll(folder: Path) -> None:
@@ -301,9 +302,117 @@ async def test_in_a_small_window_enter_opens_the_fields_below(folder: Path) -> N
         await until(pilot, lambda: "event 40 happened" in text(app).split("Line")[0])
         await pilot.press("escape")
         await until(pilot, lambda: "Fields" not in text(app))
-        await pilot.click("#log", offset=(20, 3))
+        await pilot.click("#log-events", offset=(20, 3))
         await pilot.press("y")
         await until(pilot, lambda: app.clipboard.startswith("event 2"))
+
+
+def sources_answer(folder: Path) -> Callable[..., dict[str, object]]:
+    """One event of this machine, one of another member, one hostile; a line of each process."""
+    me, other = identity(0), identity(2)
+
+    def answer(source: str, after: int) -> dict[str, object]:
+        lines = [["12:00:00", "info", f"the {source} speaks"]]
+        fields: list[object] = [{"node": me, "peer": me} if source == "events" else None]
+        if source == "events":
+            lines += [["12:00:01", "warning", "amir left"], ["12:00:02", "info", "\x1b[31m" * 50]]
+            fields += [{"node": me, "peer": other}, {"node": me, "peer": "\x1b]0;x\x07" * 9}]
+        path = str(folder / source)
+        if after > 0:
+            lines, fields = [], []
+        return {"lines": lines, "fields": fields, "next": 3, "path": path}
+
+    return answer
+
+
+async def test_a_large_window_has_a_pane_for_each_source(folder: Path) -> None:
+    kept = folder / "interface.json"
+    look = Look(characters="ascii")
+    async with shown(training(folder), (200, 60), look=look, kept=kept) as (pilot, app, source):
+        source.answers["read_log"] = sources_answer(folder)
+        await pilot.press("9")
+        for title in (
+            "Events of this machine", "Events of other members", "Log of the node",
+            "Log of the trainer", "Log of arithmetic",
+        ):  # fmt: skip
+            await until(pilot, lambda title=title: title in text(app))  # type: ignore[misc]
+        for name in ("events", "node", "trainer", "arithmetic"):
+            await until(pilot, lambda name=name: f"the {name} speaks" in text(app))  # type: ignore[misc]
+        logs = app.screen
+        assert isinstance(logs, LogsScreen)
+        assert logs.logs["events"].counts[0] == 1
+        assert logs.logs["members"].counts == (2, 2)
+        assert_harmless(strips(app))
+        assert all(row.cell_length == 200 for row in strips(app))
+        # s goes through the panes, and the fields are those of the pane with the cursor.
+        await pilot.press("s", "k")
+        assert logs.log_view is logs.logs["members"]
+        await until(pilot, lambda: identity(2)[:20] in text(app))
+        await pilot.press("s", "L")
+        await until(pilot, lambda: app.clipboard == str(folder / "node"))
+        await pilot.press("l")
+        await until(pilot, lambda: "the trainer speaks" not in text(app))
+        assert "amir left" in text(app)
+        await pilot.press("v")
+        await until(pilot, lambda: "events [node] trainer" in text(app))
+        assert "Events of other members" not in text(app)
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: "Panes" not in bottom(app))
+        assert read(kept).views == {
+            "logs.level": "warning", "logs.panes": "together", "logs.source": "node",
+        }  # fmt: skip
+    async with shown(training(folder), (200, 60), kept=kept) as (pilot, app, source):
+        source.answers["read_log"] = sources_answer(folder)
+        await pilot.press("9")
+        await until(pilot, lambda: "level warning and above" in text(app))
+        assert "Events of other members" not in text(app)
+        await pilot.press("v")
+        await until(pilot, lambda: "Events of other members" in text(app))
+        assert read(kept).views["logs.panes"] == ""
+
+
+async def test_a_small_window_has_one_log_however_it_was_left(folder: Path) -> None:
+    kept = folder / "interface.json"
+    write(kept, Look(views={"logs.source": "trainer", "logs.panes": "", "logs.level": "nonsense"}))
+    async with shown(training(folder), (80, 24), kept=kept) as (pilot, app, source):
+        source.answers["read_log"] = sources_answer(folder)
+        await pilot.press("9")
+        await until(pilot, lambda: "the trainer speaks" in text(app))
+        assert "[trainer]" in text(app)
+        assert "level info and above" in text(app)
+        await pilot.press("v")
+        await pilot.pause()
+        assert "[trainer]" in text(app)
+
+
+async def test_how_screens_were_left_outlives_the_interface(folder: Path) -> None:
+    kept = folder / "interface.json"
+    async with shown(several_rounds(folder), (80, 24), kept=kept) as (pilot, app, _source):
+        await pilot.press("2", "o", "i")
+        await until(pilot, lambda: "by pictures ▾" in text(app))
+        await pilot.press("t", "3", "t", "w", "n", "i")
+        await until(pilot, lambda: len(read(kept).views) == 5)
+    async with shown(several_rounds(folder), (80, 24), kept=kept) as (pilot, app, _source):
+        await pilot.press("2")
+        await until(pilot, lambda: "by pictures ▾" in text(app))
+        assert app.screen.has_class("-ways")
+        await pilot.press("3")
+        await until(pilot, lambda: "Times of round" in text(app))
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, WallScreen))
+        assert isinstance(app.screen, WallScreen)
+        assert not app.screen.named
+        assert not app.screen.query_one("#wall-pair").display
+        await pilot.press("n", "i", "escape", "2", "o", "m", "t")
+        await until(pilot, lambda: not any(read(kept).views[f"{at}"] for at in VIEWS))
+    write(kept, Look(views={"peers.order": "nothing upwards", "rounds.times": ""}))
+    async with shown(several_rounds(folder), (80, 24), kept=kept) as (pilot, app, _source):
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, PeersScreen))
+        assert " by " not in text(app).splitlines()[3]
+
+
+VIEWS = ("peers.order", "peers.ways", "wall.names", "wall.pictures")
 
 
 async def test_settings_change_at_once_and_are_kept(folder: Path) -> None:

@@ -103,6 +103,14 @@ class LiveScreen(Screen[None]):
         """The newest view, if there is one."""
         return self.feed.view
 
+    def remember(self, view: str, choice: str) -> None:
+        """Keeps what this screen shows, also for the next start."""
+        cast("FedtuiApp", self.app).remember(f"{self.PLACE}.{view}", choice)
+
+    def remembered(self, view: str) -> str:
+        """What was kept under this name; empty if nothing was, or what was made at first."""
+        return cast("FedtuiApp", self.app).look.views.get(f"{self.PLACE}.{view}", "")
+
     def ask(self, operation: str, within_s: float = OPERATION_S, **arguments: Any) -> bool:
         """Asks the node to do something; :class:`Answered` or :class:`Refused` comes later.
 

@@ -39,6 +39,9 @@ from fedtui.tui.wording import (
 from fedtui.view import CommitView, NodeView, PeerView
 
 BAR = 24
+WAYS = "-ways"
+"""Of the screen: the ways to the others are shown in place of one member."""
+FALLING = "falling"
 REACH: Mapping[str, tuple[str, Ink]] = {
     "direct": ("both ways", "ok"),
     "one_way": ("one way only: this machine or the other is behind a firewall", "warning"),
@@ -77,14 +80,22 @@ class PeersScreen(ListScreen):
             self.table.data_bind(feed), Vertical(self.sheet, self.ways, self.traffic, id="told")
         )
 
+    def on_mount(self) -> None:
+        """As it was left."""
+        self.set_class(bool(self.remembered("ways")), WAYS)
+        name, _, way = self.remembered("order").partition(" ")
+        self.table.set_order(name, falling=way == FALLING)
+        self.table.tell()
+
     def action_network(self) -> None:
         """Shows the ways to the others in place of one member, or the other way round."""
-        self.toggle_class("-ways")
+        self.toggle_class(WAYS)
+        self.remember("ways", WAYS if self.has_class(WAYS) else "")
         self.table.focus()
 
     def open_chosen(self) -> None:
         """Goes to what is told of the member, for reading on."""
-        self.remove_class("-ways")
+        self.remove_class(WAYS)
         self.call_after_refresh(self.sheet.focus)  # only what is displayed can have the focus
 
     def on_resize(self) -> None:
@@ -111,7 +122,7 @@ class PeersScreen(ListScreen):
         self.app.push_screen(AddressScreen(), connect)
 
     def action_order(self) -> None:
-        """Asks for another order; it stays for as long as the interface runs."""
+        """Asks for another order; it stays, also after the interface has been left."""
 
         def choose(name: str | None) -> None:
             if name is not None:
@@ -127,6 +138,9 @@ class PeersScreen(ListScreen):
     def _order_by(self, name: str) -> None:
         self.table.order_by(name)
         self.table.tell()
+        order = self.table.order
+        way = f" {FALLING}" if order and order.falling else ""
+        self.remember("order", f"{order.name}{way}" if order else "")
 
     def on_answered(self, message: Answered) -> None:
         """Says who answered."""

@@ -152,6 +152,10 @@ class RoundsScreen(ListScreen):
             panel.add_class("panel")
         yield Split(self.table, Vertical(self.sheet, self.times, id="beside"))
 
+    def on_mount(self) -> None:
+        """As it was left."""
+        self.set_class(bool(self.remembered("times")), "-times")
+
     def watch_feed(self) -> None:
         """Rounds come and go on."""
         view = self.view
@@ -256,6 +260,7 @@ class RoundsScreen(ListScreen):
     def action_times(self) -> None:
         """Shows who did what when in place of what it came to, or the other way round."""
         self.toggle_class("-times")
+        self.remember("times", "-times" if self.has_class("-times") else "")
         self.table.focus()
         self.show_chosen()
 

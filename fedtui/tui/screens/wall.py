@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 REFUSED = 3
 """So many of those who could not join are told of, with the reason."""
+HIDDEN = "hidden"
 NAME = 16
 STATE = 10
 
@@ -130,8 +131,12 @@ class WallScreen(LiveScreen):
         yield self._prompt_line
 
     def on_mount(self) -> None:
-        """Starts the slideshow."""
+        """As it was left: names that were hidden stay hidden. Starts the slideshow."""
         self._state.acts = not cast("FedtuiApp", self.app).observe
+        if self.remembered("names"):
+            self.action_names()
+        if self.remembered("pictures"):
+            self.action_pictures()
         self.set_interval(WALL_SLIDE_S, self._next_slide)
 
     def on_screen_resume(self) -> None:
@@ -202,6 +207,7 @@ class WallScreen(LiveScreen):
     def action_names(self) -> None:
         """Hides or shows names, for a picture of the room."""
         self._state.nameless = self._peers.nameless = not self._peers.nameless
+        self.remember("names", "" if self.named else HIDDEN)
         self._state.redraw()
         self._peers.redraw()
 
@@ -209,6 +215,7 @@ class WallScreen(LiveScreen):
         """Hides or shows the pictures."""
         pair = self.query_one("#wall-pair")
         pair.display = self._prompt_line.display = not pair.display
+        self.remember("pictures", "" if pair.display else HIDDEN)
 
     async def action_back(self) -> None:
         """Back to where it was opened, unless this window is only a wall."""

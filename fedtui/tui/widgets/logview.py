@@ -31,12 +31,14 @@ RANKS = {"debug": 0, "info": 1, "ok": 1, "warning": 2, "error": 3}
 
 
 class LogLine(NamedTuple):
-    """Time of day, level and text; ``fields`` is the JSON it was told in, or empty."""
+    """Time of day, level and text; ``fields`` is the JSON it was told in, or empty. ``member``: it
+    is an event that tells of another member."""
 
     time: str
     level: str
     text: str
     fields: str = ""
+    member: bool = False
 
 
 class LogView(DrawnList):
@@ -45,11 +47,15 @@ class LogView(DrawnList):
     BINDINGS: ClassVar[list[BindingType]] = LIST_KEYS
 
     class Moved(Message):
-        """Another line is under the cursor."""
+        """Another line is under the cursor of ``view``."""
+
+        def __init__(self, view: LogView) -> None:
+            super().__init__()
+            self.view = view
 
         def can_replace(self, message: Message) -> bool:
             """A burst collapses to the newest."""
-            return isinstance(message, LogView.Moved)
+            return isinstance(message, LogView.Moved) and message.view is self.view
 
     class Opened(Message):
         """The line under the cursor was chosen."""
@@ -62,6 +68,7 @@ class LogView(DrawnList):
         self._level = 0
         self._needle = ""
         self._wrong_way = False
+        self._member: bool | None = None
 
     def on_mount(self) -> None:
         """Stays at the bottom until somebody goes up."""
@@ -111,9 +118,11 @@ class LogView(DrawnList):
         self._kept += [line for line in lines if self._passes(line)]
         self._show()
 
-    def sift(self, level: str, needle: str) -> None:
-        """Shows only lines of at least ``level`` with ``needle``; with ``!needle``, without."""
+    def sift(self, level: str, needle: str, member: bool | None = None) -> None:
+        """Shows only lines of at least ``level`` with ``needle``; with ``!needle``, without; and
+        only those that tell of another ``member``, or that do not, unless it is None."""
         self._level = RANKS[level]
+        self._member = member
         self._wrong_way = needle.startswith("!")
         self._needle = needle.removeprefix("!").casefold()
         self._sift()
@@ -129,10 +138,12 @@ class LogView(DrawnList):
     def _show(self) -> None:
         self._measure()
         self.refresh()
-        self.post_message(self.Moved())
+        self.post_message(self.Moved(self))
 
     def _passes(self, line: LogLine) -> bool:
         if RANKS.get(line.level, 1) < self._level:
+            return False
+        if self._member not in (None, line.member):
             return False
         return not self._needle or (self._needle in line.text.casefold()) != self._wrong_way
 

@@ -234,15 +234,20 @@ class Table(DrawnList, Generic[Row]):
     def order_by(self, name: str) -> None:
         """Shows the rows by the column of this name; the other way round when they are already;
         as they come without a name. The cursor stays with its row, in view."""
-        column = next((each for each in self._columns if each.name == name and each.key), None)
-        if column is None:
-            self.order = None
-        elif self.order is not None and self.order.name == name:
-            self.order = Order(name, not self.order.falling)
-        else:
-            self.order = Order(name, column.falling)
+        column = self._ordering(name)
+        falling = column is not None and column.falling
+        if self.order is not None and self.order.name == name:
+            falling = not self.order.falling
+        self.set_order(name, falling=falling)
+
+    def set_order(self, name: str, *, falling: bool) -> None:
+        """Shows the rows by the column of this name, or as they come where there is none."""
+        self.order = Order(name, falling) if self._ordering(name) else None
         self.fill(self._came)
         self.action_move(0)
+
+    def _ordering(self, name: str) -> Column[Row] | None:
+        return next((each for each in self._columns if each.name == name and each.key), None)
 
     def choose(self, identity: object) -> None:
         """Moves the cursor to the row with this identity, if there is one."""
