@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,7 +99,8 @@ def train(
         str, typer.Option(help="kohya, diffusers or factors; full writes a diffusers folder.")
     ] = "",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+        bool,
+        typer.Option("--resume", help="Go on from the checkpoint beside --out."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -139,7 +142,7 @@ def train(
     targets = ATTENTION + (CONVOLUTIONS if convolutions else ())
     checkpoint = out.absolute().with_name(f".{out.name}.checkpoint")
     if not resume:
-        _discard(checkpoint)
+        _set_aside(checkpoint, out)
     elif not checkpoint.exists():
         output.say(f"there is no checkpoint beside {out}: the training begins anew")
     request = Train(
@@ -247,6 +250,31 @@ def writable(out: Path) -> Path:
     if not os.access(target.parent, os.W_OK):
         raise UsageError(f"cannot write to {target.parent}", "you have no right to")
     return target
+
+
+def _set_aside(checkpoint: Path, out: Path) -> None:
+    """Keeps what an earlier training left: hours of work may be in it. Nobody is asked, so that
+    scripts go on. Raises :class:`UsageError` when it cannot be moved."""
+    try:
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(checkpoint.lstat().st_mtime))
+        kept = checkpoint.with_name(f"{out.name}.checkpoint-{stamp}")
+        for number in itertools.count(2):
+            if not os.path.lexists(kept):
+                break
+            kept = kept.with_name(f"{out.name}.checkpoint-{stamp}-{number}")
+        checkpoint.rename(kept)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(
+            f"the checkpoint of an earlier training cannot be set aside: {checkpoint}",
+            error.strerror or "",
+            "say --resume to go on from it, or move it away",
+        ) from error
+    output.say(
+        f"this training begins anew. The checkpoint of an earlier one is kept as {kept}; delete it,"
+        f" or move it back to {checkpoint} and say --resume to go on from it"
+    )
 
 
 def _discard(checkpoint: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,42 @@ def test_going_on_from_nothing_is_told(asked: list[Train], tmp_path: Path) -> No
     out.with_name(".out.checkpoint").write_bytes(b"")
     assert "begins anew" not in CliRunner().invoke(command.app, command_).stderr
     assert [request.resume for request in asked] == [True, True]
+
+
+def test_beginning_anew_keeps_what_an_earlier_training_left(
+    asked: list[Train], tmp_path: Path
+) -> None:
+    out, checkpoint = tmp_path / "out", tmp_path / ".out.checkpoint"
+    command_ = ["train", str(tmp_path), "-o", str(out)]
+    for number in (1, 2):
+        checkpoint.write_bytes(b"hours of work %d" % number)
+        os.utime(checkpoint, (1_763_600_000, 1_763_600_000))
+        told = CliRunner().invoke(command.app, command_).stderr
+        assert "begins anew" in told
+        assert f"move it back to {checkpoint} and say --resume" in " ".join(told.split())
+        assert not checkpoint.exists()
+        kept = sorted(tmp_path.glob("out.checkpoint-20*"))
+        assert len(kept) == number
+        assert str(kept[-1]) in told
+        assert kept[-1].read_bytes() == b"hours of work %d" % number
+    assert "checkpoint" not in CliRunner().invoke(command.app, command_).stderr
+    kept[-1].rename(checkpoint)
+    assert CliRunner().invoke(command.app, [*command_, "--resume"]).exit_code == 0
+    assert [request.resume for request in asked] == [False, False, False, True]
+    assert not checkpoint.exists(), "its own checkpoint goes when a training is done"
+    assert len(list(tmp_path.glob("out.checkpoint-*"))) == 1
+
+
+def test_a_checkpoint_that_cannot_be_kept_is_not_lost(
+    asked: list[Train], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / ".out.checkpoint"
+    checkpoint.write_bytes(b"hours of work")
+
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    assert train(tmp_path) != 0
+    assert asked == []
+    assert checkpoint.read_bytes() == b"hours of work"
