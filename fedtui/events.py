@@ -152,6 +152,14 @@ def _pictures(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
+def _excluded(e: Mapping[str, Any]) -> tuple[str, Level]:
+    count = int(e.get("count", 0))
+    now = f"{count or 'none'} {'are' if count > 1 else 'is'} left out now"
+    what = "is left out of training" if e.get("excluded") else "is trained on again"
+    anew = "; this machine's training begins anew" if e.get("anew") else ""
+    return f"a picture {what}, {now}{anew}", "ok"
+
+
 def _asked(e: Mapping[str, Any]) -> tuple[str, Level]:
     words = " ".join(e.get("words", ()))
     text = f"{e.get('name')} asks to be let in ({words}): `fedtui room approve {e.get('request')}`"
@@ -243,6 +251,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Level]]] = {
     "round.started": lambda e: (f"round {e['round']} started", "info"),
     "train.progress": lambda e: (f"training, step {e['step']} of {e['steps']}", "info"),
     "train.finished": _trained,
+    "picture.excluded": _excluded,
     "contribution.sent": lambda e: (f"contribution sent, {e.get('bytes', 0):,} bytes", "ok"),
     "contribution.checked": _checked,
     "aggregator.elected": lambda e: (

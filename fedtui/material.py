@@ -48,7 +48,8 @@ class ChooseFolder:
 
 class Material:
     """Adds its operations to a node's; ``used`` is the folder it trains on, ``use`` makes it train
-    on one anew. The room trains ``model`` at ``resolution`` (0: the model's own) with ``options``.
+    on another, ``excluded`` is told what changed in the one it uses. The room trains ``model`` at
+    ``resolution`` (0: the model's own) with ``options``.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Material:
         options: DataOptions | None = None,
         used: Callable[[], str] = str,
         use: Callable[[str], Awaitable[None]],
+        excluded: Callable[[bool, int], Awaitable[None]] | None = None,
     ) -> None:
         self._profile = profile
         self._arithmetic = arithmetic
@@ -73,6 +75,7 @@ class Material:
         self._options = DataOptions(buckets=room.buckets, bucket_step=room.bucket_step)
         self._used = used
         self._use = use
+        self._excluded = excluded
         self._listing = asyncio.Lock()
 
     def offer(self, operations: Operations) -> None:
@@ -144,8 +147,8 @@ class Material:
         folder = _existing(asked.folder)
         async with self._listing:
             made = await asyncio.to_thread(exclude, folder, asked.file, asked.excluded)
-            if self._used() and absolute(self._used()) == folder:
-                await self._use(self._used())
+            if self._excluded and self._used() and absolute(self._used()) == folder:
+                await self._excluded(asked.excluded, int(made["count"]))
         return made
 
     async def choose(self, asked: ChooseFolder) -> Result:

@@ -227,6 +227,7 @@ class Node:
             options=room.task.data.options,
             used=lambda: self._data,
             use=self._use_folder,
+            excluded=self._picture_excluded,
         )
         self._material.offer(self.operations)
         self.switching = False
@@ -561,9 +562,19 @@ class Node:
 
     async def _use_folder(self, folder: str) -> None:
         """Trains on another folder from now on."""
+        self._train_on(folder)
+        self.emit("notice", text=f"training on {folder} from now on", level="ok")
+
+    async def _picture_excluded(self, excluded: bool, count: int) -> None:
+        """Trains on without a picture, or with it again. Events are shown and taken along: what
+        the file is called is in none of them."""
+        training = self._learner.state.activity == "training"
+        self._train_on(self._data)
+        self.emit("picture.excluded", excluded=excluded, count=count, anew=training)
+
+    def _train_on(self, folder: str) -> None:
         self._data, self._dataset_note = folder, "looking at the pictures"
         self._learner.use(folder, self.profile.cache(folder))
-        self.emit("notice", text=f"training on {folder} from now on", level="ok")
         self._tasks.spawn(self._look_at_data(), "data")
 
     async def _look_at_data(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fedtui.events import view_of
@@ -29,3 +31,26 @@ def test_only_work_that_was_looked_at_is_called_refused(
     }  # fmt: skip
     view = view_of(event, lambda peer: "Ada")
     assert (view.text, view.level) == (text, level)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (
+            {"excluded": True, "count": 1, "anew": True},
+            "a picture is left out of training, 1 is left out now; this machine's training begins"
+            " anew",
+        ),
+        (
+            {"excluded": True, "count": 3, "anew": False},
+            "a picture is left out of training, 3 are left out now",
+        ),
+        ({"excluded": False, "count": 0}, "a picture is trained on again, none is left out now"),
+    ],
+)
+def test_leaving_a_picture_out_is_not_called_another_folder(
+    fields: dict[str, Any], text: str
+) -> None:
+    event = {"seq": 1, "ts": 0.0, "type": "picture.excluded", **fields}
+    view = view_of(event, str)
+    assert (view.text, view.level) == (text, "ok")

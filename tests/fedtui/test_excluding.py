@@ -44,16 +44,20 @@ async def test_a_training_on_the_folder_begins_anew_without_the_picture(
     folder: Path, tmp_path: Path, arithmetic: TrainerProcess
 ) -> None:
     begun: list[str] = []
+    told: list[tuple[bool, int]] = []
 
     async def use(place: str) -> None:
         begun.append(place)
+
+    async def excluded(out: bool, count: int) -> None:
+        told.append((out, count))
 
     profile = Profile(tmp_path / "profile")
     profile.create()
     operations = Operations()
     Material(
         profile, arithmetic, fixed=False, resolution=64, options=DataOptions(trigger="sks"),
-        used=lambda: str(folder), use=use,
+        used=lambda: str(folder), use=use, excluded=excluded,
     ).offer(operations)  # fmt: skip
 
     async def do(name: str, **arguments: Any) -> dict[str, Any]:
@@ -66,21 +70,22 @@ async def test_a_training_on_the_folder_begins_anew_without_the_picture(
     after = await do("check_folder")
     assert (after["usable"], after["left_out_count"]) == (1, 2)
     assert [each["file"] for each in after["left_out"]] == ["0.png", "2.png"]
-    assert begun == [str(folder)] * 2
+    assert told == [(True, 1), (True, 2)]
     assert (await do("exclude_picture", file="0.png", excluded=False))["count"] == 1
     await do("exclude_picture", file="2.png", excluded=False)
     assert not (folder / LEFT_OUT).exists()
     assert (await do("check_folder"))["digest"] == before["digest"]
     await do("choose_folder", agreed=True)
     assert (await do("check_folder"))["agreed"] > 0
-    begun.clear()
+    assert told[2:] == [(False, 1), (False, 0)]
+    assert begun == [str(folder)], "only a folder that was chosen is called so"
     other = tmp_path / "other"
     other.mkdir()
     Image.new("RGB", (64, 64)).save(other / "x.png")
     await operations.run(
         "exclude_picture", {"folder": str(other), "file": "x.png", "excluded": True}
     )
-    assert not begun, "this node trains on another folder"
+    assert len(told) == 4, "this node trains on another folder"
 
 
 def files(folder: Path) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from member_rig import eventually, identity
+from PIL import Image
 from reception_rig import LOOPBACK, TASK
 
 from fedtui import keeping, node, rooms
@@ -73,6 +74,30 @@ async def test_what_the_settings_allow_is_all_that_a_room_may_take(
             await made._peer.blobs.put(bytes(2001))
         assert made._peer._bandwidth == Bandwidth(128 << 10, 256 << 10)
         assert made._trainer._environment["FEDTUI_THREADS"] == "3"
+    finally:
+        await made.stop()
+
+
+async def test_leaving_a_picture_out_names_no_file_and_is_no_other_folder(
+    profile: Profile, room: rooms.Room, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "moons"
+    pictures.mkdir()
+    Image.new("RGB", (64, 64)).save(pictures / "neighbour.png")
+    settings = Settings(host=LOOPBACK, interfaces=(LOOPBACK,), previews=False, data=str(pictures))
+    made = Node(profile, settings, room)
+    await made.start()
+    try:
+        asked = {"folder": str(pictures), "file": "neighbour.png"}
+        for excluded in (True, False):
+            await made.operations.run("exclude_picture", {**asked, "excluded": excluded})
+        told = [event for event in made._stream.since() if event["type"] == "picture.excluded"]
+        assert [(e["excluded"], e["count"], e["anew"]) for e in told] == [
+            (True, 1, False),
+            (False, 0, False),
+        ]
+        assert not [e for e in made._stream.since() if "from now on" in e.get("text", "")]
+        assert "neighbour" not in profile.events.read_text()
     finally:
         await made.stop()
 
