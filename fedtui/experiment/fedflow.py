@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,21 +164,7 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     rounds = await federate(lab, recipe, participants)
     names = {who.node: f"participant {i + 1}" for i, who in enumerate(participants)}
     with lab.part(_cost_of_beside(options)):
-        alone = await asyncio.gather(
-            *(
-                train(
-                    lab,
-                    "training alone",
-                    recipe,
-                    who,
-                    start,
-                    steps=options.steps * options.rounds,
-                    mode=BOTH_FACTORS,
-                )
-                for who in participants
-            )
-        )
-        central = await _centralised(lab, options, recipe, participants, start)
+        alone, central = await _beside(lab, options, recipe, participants, start)
     arms = [Arm("base", "", 0, BASE, drawn=True)]
     for each in rounds:
         arms.append(Arm("room", "", each.number, str(each.state), drawn=True))
@@ -199,9 +185,12 @@ async def run(lab: Lab, options: Options, seed: int, nodes: Sequence[str]) -> Me
     facts = {"base model": {name: described[name] for name in ("model", "sha256")}}
     pictures = {}
     if options.pictures:
-        for arm in (arm for arm in arms if arm.drawn):
-            with lab.part(_cost_of_drawing(options)):
-                folder, measured, judges = await _drawn(lab, options, seed, arm, ground)
+        drawing = [arm for arm in arms if arm.drawn]
+        with lab.part(len(drawing) * _cost_of_drawing(options)):
+            drawn = await asyncio.gather(
+                *(_drawn(lab, options, seed, arm, ground) for arm in drawing)
+            )
+        for arm, (folder, measured, judges) in zip(drawing, drawn, strict=True):
             rows += measured
             pictures[arm.title] = folder
             facts |= judges
@@ -272,34 +261,30 @@ async def _captions(lab: Lab, folder: Path, count: int) -> tuple[str, ...]:
     return tuple(caption for caption in captions if caption)[:count]
 
 
-async def _centralised(
+async def _beside(
     lab: Lab,
     options: Options,
     recipe: Recipe,
     participants: Sequence[Participant],
     start: Path,
-) -> dict[str, Trained]:
-    """Training on everybody's pictures in one place: with as many steps as all participants took
-    together, and with as many as each of them took."""
+) -> tuple[list[Trained], dict[str, Trained]]:
+    """What the room stands beside: each participant by itself, for as many steps as it took in the
+    room, and training on everybody's pictures in one place, with as many steps as all participants
+    took together and with as many as each of them took."""
     folder = await asyncio.to_thread(_together, lab, participants)
     everybody = Participant("everybody", folder, sum(who.samples for who in participants))
     each = options.steps * options.rounds
-    lengths = {"centralised": each * len(participants), "centralised short": each}
-    trained = await asyncio.gather(
-        *(
-            train(
-                lab,
-                "training in one place",
-                recipe,
-                everybody,
-                start,
-                steps=steps,
-                mode=BOTH_FACTORS,
-            )
-            for steps in lengths.values()
-        )
+
+    def trained(what: str, who: Participant, steps: int) -> Awaitable[Trained]:
+        return train(lab, what, recipe, who, start, steps=steps, mode=BOTH_FACTORS)
+
+    # The longest goes first, so that nobody waits for it at the end.
+    together, short, *alone = await asyncio.gather(
+        trained("training in one place", everybody, each * len(participants)),
+        trained("training in one place", everybody, each),
+        *(trained("training alone", who, each) for who in participants),
     )
-    return dict(zip(lengths, trained, strict=True))
+    return alone, {"centralised": together, "centralised short": short}
 
 
 def _together(lab: Lab, participants: Sequence[Participant]) -> Path:
