@@ -7,7 +7,7 @@ from typing import Any
 
 from fedtui.picture_sides import smaller
 from fedtui.tui.facts import fact, heading, said
-from fedtui.tui.lines import Ink, Line, cut_path, plain, wrapped
+from fedtui.tui.lines import Ink, Line, cut_path, keyed, plain, wrapped
 from fedtui.tui.widgets.table import Column, one
 from fedtui.tui.wording import count, moment
 
@@ -117,10 +117,10 @@ def report_lines(
     if chosen:
         lines += [(), heading(plain(chosen.file)), *wrapped(chosen.told, width - 1)]
         if chosen.caption is not None:
-            lines.append((("c", "accent"), (" writes its caption", "muted")))
-            lets = " lets it in again" if chosen.left_out else " leaves it out, the file stays"
+            lines.append(keyed("`c` writes its caption"))
+            lets = "lets it in again" if chosen.left_out else "leaves it out, the file stays"
             if not chosen.same_as:
-                lines.append((("x", "accent"), (lets, "muted")))
+                lines.append(keyed(f"`x` {lets}"))
     lines += [(), heading("Leaves this machine")]
     for text in LEAVES:
         rows = wrapped(text, max(8, width - 3), "muted")

@@ -36,6 +36,12 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def keyed(text: str) -> Line:
+    """An aside of ours whose keys, in backquotes, stand out: "`e` packs, `6` draws"."""
+    parts = text.split("`")
+    return tuple((part, "accent" if i % 2 else "muted") for i, part in enumerate(parts) if part)
+
+
 def cut(text: str, width: int) -> str:
     """Plain ``text`` in at most ``width`` cells; what was left out shows as an ellipsis."""
     text = plain(text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtui.tui.facts import fact, heading, said
-from fedtui.tui.lines import Ink, Line, listed, plain, wrapped
+from fedtui.tui.lines import Ink, Line, keyed, listed, plain, wrapped
 from fedtui.tui.widgets.table import Column, one
 from fedtui.tui.wording import NOTHING, clock, count, short_id
 from fedtui.view import ChangeView, NodeView, RequestView
@@ -98,9 +98,7 @@ def person_lines(view: NodeView, person: Person, alone: bool, width: int) -> lis
     if person.request:
         asked = person.request
         lines += wrapped(f"{plain(person.name)} asks to be let in as {plain(person.role)}.", width)
-        lines += [
-            (("a", "accent"), (" lets in   ", "muted"), ("x", "accent"), (" sends away", "muted"))
-        ]
+        lines.append(keyed("`a` lets in   `x` sends away"))
         if asked.namesake:
             told = (
                 f"Careful: {plain(person.name)} is the name of another key "
@@ -134,7 +132,7 @@ def change_lines(change: ChangeView, width: int) -> list[Line]:
     lines += said("forgotten", f"with the commit of round {change.last_round}", width, "muted")
     if change.mine:
         return [*lines, (), *wrapped("You have signed it.", width, "ok")]
-    return [*lines, (), (("a", "accent"), (" signs it, after a question", "muted"))]
+    return [*lines, (), keyed("`a` signs it, after a question")]
 
 
 def policy_lines(view: NodeView, width: int) -> list[Line]:

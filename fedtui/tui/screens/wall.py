@@ -19,6 +19,7 @@ from fedtui.tui.lines import (
     cut,
     cut_words,
     joined,
+    keyed,
     left,
     listed,
     spread,
@@ -80,7 +81,7 @@ class WallState(Drawn):
             return []
         lines = state_lines(feed.view, width, nameless=self.nameless)
         if feed.view.round.phase == "DONE" and self.acts:
-            lines.append((("e packs what to take home", "muted"),))
+            lines.append(keyed("`e` packs what to take home"))
         return lines
 
 
