@@ -5,29 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedtui import __version__, keeping, rooms, shared, viewing
 from fedtui.control.operations import Operations
 from fedtui.drawing import Drawing
-from fedtui.errors import FedtuiError, TrustError, UsageError
+from fedtui.errors import FedtuiError, TrustError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
 from fedtui.exhibition import SHARES, Exhibition
-from fedtui.founding import continue_room
 from fedtui.gallery.opening import GalleryPage
-from fedtui.governance import Governance, require_admin
-from fedtui.inviting import translated
-from fedtui.keys import identity_in, take_next
+from fedtui.governance import Governance
+from fedtui.keys import identity_in
 from fedtui.learner import Goal, Learner, Trained
 from fedtui.leaving_out import LeavingOut
 from fedtui.library import Library
 from fedtui.limits import (
-    FORK_SPREAD_S,
     STATE_RETRY_S,
     STATUS_INTERVAL_S,
     VIEW_COMMITS,
@@ -35,6 +30,7 @@ from fedtui.limits import (
     VIEW_INTERVAL_S,
 )
 from fedtui.material import Material
+from fedtui.moving import Moving
 from fedtui.paths import Profile, sha256_of
 from fedtui.reaching import Reaching, checked_place
 from fedtui.reception import Reception
@@ -56,7 +52,7 @@ from p2p.errors import TrustError as P2PTrustError
 from p2p.limits import GIB, KIB
 from p2p.pacing import Bandwidth
 from p2p.peer import Peer
-from p2p.room import Continuation, Member
+from p2p.room import Member
 from p2p.status import display_name
 from p2p.tasks import TaskOwner
 from trainer.protocol import InitAdapter
@@ -67,38 +63,13 @@ STEERING = frozenset(
     {"round.started", "round.committed", "adapter.applied", "rounds.allowed", "member.changed"}
 )
 """Events after which there may be something else to train or to draw."""
-ANSWER_FIRST_S = 0.05
-NEEDED_CHECK_S = 1.0
-"""Before a node ends by an operation: the caller must learn that it worked."""
 LEVELS = {"warning": logging.WARNING, "error": logging.ERROR}
-
-
-@dataclass(frozen=True)
-class Switch:
-    """``room``: a name, or the beginning of an id."""
-
-    room: str
-
-
-@dataclass(frozen=True)
-class Leave:
-    """``anyway``: without telling the others; also as the last admin."""
-
-    anyway: bool = False
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """``anyway``: although the room has its quorum."""
-
-    anyway: bool = False
 
 
 class Node:
     """A node of one profile in one room, from :meth:`start` to :meth:`stop`.
 
-    ``switching`` says that it stops because its profile works for another room from now on, or
-    with another key, ``failure`` that it stops because it must not go on.
+    ``failure`` says that it stops because it must not go on.
     """
 
     def __init__(self, profile: Profile, settings: Settings, room: Room) -> None:
@@ -156,9 +127,10 @@ class Node:
         self._traffic = Traffic()
         self._times = RoundTimesBook(room.paths.times)
         self._times.offer(self.operations)
-        self.operations.add("switch", Switch, self._switch)
-        self.operations.add("recover", Recovery, self._recover)
-        self.operations.add("leave", Leave, self._leave)
+        self._moving = Moving(
+            profile, room, self._identity, self._peer, self._governance, stop=self.request_stop
+        )
+        self._moving.offer(self.operations)
         self._learner = Learner(
             room,
             self._trainer,
@@ -230,7 +202,6 @@ class Node:
             excluded=self._picture_excluded,
         )
         self._material.offer(self.operations)
-        self.switching = False
         self.failure: FedtuiError | None = None
         self._tasks = TaskOwner("node")
         self._steered = asyncio.Event()
@@ -271,84 +242,13 @@ class Node:
                 level="warning",
             )
 
+    @property
+    def switching(self) -> bool:
+        """Whether it stops to start anew: for another room, or with another key."""
+        return self._moving.switching
+
     def request_stop(self) -> None:
         self._stop_asked.set()
-
-    async def _switch(self, wanted: Switch) -> dict[str, Any]:
-        """Works for another room of the profile from now on; the service starts anew for it."""
-        room = rooms.named(self.profile, wanted.room)
-        rooms.use(self.profile, room)
-        self.switching = room.id != self._room.id
-        if self.switching:
-            asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.request_stop)
-        return {"room": room.id, "name": room.name, "switching": self.switching}
-
-    async def _leave(self, wanted: Leave) -> dict[str, Any]:
-        """Works for no room from now on, and ends; what is on disk stays there."""
-        told = not wanted.anyway and self._me is not None
-        if told:
-            await self._governance.leave()
-        waits = told and self._is_needed
-        if waits:
-            self._tasks.spawn(self._leave_when_unneeded(), "leaving")
-        else:
-            self._have_left()
-        return {"room": self._room.id, "name": self._room.name, "told": told, "waits": waits,
-                "folder": str(self._room.paths.root)}  # fmt: skip
-
-    def _have_left(self) -> None:
-        rooms.use(self.profile, None)
-        asyncio.get_running_loop().call_later(ANSWER_FIRST_S, self.request_stop)
-
-    async def _leave_when_unneeded(self) -> None:
-        """A voter whose goodbye waits for a commit votes until then, or until nobody is there:
-        whoever has the commit lets it in no more."""
-        while True:
-            await asyncio.sleep(NEEDED_CHECK_S)
-            if not self._is_needed:
-                self._have_left()
-                return
-
-    @property
-    def _is_needed(self) -> bool:
-        others = (peer.state for peer in self._peer.snapshot().peers if not peer.me)
-        return self._peer.is_leaving and any(state in ("alive", "suspect") for state in others)
-
-    async def _recover(self, wanted: Recovery) -> dict[str, Any]:
-        """Forks the room with those who are here, and works for the new one."""
-        require_admin(self._peer)
-        snapshot = self._peer.snapshot()
-        if snapshot.phase != "PAUSED" and not wanted.anyway:
-            raise UsageError(
-                "the room still works: it needs no recovery",
-                f"{snapshot.quorum} of its {len(snapshot.voters)} voters decide, and are here",
-                "a fork splits the room for good; say --anyway if you mean it",
-            )
-        here = {peer.id for peer in snapshot.peers if peer.me or peer.state == "alive"}
-        survivors = [m for id_, m in sorted(self._peer.members.items()) if id_ in here]
-        made = await continue_room(
-            self.profile,
-            self._identity,
-            self._room,
-            survivors,
-            Continuation(room=self._room.id, round=self._peer.round - 1, head=self._peer.head),
-            (self._peer.state, await self._peer.previous()),
-        )
-        try:
-            await self._peer.changes.fork(made.envelope)
-        except P2PError as error:  # The room has moved on meanwhile, say: nobody heard of the fork.
-            await asyncio.to_thread(shutil.rmtree, made.paths.root, ignore_errors=True)
-            raise translated(error) from error
-        await asyncio.sleep(FORK_SPREAD_S)
-        left = [display_name(m) for id_, m in self._peer.members.items() if id_ not in here]
-        await self._switch(Switch(made.id))
-        return {
-            "room": made.id,
-            "name": made.name,
-            "members": [display_name(m) for m in survivors],
-            "left_out": sorted(left),
-            "after_round": self._peer.round - 1,
-        }
 
     async def wait_stopped(self) -> None:
         """Returns when somebody asked the node to stop."""
@@ -357,6 +257,7 @@ class Node:
     async def stop(self) -> None:
         """Leaves the room and ends both trainers. Everything that matters is on disk already."""
         await self._reception.stop()
+        await self._moving.stop()
         await self._gallery.stop()
         ending = asyncio.create_task(self._tasks.cancel())
         # The trainer first: a cancelled training would wait for its next step.
@@ -418,16 +319,10 @@ class Node:
             self._on_own_removal()
 
     def _take_new_key(self, successor: str) -> None:
-        """The room knows this machine by its new key now: the service starts anew with that."""
         try:
-            take_next(self.profile, self._room.paths, successor)
+            self._moving.take_new_key(successor)
         except FedtuiError as error:
             self.failure = error
-        except P2PError as error:
-            self.failure = translated(error)
-        else:
-            self.switching = True
-        self.request_stop()
 
     def _on_own_removal(self) -> None:
         """Says so, with the proof; training for the room makes no sense any more."""
