@@ -21,6 +21,7 @@ from trainer import (
     lora_file,
     models,
     room_adapter,
+    room_inspecting,
     safefile,
     whole_file,
 )
@@ -295,9 +296,10 @@ def inspect_adapter(request: InspectAdapter, job: Job) -> Result:
     job.check()
     path = Path(request.path)
     model = models.resolve(request.model) if request.model else None
-    found = lora_file.inspect(path, model)
+    ours = room_adapter.is_room_adapter(path) and not whole_file.is_whole(path)
+    found = (room_inspecting if ours else lora_file).inspect(path, model)
     if request.whole:
-        if room_adapter.is_room_adapter(path):
+        if ours:
             room_adapter.read(path)
         else:
             lora_file.read(path, model or lora_file.known_base(path))

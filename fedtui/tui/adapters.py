@@ -7,9 +7,10 @@ from typing import Any
 
 from fedtui.tui.facts import fact, heading, said
 from fedtui.tui.lines import Line, cut_path, plain, wrapped
+from fedtui.tui.timeline import times_of
 from fedtui.tui.widgets.table import Column, number, one
-from fedtui.tui.wording import NOTHING, names_by_id, short_id
-from fedtui.view import CommitView, NodeView
+from fedtui.tui.wording import NOTHING, loss, names_by_id, short_id
+from fedtui.view import CommitView, NodeView, TimesView
 
 EMPTY = "Adapters land here after each round. i takes in a file from elsewhere."
 SIGNS = {"round": "●", "export": "↑", "file": "○"}
@@ -32,6 +33,8 @@ CHANGED = (
 )
 UNCOMPUTED = "The hash of this model is not known: it is computed when its download has ended."
 METADATA_SHOWN = 12
+LICENCES = ("modelspec.license", "license", "licence", "ss_license")
+"""Keys under which programs write a licence."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,36 @@ def commit_of(adapter: Adapter | None, view: NodeView | None) -> CommitView | No
     return next((commit for commit in view.commits if commit.round == adapter.round), None)
 
 
+def note_of(known: dict[str, Any] | None, name: str) -> str:
+    """What a file of ours says of its origin: exports carry the room's notes."""
+    notes = known["metadata"] if known else {}
+    return plain(str(notes.get(f"fedtui.fedtui_{name}") or notes.get(f"fedtui_{name}") or ""))
+
+
+def round_of(adapter: Adapter | None, known: dict[str, Any] | None, view: NodeView | None) -> int:
+    """The round of this room whose result it is, also as an export; 0 for what is no such thing."""
+    if adapter is None or view is None:
+        return 0
+    number = note_of(known, "round")
+    ours = note_of(known, "room") == view.room_id and number.isdecimal()
+    return adapter.round or (int(number[:9]) if ours else 0)
+
+
+def losses_of(
+    view: NodeView, number: int, times: TimesView | None
+) -> tuple[float | None, float | None]:
+    """This machine's last training loss in a round, and the mean of what members said of theirs."""
+    mine = [point.loss for point in view.losses if point.round == number]
+    told = [lane.loss for lane in times.lanes if lane.loss is not None] if times else []
+    return mine[-1] if mine else None, sum(told) / len(told) if told else None
+
+
+def licence_of(known: dict[str, Any] | None) -> str:
+    """What its author says of how it may be used; empty if nothing."""
+    notes = known["metadata"] if known else {}
+    return next((plain(str(notes[name])) for name in LICENCES if notes.get(name)), "")
+
+
 def adapter_lines(
     chosen: Adapter | None,
     known: dict[str, Any] | None,
@@ -139,6 +172,11 @@ def adapter_lines(
         from_ = ", ".join(names.get(i.peer, short_id(i.peer)) for i in commit.inputs)
         lines += [(), heading("From the room")]
         lines += said("trained by", from_ or "nobody", width)
+        mine, mean = losses_of(view, commit.round, times_of(view, commit.round))
+        if mean is not None:
+            lines += said("mean loss", f"{loss(mean)} as the members tell", width)
+        if mine is not None:
+            lines += said("my loss", loss(mine), width)
         lines += said("model", plain(view.model), width)
         lines += said("hash", halves(commit.result), width, "muted")
     lines += [(), heading("In the file")]
@@ -148,6 +186,7 @@ def adapter_lines(
     lines += said("dialect", str(known["title"]), width)
     lines += said("rank", ranks or "none", width)
     lines += said("fits", f"{known['matching']} of {known['modules']} modules", width)
+    lines += said("licence", licence_of(known) or "the file states none", width)
     if known["ignored"]:
         lines += said("ignored", ", ".join(map(str, known["ignored"][:4])), width, "warning")
     for name, value in list(known["metadata"].items())[:METADATA_SHOWN]:

@@ -119,6 +119,11 @@ PICTURE_KEYS: list[BindingType] = [
     key("right", "prompt(1)", "Next prompt", NEXT, "pictures.next"),
 ]
 
+PAIR_KEYS: list[BindingType] = [
+    *PICTURE_KEYS,
+    key("enter", "enlarge", "Enlarge", "Show the picture large", "pair.large", show=True),
+]
+
 LARGE_KEYS: list[BindingType] = [
     key("left,h", "round(-1)", "Earlier", "The round before", "large.earlier", show=True),
     key("right,l", "round(1)", "Later", "The round after", "large.later", show=True),
@@ -261,8 +266,28 @@ LIBRARY_KEYS: list[BindingType] = [
     key("space", "mark", "Mark", "Mark it to be merged with others", "library.mark"),
     key("m", "merge", "Merge", "Make one of those that are marked", "library.merge", show=True),
     key("x", "delete", "Delete", "Delete the file, after a question", "library.delete", show=True),
-    key("h", "hash", "Hash", "Copy its whole SHA-256", "library.hash"),
+    key("p", "pictures", "Pictures", "Pictures before and after, or details", "library.pictures"),
+    key(
+        "left_square_bracket",
+        "prompt(-1)",
+        "Previous prompt",
+        PREVIOUS,
+        "library.prompt.previous",
+        display="[",
+    ),
+    key(
+        "right_square_bracket", "prompt(1)", "Next prompt", NEXT, "library.prompt.next", display="]"
+    ),
+    key(
+        "d",
+        "difference",
+        "Compare",
+        "What differs between two adapters",
+        "library.compare",
+        show=True,
+    ),
     key("b", "bases", "Base models", "Base models, or adapters again", "library.bases", show=True),
+    key("h", "hash", "Hash", "Copy its whole SHA-256", "library.hash", show=True),
 ]
 
 PEER_KEYS: list[BindingType] = [
@@ -318,6 +343,43 @@ DIFFERENCE_KEYS: list[BindingType] = [
         "diff.new.after",
         display="]",
     ),
+]
+
+COMPARISON_KEYS: list[BindingType] = [
+    key(
+        "escape,d", "back", "Close", "Back to the library", "compare.back", show=True, display="esc"
+    ),
+    key("left,h", "old(-1)", "Left", "Another adapter at the left", "compare.old.before"),
+    key(
+        "right,l",
+        "old(1)",
+        "Left",
+        "The next one at the left",
+        "compare.old",
+        show=True,
+        display="→",
+    ),
+    key(
+        "left_square_bracket",
+        "new(-1)",
+        "Right",
+        "Another adapter at the right",
+        "compare.new.before",
+        display="[",
+    ),
+    key(
+        "right_square_bracket",
+        "new(1)",
+        "Right",
+        "The next one at the right",
+        "compare.new",
+        show=True,
+        display="]",
+    ),
+    key("n", "prompt(1)", "Prompt", NEXT, "compare.prompt", show=True),
+    key("N", "prompt(-1)", "Previous prompt", PREVIOUS, "compare.prompt.previous"),
+    key("p", "pictures", "Pictures", "Their pictures, or their facts", "compare.p", show=True),
+    key("space", "enlarge", "Enlarge", "Show the right picture large", "compare.large"),
 ]
 
 ROOM_KEYS: list[BindingType] = [

@@ -11,7 +11,12 @@ from diffusers import StableDiffusionPipeline
 
 from trainer import adapter, device, frozen_branch, injection, lora_file, room_adapter, tensor_file
 from trainer.adapter import DENSE_SUFFIX, RESIDUAL_A_SUFFIX, RESIDUAL_B_SUFFIX
-from trainer.arithmetic import combine_adapters, export_adapter, restore_adapter
+from trainer.arithmetic import (
+    combine_adapters,
+    export_adapter,
+    inspect_adapter,
+    restore_adapter,
+)
 from trainer.errors import TrainerError
 from trainer.job import Job
 from trainer.lora_file import Factors
@@ -21,6 +26,7 @@ from trainer.protocol import (
     AdapterSpec,
     CombineAdapters,
     ExportAdapter,
+    InspectAdapter,
     RestoreAdapter,
     RuleSpec,
     WeightedFile,
@@ -321,3 +327,28 @@ def test_personal_layers_stay_out_of_contributions_and_continue(
     assert 0 < sizes[0] < sizes[1]
     room = RoomAdapter({}, {}, 0)
     assert room.exact() == {}
+
+
+def test_a_rooms_own_file_is_told_of_by_the_ranks_of_its_export(tmp_path: Path) -> None:
+    """With a branch of low rank, with a whole matrix, and without one; also read whole."""
+    layers = dict(list(resolve("tiny-landscapes").layers("unet").items())[:3])
+    (first, second, third), shapes = layers, list(layers.values())
+    factors = {
+        name: Factors(
+            np.ones((2, *shape[1:]), np.float32),
+            np.ones((shape[0], 2, *(1 for _ in shape[2:])), np.float32),
+        )
+        for name, shape in layers.items()
+    }
+    low = Branch(Factors(np.repeat(factors[second].A, 2, 0), np.repeat(factors[second].B, 2, 1)))
+    whole = Branch(whole=np.ones(shapes[2], np.float32))
+    adapter_ = RoomAdapter(factors, {second: low, third: whole}, 3)
+    path = room_adapter.write(tmp_path / "room", adapter_).path
+    found = inspect_adapter(InspectAdapter(str(path), "tiny-landscapes", whole=True), Job())
+    exact = adapter_.exact()
+    assert found["ranks"] == {exact[name].rank: 1 for name in (first, second, third)}
+    assert (found["modules"], found["matching"], found["dialect"]) == (3, 3, "room")
+    assert inspect_adapter(InspectAdapter(str(path)), Job())["matching"] == 0
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainerError):
+        inspect_adapter(InspectAdapter(str(path)), Job())

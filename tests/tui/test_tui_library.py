@@ -235,7 +235,8 @@ async def test_no_name_of_a_file_or_a_model_is_more_than_text(
             ("enter",),
             ("h",),
             ("y",),
-            ("space", "space", "m"),
+            ("d",),
+            ("escape", "space", "space", "m"),
             ("escape", "x"),
             ("escape", "b"),
         ):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
 
 from fedtui.limits import MERGE_S, MERGED_ADAPTERS
 from fedtui.tui.adapters import (
@@ -22,15 +23,19 @@ from fedtui.tui.adapters import (
     adapter_lines,
     base_lines,
     commit_of,
+    round_of,
 )
 from fedtui.tui.keymap import LIBRARY_KEYS
 from fedtui.tui.lines import plain
-from fedtui.tui.messages import Answered
+from fedtui.tui.messages import Answered, PictureOpened
+from fedtui.tui.screens.beside import BesideScreen
 from fedtui.tui.screens.confirm import ConfirmScreen
+from fedtui.tui.screens.enlarging import enlarged
 from fedtui.tui.screens.listing import ListScreen
-from fedtui.tui.screens.live import Value, copy
+from fedtui.tui.screens.live import LiveScreen, Value, copy
 from fedtui.tui.screens.merging import Merge, MergingScreen
 from fedtui.tui.screens.taking import TakingScreen
+from fedtui.tui.widgets.picturepair import FIRST, NONE, PicturePair
 from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
 from fedtui.tui.widgets.table import Table
@@ -38,6 +43,10 @@ from fedtui.tui.wording import absent, count
 
 OF_ADAPTERS = frozenset({"inspect", "export", "studio", "mark", "delete"})
 """What needs an adapter under the cursor."""
+OF_PAIRS = frozenset({"merge", "difference", "pictures", "prompt"})
+"""What is for adapters only, too."""
+BOTH = (100, 38)
+"""Columns and lines from which on details and pictures are shown at once."""
 LOOKING = "Looking for base models…"
 
 
@@ -53,6 +62,7 @@ class LibraryScreen(ListScreen):
         self.table: Table[Adapter] = Table(COLUMNS, lambda a: a.path, empty=EMPTY, id="adapters")
         self.bases: Table[Base] = Table(BASES, lambda b: b.folder, empty=LOOKING, id="bases")
         self.sheet = Sheet(id="adapter")
+        self.pair = PicturePair(id="pair")
         self._known: dict[str, dict[str, Any]] = {}
         self._hashes: dict[str, str] = {}
         self._awaited = ""
@@ -63,10 +73,11 @@ class LibraryScreen(ListScreen):
 
     def body(self) -> ComposeResult:
         """One of two lists, and its details."""
-        for panel in (self.table, self.bases, self.sheet):
+        for panel in (self.table, self.bases, self.sheet, self.pair):
             panel.add_class("panel")
         self.bases.display = False
-        yield Split(self.table, self.bases, self.sheet)
+        pair = self.pair.data_bind(LibraryScreen.feed)
+        yield Split(self.table, self.bases, Vertical(self.sheet, pair, id="about"))
 
     @property
     def of_bases(self) -> bool:
@@ -164,6 +175,8 @@ class LibraryScreen(ListScreen):
             lambda width: adapter_lines(chosen, known, sha256, view, shelf, width),
             ("the path of the adapter", chosen.path) if chosen else None,
         )
+        number = round_of(chosen, known, view)
+        self.pair.compare((FIRST, number) if number else None, NONE if chosen else "")
 
     def _show_base(self) -> None:
         chosen, store = self.bases.selected, self._store
@@ -176,14 +189,18 @@ class LibraryScreen(ListScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Without an adapter there is nothing to look into; base models are only looked at."""
-        if self.of_bases and action in (*OF_ADAPTERS, "take", "merge"):
+        if self.of_bases and action in (*OF_ADAPTERS, *OF_PAIRS, "take"):
             return False
         if action in OF_ADAPTERS:
             return True if self.table.selected else None
         if action == "hash":
             return True if (self.bases if self.of_bases else self.table).selected else None
-        if action == "merge":
+        if action in ("merge", "difference"):
             return True if len(self.table.rows) > 1 else None
+        if action == "pictures":
+            return not self.has_class("-both")
+        if action == "prompt":
+            return True if len(self.pair.recipes) > 1 else None
         return super().check_action(action, parameters)
 
     def action_bases(self) -> None:
@@ -193,6 +210,7 @@ class LibraryScreen(ListScreen):
         (self.bases if self.of_bases else self.table).focus()
         if self.of_bases:
             self.ask("list_models")
+        self.set_class(self.of_bases, "-bases")
         self.refresh_bindings()
         self.show_chosen()
 
@@ -202,6 +220,41 @@ class LibraryScreen(ListScreen):
             self.action_bases()
         else:
             await super().action_back()
+
+    def action_pictures(self) -> None:
+        """Shows pictures in place of details, or the other way round."""
+        self.toggle_class("-pictures")
+        self.table.focus()
+
+    def action_prompt(self, step: int) -> None:
+        """Another prompt, the same adapter."""
+        self.pair.action_prompt(step)
+
+    def on_picture_opened(self, message: PictureOpened) -> None:
+        """A click on a picture, or enter."""
+        enlarged(self, self.pair, message.round)
+
+    def on_resize(self) -> None:
+        """Where there is room for both, both are shown."""
+        width, height = self.size
+        self.set_class(width >= BOTH[0] and height >= BOTH[1], "-both")
+        self.refresh_bindings()
+
+    def action_difference(self) -> None:
+        """Compares the two that are marked; or the one under the cursor with the next, which is
+        the older one of two rounds."""
+        rows = list(self.table.rows)
+        marked = [at for at, adapter in enumerate(rows) if adapter.marked]
+        chosen = self.table.selected
+        if chosen is None or len(rows) < 2:
+            return
+        new = rows.index(chosen)
+        old = new + 1 if new + 1 < len(rows) else new - 1
+        if len(marked) == 2:
+            new, old = marked
+        screen = BesideScreen(rows, old, new, self._known, self._hashes)
+        screen.set_reactive(LiveScreen.feed, self.feed)
+        self.app.push_screen(screen)
 
     def action_inspect(self) -> None:
         """Reads the file's header."""
