@@ -53,14 +53,14 @@ class Check:
 
 
 async def examine(
-    profile: Profile, settings: Settings, *, trainer: bool = True
+    profile: Profile, settings: Settings, *, trainer: bool = True, pixels: str = ""
 ) -> AsyncIterator[Check]:
     """All checks in order, each as soon as it is done. ``trainer`` also starts a trainer process,
-    which takes some seconds."""
+    which takes some seconds. ``pixels`` is what the terminal said that it draws."""
     checks: list[Callable[[], Awaitable[Check]]] = [
         _blocking(check_python),
         _blocking(check_packages),
-        _blocking(lambda: check_terminal(os.environ)),
+        _blocking(lambda: check_terminal(os.environ, pixels)),
         _blocking(check_clock),
         _blocking(lambda: check_profile(profile)),
         _blocking(lambda: check_disk(profile.root)),
@@ -108,7 +108,7 @@ def check_packages() -> Check:
     return Check("packages", "ok", f"aiohttp {metadata.version('aiohttp')} with its C parser")
 
 
-def check_terminal(environment: Mapping[str, str]) -> Check:
+def check_terminal(environment: Mapping[str, str], pixels: str = "") -> Check:
     """What the interface can show where this was started."""
     if not terminal.at_terminal():
         return Check("terminal", "ok", "none here: fedtui --daemon needs none")
@@ -117,6 +117,10 @@ def check_terminal(environment: Mapping[str, str]) -> Check:
     found = environment.get(terminal.COLOR_VARIABLE) or terminal.color_depth(environment)
     depth = found or ("truecolor" if deep else "256 or fewer")
     said = f"{term or 'of no known kind'}, {size.columns}x{size.lines}, colours: {depth}"
+    if "NO_COLOR" in environment:
+        return Check("terminal", "ok", f"{said}, not used (NO_COLOR)")
+    if pixels:
+        said += f", pixels: fedtui --pictures {pixels}"
     if terminal.bare():
         remedy = "Set TERM to what the terminal is, or use fedtui watch --plain."
     elif size.columns < terminal.MIN_COLUMNS or size.lines < terminal.MIN_LINES:

@@ -20,6 +20,12 @@ NODE_LOG_FILES: Final = 2
 TRAINER_LAST_WORDS: Final = 12
 """Lines of a worker's stderr kept for the message that says why it died."""
 
+# --- the terminal -----------------------------------------------------------------------------
+TERMINAL_ANSWER_S: Final = 2.0
+"""A terminal answers in milliseconds; kitty that had just opened took more than 100, and an answer
+that comes too late is taken for keys."""
+TERMINAL_ANSWER_BYTES: Final = 4_096
+
 # --- the node ---------------------------------------------------------------------------------
 VIEW_INTERVAL_S: Final = 0.25
 STATUS_INTERVAL_S: Final = 1.0

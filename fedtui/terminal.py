@@ -1,7 +1,8 @@
 """What the terminal can do, found out before the interface is imported.
 
 Textual and Rich decide on colours when they are imported and trust ``COLORTERM``, which ssh does
-not forward: foot and ghostty then fall to 16 colours and pictures become unusable.
+not forward and xterm does not set: pictures then fall to 16 colours and become unusable. So where
+the variables leave it open the terminal is asked.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -32,6 +33,8 @@ TRUECOLOR_TERMS = frozenset(
     }
 )
 BARE_TERMS = frozenset({"dumb", "unknown"})
+UNASKED_TERMS = BARE_TERMS | {"linux"}
+"""The console of Linux takes 24 bits, and shows 16 colours."""
 COLOR_VARIABLE = "TEXTUAL_COLOR_SYSTEM"
 
 Depth = Literal["truecolor", "256", "standard", "none"]
@@ -90,6 +93,21 @@ def color_depth(environment: Mapping[str, str], choice: Choice = "auto") -> Dept
     return "truecolor" if term in TRUECOLOR_TERMS or term.endswith("-direct") else None
 
 
+def is_open(environment: Mapping[str, str]) -> bool:
+    """Whether the variables leave open how many colours there are.
+
+    Apple's terminal prints questions it does not know, and has 256 colours.
+    """
+    return (
+        color_depth(environment) is None
+        and not environment.get(COLOR_VARIABLE)
+        and "NO_COLOR" not in environment
+        and environment.get("COLORTERM", "").lower() not in ("truecolor", "24bit")
+        and environment.get("TERM_PROGRAM") != "Apple_Terminal"
+        and environment.get("TERM", "") not in UNASKED_TERMS
+    )
+
+
 def chosen_color(config: Path, environment: Mapping[str, str] | None = None) -> Choice:
     """The setting ``color`` alone, without the time that reading all settings takes.
 
@@ -104,14 +122,29 @@ def chosen_color(config: Path, environment: Mapping[str, str] | None = None) -> 
     return next((known for known in get_args(Choice) if known == chosen), "auto")
 
 
-def prepare(choice: Choice = "auto", environment: MutableMapping[str, str] | None = None) -> None:
-    """Sets the variables the interface reads when it is imported. Call it before importing it."""
+def prepare(
+    choice: Choice = "auto",
+    environment: MutableMapping[str, str] | None = None,
+    deep: Callable[[], bool] | None = None,
+) -> None:
+    """Sets the variables the interface reads when it is imported. Call it before importing it.
+
+    ``deep`` finds out whether the terminal has 24-bit colour, where the variables leave it open.
+    """
     target = os.environ if environment is None else environment
     depth = color_depth(target, choice)
     if depth == "none":
         target["NO_COLOR"] = "1"
     elif depth is not None:
         target[COLOR_VARIABLE] = depth
+    elif choice == "auto" and is_open(target) and (deep or _says_so)():
+        target[COLOR_VARIABLE] = "truecolor"
+
+
+def _says_so() -> bool:
+    from fedtui.terminal_query import ask
+
+    return at_terminal() and ask().deep
 
 
 def size() -> Size:

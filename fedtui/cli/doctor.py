@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fedtui import terminal, terminal_query
 from fedtui.cli import output
 from fedtui.errors import ExitCode
 
@@ -65,8 +66,9 @@ async def _doctor(trainer: bool, as_json: bool) -> int:
     from fedtui import paths, settings
 
     profile = paths.default_profile()
-    failed = 0
-    async for check in doctoring.examine(profile, settings.load(profile), trainer=trainer):
+    chosen = settings.load(profile)
+    pixels, failed = _ask_terminal(chosen.color), 0
+    async for check in doctoring.examine(profile, chosen, trainer=trainer, pixels=pixels):
         failed += check.grade == "failed"
         if as_json:
             output.data_json(asdict(check))
@@ -75,3 +77,12 @@ async def _doctor(trainer: bool, as_json: bool) -> int:
         if check.remedy:
             output.data(f"{'':<20} {check.remedy}")
     return failed
+
+
+def _ask_terminal(color: terminal.Choice) -> str:
+    """Finds out about colours as the interface does; returns what draws pixels here, if any."""
+    if not terminal.interactive():
+        return ""
+    answers = terminal_query.ask(pixels=True)
+    terminal.prepare(color, deep=lambda: answers.deep)
+    return "kitty" if answers.kitty else "sixel" if answers.sixel else ""

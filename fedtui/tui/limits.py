@@ -27,6 +27,8 @@ SWITCH_S: Final = 0.002
 
 PICTURES_CACHED: Final = 64
 """Pictures kept as strips: six rounds of ten prompts, about 0.5 MB each at 64x32 cells."""
+PIXELS_CACHED: Final = 16
+"""Pictures kept as sixel, up to 0.4 MB each beside three bytes for a pixel."""
 PICTURE_PIXELS: Final = 64 << 20
 """A file that claims more pixels than this is not opened."""
 PICTURE_RETRY_S: Final = 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtui import doctor
+from fedtui import doctor, terminal
 from fedtui.paths import Profile
 from fedtui.settings import Settings
 
@@ -76,3 +76,18 @@ def test_packages_below_a_floor_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_no_node_is_no_fault(tmp_path: Path) -> None:
     assert (await doctor.check_node(Profile(tmp_path))).grade == "ok"
+
+
+def test_the_terminal_line_says_what_the_interface_would_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedtui.terminal.at_terminal", lambda: True)
+    monkeypatch.setattr("fedtui.terminal.size", lambda: terminal.Size(80, 24))
+    asked = {"TERM": "xterm", "TEXTUAL_COLOR_SYSTEM": "truecolor"}
+    check = doctor.check_terminal(asked, "sixel")
+    assert (check.grade, check.said) == (
+        "ok",
+        "xterm, 80x24, colours: truecolor, pixels: fedtui --pictures sixel",
+    )
+    assert doctor.check_terminal({"TERM": "xterm"}).grade == "warning"
+    assert "not used (NO_COLOR)" in doctor.check_terminal({**asked, "NO_COLOR": "1"}).said

@@ -19,7 +19,7 @@ from fedtui.tui.screens.live import copy
 from fedtui.tui.widgets.drawn import Drawn
 from fedtui.tui.widgets.keybar import KeyBar
 from fedtui.tui.widgets.picture import Picture
-from fedtui.tui.widgets.pixelpicture import large_picture
+from fedtui.tui.widgets.pixelpicture import PixelPicture, large_picture
 from fedtui.view import PreviewView
 
 Start = Literal["", "play", "compare"]
@@ -132,6 +132,15 @@ class LargeScreen(Screen[int]):
             self.action_play()
         elif self._start == "compare":
             self.action_compare()
+
+    def on_screen_suspend(self) -> None:
+        """What comes over it must not be covered by pixels."""
+        if isinstance(self._picture, PixelPicture):
+            self._picture.withdraw()
+
+    def on_screen_resume(self) -> None:
+        """The pixels come back."""
+        self._picture.refresh()
 
     def _show(self) -> None:
         recipe, preview = self.recipe, self.preview
