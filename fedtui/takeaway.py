@@ -232,7 +232,8 @@ def readme(view: NodeView, number: int, digest: str, *, names: bool) -> str:
         " adapter.safetensors\n\n"
         f"SHA-256 {digest}\nCombined by {view.combines_by}. {proof}\n"
         "pictures.png shows the same prompts from the same starting noise after each round.\n"
-        "losses.csv is the training loss of the machine that wrote this; lower is better.\n\n"
+        "losses.csv is the training loss of the machine that wrote this: the mean of a round's\n"
+        "steps so far; lower is better.\n\n"
         "An adapter can give away pictures that it was trained on to whoever may read it.\n"
     )
 

@@ -233,7 +233,7 @@ class PreviewView:
 
 @dataclass(frozen=True)
 class LossPoint:
-    """Mean training loss around a step of a round on this node."""
+    """Mean training loss of this node's steps of a round so far: up to ``step``."""
 
     round: int
     step: int

@@ -17,8 +17,9 @@ from fedtui.recipes import recipes
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Line, cut_path, width_of
 from fedtui.tui.outside import opener
+from fedtui.tui.steps import means, stretches
 from fedtui.tui.widgets.banner import banner
-from fedtui.tui.widgets.lossplot import boundaries, plot, trend
+from fedtui.tui.widgets.lossplot import boundaries, plot, title, trend
 from fedtui.tui.widgets.peertable import COLUMNS
 from fedtui.tui.widgets.picturerow import arrangement, chosen
 from fedtui.tui.widgets.statusline import status
@@ -134,11 +135,12 @@ def test_the_loss_plot_fits_and_tells_the_extremes(marker: str, size: tuple[int,
     assert len(lines) == size[1]
     assert all(width_of(line) <= size[0] for line in lines)
     told = [float(words(lines[0])[:6]), float(words(lines[rows_of(size[1]) - 1])[:6])]
-    assert max(p.loss for p in points) >= told[0] > told[1] >= min(p.loss for p in points) - 1e-4
+    own = [each.loss for each in stretches(points)]
+    assert max(own) + 1e-4 >= told[0] > told[1] >= min(own) - 1e-4
 
 
 def test_a_falling_loss_goes_from_the_upper_left_to_the_lower_right() -> None:
-    points = [LossPoint(1, i, 1 - i / 100) for i in range(100)]
+    points = told_by_trainer(1, [1 - i / 100 for i in range(100)])
     rows = [words(line)[7:] for line in plot(points, 47, 10, "braille")][:9]
     assert rows[0][0] != " "
     assert rows[-1].rstrip()[-1] != " "
@@ -149,8 +151,8 @@ def test_a_falling_loss_goes_from_the_upper_left_to_the_lower_right() -> None:
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5], [0.0, 1e9], [-1.0, 1.0]])
 def test_odd_losses_are_drawn_too(values: list[float]) -> None:
-    points = [LossPoint(1, i, value) for i, value in enumerate(values)]
-    assert plot(points, 40, 8, "braille")
+    assert plot(told_by_trainer(1, values), 40, 8, "braille")
+    assert plot([LossPoint(1, 0, value) for value in values], 40, 8, "braille")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_odd_losses_are_drawn_too(values: list[float]) -> None:
     [
         ([], ""),
         ([(1, 0.4), (1, 0.1)], ""),
-        ([(1, 0.3), (1, 0.5), (2, 0.2), (3, 0.1), (3, 0.3)], " ↓ 50 % since r1"),
+        ([(1, 0.3), (1, 0.5), (2, 0.2), (3, 0.1), (3, 0.25)], " ↓ 50 % since r1"),
         ([(2, 0.2), (3, 0.3), (3, math.nan)], " ↑ 50 % since r2"),
         ([(1, 0.2), (2, 0.2)], " as in r1"),
         ([(1, 0.0), (2, 0.2)], " as in r1"),
@@ -172,9 +174,56 @@ def test_whether_it_gets_better_is_said_of_whole_rounds(
 
 
 def test_rounds_are_parted_where_they_start() -> None:
-    points = [LossPoint(r, s, 1.0) for r in (1, 2) for s in range(10)]
     xs = [i * 2 for i in range(20)]
-    assert boundaries(points, xs, 2) == [(0, 1), (10, 2)]
+    assert boundaries([1] * 10 + [2] * 10, xs, 2) == [(0, 1), (10, 2)]
+
+
+def told_by_trainer(number: int, values: list[float], first: int = 1) -> list[LossPoint]:
+    """Losses of steps as a trainer tells them: the mean so far."""
+    return [
+        LossPoint(number, first + i, sum(values[: i + 1]) / (first + i)) for i in range(len(values))
+    ]
+
+
+def test_the_losses_of_steps_follow_from_the_means_that_are_told() -> None:
+    own = [0.9, 0.1, 0.5, 0.4, 0.8]
+    points = [*told_by_trainer(1, own), *told_by_trainer(2, own[:2])]
+    found = stretches(points)
+    assert [each.loss for each in found] == pytest.approx([*own, *own[:2]])
+    assert [each.at for each in found] == [1, 2, 3, 4, 5, 6, 7]
+    sparse = stretches([points[1], points[1], points[4], LossPoint(1, 6, math.nan)])
+    assert [each.at for each in sparse] == [2, 5]
+    assert [each.loss for each in sparse] == pytest.approx([0.5, 1.7 / 3])
+    anew = stretches([*points[:3], *told_by_trainer(1, [0.2])])
+    assert (anew[-1].at, anew[-1].loss) == (4, pytest.approx(0.2))
+    assert means(points) == {1: pytest.approx(0.54), 2: pytest.approx(0.5)}
+
+
+def test_the_plot_tells_the_mean_of_each_round_and_what_is_what() -> None:
+    points = [*told_by_trainer(1, [0.9, 0.7] * 20), *told_by_trainer(2, [0.3, 0.1] * 20)]
+    lines = [words(line) for line in plot(points, 87, 12, "braille")]
+    assert "r1 ─ 0.8000" in lines[-1]
+    assert "r2 ─ 0.2000" in lines[-1]
+    level = next(n for n, line in enumerate(lines[:-1]) if "──" in line)
+    top, low = float(lines[0][:6]), float(lines[10][:6])
+    assert level == round((top - 0.8) / (top - low) * 43) // 4
+    assert "─" not in words(plot(points, 87, 6, "braille")[3]), "it would hide a low curve"
+    narrow = words(plot(points, 27, 12, "braille")[-1])
+    assert narrow.split() == ["r1", "r2", "─", "0.2000"], "a mean that would reach into the next"
+
+
+@pytest.mark.parametrize("width", [30, 44, 60, 80, 110])
+def test_the_title_says_what_is_drawn_as_far_as_there_is_room(tmp_path: Path, width: int) -> None:
+    view = training(tmp_path)
+    told = words(title(view, width))
+    assert told.startswith("My loss")
+    assert "─ " in told
+    assert "mean" in told
+    assert "since r" in told
+    assert ("per step" in told, "lower is better" in told) == (width >= 44, width >= 80)
+    assert ("so far" in told) == (width >= 60), "this machine is training"
+    assert width_of(title(view, width)) <= max(width, 44)
+    assert "─" not in words(title(view, width, lined=False))
 
 
 def preview(number: int, prompt: str = "p", seed: int = 1) -> PreviewView:

@@ -110,10 +110,12 @@ def peers(n: int) -> tuple[PeerView, ...]:
 def losses(rounds: int, steps: int = 60) -> tuple[LossPoint, ...]:
     points = []
     for r in range(1, rounds + 1):
+        total = 0.0
         for s in range(steps):
             t = (r - 1) * steps + s
             value = 0.09 + 0.16 * math.exp(-t / 45) + 0.012 * math.sin(t * 1.7) * math.exp(-t / 90)
-            points.append(LossPoint(r, s, value + (0.02 * math.exp(-s / 6) if r > 1 else 0)))
+            total += value + (0.02 * math.exp(-s / 6) if r > 1 else 0)
+            points.append(LossPoint(r, s + 1, total / (s + 1)))
     return tuple(points)
 
 

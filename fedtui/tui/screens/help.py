@@ -34,8 +34,9 @@ GLOSSARY = (
     ),
     (
         "my loss",
-        "How wrong this machine's predictions were while it trained; lower is better. The arrow "
-        "compares the mean of the newest round with that of the first.",
+        "How wrong this machine's predictions were while it trained; lower is better. The curve is "
+        "of its steps, the line and the number below it are the mean of a round's steps, and the "
+        "arrow compares the mean of the newest round with that of the first.",
     ),
     (
         "seed",

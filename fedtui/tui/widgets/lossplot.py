@@ -1,15 +1,15 @@
-"""The training loss of this machine over all its rounds."""
+"""The training loss of this machine, step by step over all its rounds, and each round's mean."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Ink, Line, Span, plain, width_of
+from fedtui.tui.lines import Line, Span, merged, plain, width_of
 from fedtui.tui.look import Look
+from fedtui.tui.steps import means, stretches
 from fedtui.tui.widgets.drawn import Drawn, notice
 from fedtui.tui.wording import clock, loss
 from fedtui.view import LossPoint, NodeView, TrainerView
@@ -29,6 +29,8 @@ TITLE_EDGES = 2
 """Cells of the frame's corners, which a title leaves free."""
 TALL = 7
 """From this many rows on there is room for the rounds below the curve."""
+MEAN = "─"
+"""The mean of a round, over the curve: the losses of single steps would cover it."""
 
 
 class LossPlot(Drawn, can_focus=True):
@@ -40,7 +42,7 @@ class LossPlot(Drawn, can_focus=True):
         if view is None:
             self.entitle((("My loss", "muted"),))
             return []
-        self.entitle(title(view, width), trainer_words(view.trainer))
+        self.entitle(title(view, width, lined=height >= TALL), trainer_words(view.trainer))
         points = [point for point in view.losses if math.isfinite(point.loss)]
         if not points:
             watching = view.role == "observer"
@@ -52,7 +54,7 @@ class LossPlot(Drawn, can_focus=True):
         view = self.feed.view
         if view is None or not view.losses:
             return None
-        return "the newest loss", f"{view.losses[-1].loss:.6f}"
+        return "the mean loss of the newest round", f"{view.losses[-1].loss:.6f}"
 
 
 def marker_for(app: object) -> Marker:
@@ -61,34 +63,40 @@ def marker_for(app: object) -> Marker:
     return "braille" if look.characters == "unicode" else "block"
 
 
-def title(view: NodeView, width: int) -> Line:
-    """The panel's name, whether it gets better, and which way that is. The newest value stands in
-    the table of members, and nowhere else."""
-    name: Line = (("My loss", "muted"),)
+def title(view: NodeView, width: int, *, lined: bool = True) -> Line:
+    """What the curve and the line are, whether it gets better, and which way that is: as much of it
+    as there is room for. The newest value stands in the table of members, and nowhere else."""
     if not view.losses:
-        return name
-    direction: Line = ((", lower is better", "muted"),)
-    for since in ("since round ", "since r"):
-        told = (*name, *trend(view.losses, since), *direction)
+        return (("My loss", "muted"),)
+    so_far = " so far" if view.trainer.state == "training" else ""
+    told: Line = ()
+    for curve, line, since, rest in (
+        ("My loss per step", "mean of each round", "since round ", f"{so_far}, lower is better"),
+        ("My loss per step", "round mean", "since r", f"{so_far}, lower is better"),
+        ("My loss per step", "round mean", "since r", so_far),
+        ("My loss per step", "mean", "since r", ""),
+        ("My loss", "mean", "since r", ""),
+    ):
+        drawn = f"{MEAN} " if lined else ""
+        key: Line = ((f"{curve}, ", "muted"), (drawn, "text"), (line, "muted"))
+        told = (*key, *trend(view.losses, since), (rest, "muted"))
         if width_of(told) <= width - TITLE_EDGES:
-            return told
-    return (*name, *trend(view.losses, "since r"))
+            break
+    return told
 
 
 def trend(points: Sequence[LossPoint], since: str) -> Line:
     """The newest round's mean against the first round's; nothing before there are two."""
-    finite = [point for point in points if math.isfinite(point.loss)]
-    if not finite or finite[0].round == finite[-1].round:
+    every = means(points)
+    if len(every) < 2:
         return ()
-    first, newest = (
-        fmean(point.loss for point in finite if point.round == number)
-        for number in (finite[0].round, finite[-1].round)
-    )
+    oldest, *_, last = every
+    first, newest = every[oldest], every[last]
     change = round(100 * (newest - first) / first) if first > 0 else 0
     if not change:
-        return ((f" as {since.replace('since', 'in')}{finite[0].round}", "muted"),)
+        return ((f" as {since.replace('since', 'in')}{oldest}", "muted"),)
     sign = "↓" if change < 0 else "↑"
-    told = f" {sign} {abs(change)} % {since}{finite[0].round}"
+    told = f" {sign} {abs(change)} % {since}{oldest}"
     return ((told, "ok" if change < 0 else "warning"),)
 
 
@@ -103,16 +111,19 @@ def trainer_words(trainer: TrainerView) -> Line:
 
 
 def plot(points: Sequence[LossPoint], width: int, height: int, marker: Marker) -> list[Line]:
-    """The curve in ``width`` x ``height`` cells, with its highest and newest value at the left."""
+    """The loss of the steps in ``width`` x ``height`` cells, with its highest and newest value at
+    the left and each round's mean across it and below."""
     across, down = (2, 4) if marker == "braille" else (2, 2)
     rows = height - 1 if height >= TALL else height
     columns = width - LABEL
-    if columns < 4 or rows < 2:
+    walked = stretches(points)
+    if columns < 4 or rows < 2 or not walked:
         return []
     wide, high = columns * across, rows * down
-    places = [i * (wide - 1) // max(1, len(points) - 1) for i in range(len(points))]
-    edges = boundaries(points, places, across)
-    xs, values = averaged(places, [point.loss for point in points])
+    began, reach_x = walked[0].at, max(1, walked[-1].at - walked[0].at)
+    places = [(each.at - began) * (wide - 1) // reach_x for each in walked]
+    edges = boundaries([each.round for each in walked], places, across)
+    xs, values = averaged(places, [each.loss for each in walked])
     low, top = min(values), max(values)
     reach = (top - low) or 1.0
     ys = [round((top - value) / reach * (high - 1)) for value in values]
@@ -122,11 +133,20 @@ def plot(points: Sequence[LossPoint], width: int, height: int, marker: Marker) -
         bit = BRAILLE[y % 4][x % 2] if marker == "braille" else 1 << (y % 2 * 2 + x % 2)
         cells[y // down][x // across] |= bit
     labels = side_labels(rows, low, top, values[-1], ys[-1] // down)
-    lines = [
-        (labels[y], *row_spans(cells[y], [x for x, _ in edges if x], marker)) for y in range(rows)
+    every = means(points)
+    levels = [
+        (edge, round((top - every[number]) / reach * (high - 1)) // down) for edge, number in edges
     ]
+    ends = [*(edge for edge, _ in edges[1:]), columns]
+    lines = []
+    for y in range(rows):
+        row = curve_row(cells[y], [edge for edge, _ in edges if edge], marker)
+        for (edge, level), end in zip(levels, ends, strict=True):
+            if level == y and rows < height:
+                row[edge + bool(edge) : end] = [(MEAN, "text")] * (end - edge - bool(edge))
+        lines.append((labels[y], *merged(row)))
     if rows < height:
-        lines.append(axis(edges, columns))
+        lines.append(axis(edges, every, columns))
     return lines
 
 
@@ -147,39 +167,22 @@ def traced(xs: Sequence[int], ys: Sequence[int]) -> set[tuple[int, int]]:
     return dots
 
 
-def boundaries(
-    points: Sequence[LossPoint], xs: Sequence[int], across: int
-) -> list[tuple[int, int]]:
+def boundaries(rounds: Sequence[int], xs: Sequence[int], across: int) -> list[tuple[int, int]]:
     """Where each round starts: (cell column, round)."""
     found: list[tuple[int, int]] = []
-    for point, x in zip(points, xs, strict=True):
-        if not found or point.round != found[-1][1]:
-            found.append((x // across, point.round))
+    for number, x in zip(rounds, xs, strict=True):
+        if not found or number != found[-1][1]:
+            found.append((x // across, number))
     return found
 
 
-def row_spans(cells: Sequence[int], edges: Sequence[int], marker: Marker) -> list[Span]:
+def curve_row(cells: Sequence[int], edges: Sequence[int], marker: Marker) -> list[Span]:
     """One row of the plot; the rounds' separators show where the curve does not pass."""
-    spans: list[Span] = []
-    text, ink = "", "accent"
+    found: list[Span] = [("┊" if x in edges else " ", "faint") for x in range(len(cells))]
     for x, bits in enumerate(cells):
         if bits:
-            char, kind = (chr(0x2800 + bits) if marker == "braille" else BLOCKS[bits]), "accent"
-        elif x in edges:
-            char, kind = "┊", "faint"
-        else:
-            char, kind = " ", ink
-        if kind != ink and text:
-            spans.append((text, as_ink(ink)))
-            text = ""
-        text, ink = text + char, kind
-    spans.append((text, as_ink(ink)))
-    return spans
-
-
-def as_ink(name: str) -> Ink:
-    """Narrows the two inks of the plot for the type checker."""
-    return "faint" if name == "faint" else "accent"
+            found[x] = (chr(0x2800 + bits) if marker == "braille" else BLOCKS[bits], "accent")
+    return found
 
 
 def side_labels(rows: int, low: float, top: float, last: float, at: int) -> list[Span]:
@@ -193,11 +196,14 @@ def side_labels(rows: int, low: float, top: float, last: float, at: int) -> list
     return labels
 
 
-def axis(edges: Sequence[tuple[int, int]], columns: int) -> Line:
-    """The names of the rounds under the places where they start, as far as there is room."""
+def axis(edges: Sequence[tuple[int, int]], every: Mapping[int, float], columns: int) -> Line:
+    """The rounds under the places where they start, with their means as far as there is room."""
     text = ""
-    for x, number in edges:
-        label = f"r{number}"
+    ends = [*(x for x, _ in edges[1:]), columns + 1]
+    for (x, number), end in zip(edges, ends, strict=True):
+        label, mean = f"r{number}", f"r{number} {MEAN} {loss(every[number])}"
+        if x + len(mean) < end:
+            label = mean
         if (x >= len(text) + 1 or not text) and x + len(label) <= columns:
             text = text.ljust(x) + label
     return ((" " * LABEL, "text"), (text, "faint"))
