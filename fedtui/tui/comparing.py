@@ -114,16 +114,13 @@ def facts(view: NodeView, old: Side, new: Side, name: Name) -> list[Row]:
     def row(title: str, told: Callable[[Side], str], ink: Ink = "text") -> Row:
         return Row(title, told(old), told(new), ink)
 
-    def better(before: float | None, after: float | None) -> Ink:
-        return "ok" if before is not None and after is not None and after < before else "text"
-
     rows = [
         row("state", lambda side: state_word(side.commit)),
         row("checked", lambda side: checked_word(side.commit, view.id)),
         row("aggregator", lambda side: f"{AGGREGATOR} {name(side.commit.aggregator)}"),
         row("attempts", lambda side: str(side.commit.attempt + 1)),
         row("adapter", lambda side: cut_middle(side.commit.result, HASH)),
-        row("my loss", lambda side: loss(side.mine), better(old.mine, new.mine)),
+        my_loss(old.mine, new.mine),
         row("counted", lambda side: count(len(side.commit.inputs), "contribution")),
         row("left out", lambda side: str(len(side.commit.excluded) or NOTHING)),
         row("signed by", lambda side: count(len(side.commit.signers), "voter")),
@@ -132,6 +129,15 @@ def facts(view: NodeView, old: Side, new: Side, name: Name) -> list[Row]:
         row("evidence", lambda side: evidence(view, side.commit.round, name)),
     ]
     return rows + statistics(old, new)
+
+
+def my_loss(old: float | None, new: float | None) -> Row:
+    """This machine's loss in both, and whether it got better: not everybody knows which way."""
+    before, after = loss(old), loss(new)
+    if old is None or new is None or before == after:
+        return Row("my loss", before, after)
+    told: tuple[str, Ink] = ("↓ better", "ok") if new < old else ("↑ worse", "text")
+    return Row("my loss", before, f"{after} {told[0]}", told[1])
 
 
 def statistics(old: Side, new: Side) -> list[Row]:

@@ -23,6 +23,7 @@ LEAVES = (
     "your name, the kind of device, and when you are online",
 )
 KEPT_OUT = "–"
+TROUBLED = "!"
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class Entry:
 
 
 def shown_file(entry: Entry, width: int) -> Line:
-    """The name, with a dash before what is left out."""
+    """The name, with a sign before what is left out and before what has a problem."""
     if entry.left_out:
         return one(f"{KEPT_OUT} {entry.file}", width, "faint")
-    return one(entry.file, width, "warning" if entry.problem else "text")
+    if entry.problem:
+        return one(f"{TROUBLED} {entry.file}", width, "warning")
+    return one(entry.file, width)
 
 
 COLUMNS: tuple[Column[Entry], ...] = (

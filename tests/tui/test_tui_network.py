@@ -15,8 +15,11 @@ from fedtui.tui.look import Look
 from fedtui.tui.messages import ViewChanged
 from fedtui.tui.screens.peers import PeersScreen
 from fedtui.tui.widgets.network import (
+    DASHED,
+    DOTTED,
     LABEL_MOST,
     MEMBERS_MOST,
+    SOLID,
     Stroke,
     chosen,
     drawn,
@@ -34,22 +37,23 @@ def read(line: Line) -> str:
 
 
 @pytest.mark.parametrize(
-    ("peer", "words", "dashed"),
+    ("peer", "words", "style"),
     [
-        (PeerView("p", "x", reach="direct", rtt_ms=3.2), "3 ms", False),
-        (PeerView("p", "x", reach="relayed", via=identity(1)), "via amir-mbp", True),
-        (PeerView("p", "x", reach="one_way", rtt_ms=3.2), "one way", True),
-        (PeerView("p", "x", state="READY"), "", True),
+        (PeerView("p", "x", reach="direct", rtt_ms=3.2), "3 ms", SOLID),
+        (PeerView("p", "x", reach="direct", rtt_ms=150.0), "! 150 ms", SOLID),
+        (PeerView("p", "x", reach="relayed", via=identity(1)), "via amir-mbp", DASHED),
+        (PeerView("p", "x", reach="one_way", rtt_ms=3.2), "one way", DASHED),
+        (PeerView("p", "x", state="READY"), "", DOTTED),
         (PeerView("p", "x", state="LOST", reach="direct"), None, None),
         (PeerView("p", "x", state="LEFT"), None, None),
     ],
 )
 def test_a_way_is_what_was_measured(
-    folder: Path, peer: PeerView, words: str | None, dashed: bool | None
+    folder: Path, peer: PeerView, words: str | None, style: int | None
 ) -> None:
     way = way_to(training(folder), peer)
     assert (way and way.words) == words
-    assert (way and way.dashed) == dashed
+    assert (way and way.style) == style
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 24])
@@ -64,7 +68,7 @@ def test_no_two_names_meet_on_the_ring(folder: Path, count: int, width: int, row
         assert spot.x + width_of(spot.label) <= width
         assert width_of(spot.label) <= LABEL_MOST
     lines = drawn(view, view.peers[1:], width, rows, "braille")
-    assert all(width_of(line) == width for line in lines[:-1])
+    assert all(width_of(line) == width for line in lines)
     assert "lena (you)" in "\n".join(map(read, lines))
 
 
@@ -80,12 +84,12 @@ def test_those_with_trouble_are_on_the_map_of_a_large_room(folder: Path) -> None
 
 def test_a_stroke_is_whole_or_dashed_in_its_ink() -> None:
     for marker, char in (("braille", "⠉"), ("block", "·")):
-        row = painted(20, 1, marker, (Stroke((0, 0), (19, 0), "accent", False),))[0]  # type: ignore[arg-type]
+        row = painted(20, 1, marker, (Stroke((0, 0), (19, 0), "accent", SOLID),))[0]  # type: ignore[arg-type]
         assert all(text != " " and ink == "accent" for text, ink in row[1:-1])
-        row = painted(20, 1, marker, (Stroke((0, 0), (19, 0), "warning", True),))[0]  # type: ignore[arg-type]
-        blank = [text == " " for text, _ in row]
-        assert any(blank)
-        assert not all(blank), char
+        row = painted(20, 1, marker, (Stroke((0, 0), (19, 0), "warning", DASHED),))[0]  # type: ignore[arg-type]
+        dashed = sum(text != " " for text, _ in row)
+        row = painted(20, 1, marker, (Stroke((0, 0), (19, 0), "faint", DOTTED),))[0]  # type: ignore[arg-type]
+        assert 20 > dashed > sum(text != " " for text, _ in row) > 0, char
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from rich.cells import cell_len
 
+from fedtui.tui.facts import flowing
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Ink, Line, Span, cut, merged, plain, width_of
 from fedtui.tui.widgets.drawn import Drawn, notice
@@ -20,11 +21,13 @@ from fedtui.tui.wording import absent, name_of, names_by_id, peer_sign, rtt, sho
 from fedtui.view import NodeView, PeerView
 
 Cells: TypeAlias = tuple[tuple[Span, ...], ...]
-LEGEND: Line = (
-    ("──", "accent"), (" both ways   ", "muted"),
-    ("╌╌", "warning"), (" one way, or via another   ", "muted"),
-    ("no line", "faint"), (" not reached", "muted"),
-)  # fmt: skip
+LEGEND: tuple[Line, ...] = (
+    (("──", "accent"), (" both ways", "muted")),
+    (("╌╌", "warning"), (" one way, or via another", "muted")),
+    (("·  ·", "faint"), (" not known yet", "muted")),
+    (("no line", "faint"), (" not reached", "muted")),
+    (("!", "warning"), (" slow", "muted")),
+)
 MEMBERS_MOST = 24
 LABEL_MOST = 30
 """Cells of a name with what is said of the way to it."""
@@ -37,14 +40,17 @@ GONE = frozenset({"LOST", "LEFT"})
 DOT = "·"
 DASH = 4
 """Braille dots of a dash, and between two."""
+SOLID, DASHED, DOTTED = 1, 2, 6
+"""Of so many parts of a line, each a dash long, one is drawn."""
+SLOW = "!"
 
 
 class Way(NamedTuple):
-    """How a member is reached, in words; ``dashed`` where it is not both ways and directly."""
+    """How a member is reached, in words and in the ``style`` of its line. Colour repeats it."""
 
     words: str
     ink: Ink
-    dashed: bool = True
+    style: int = DASHED
 
 
 class Stroke(NamedTuple):
@@ -53,7 +59,7 @@ class Stroke(NamedTuple):
     start: tuple[int, int]
     end: tuple[int, int]
     ink: Ink
-    dashed: bool
+    style: int
 
 
 class Spot(NamedTuple):
@@ -75,9 +81,10 @@ def way_to(view: NodeView, peer: PeerView) -> Way | None:
     if peer.reach == "one_way":
         return Way("one way", "warning")
     if peer.reach == "direct":
-        slow = peer.rtt_ms is not None and peer.rtt_ms >= SLOW_MS
-        return Way(rtt(peer.rtt_ms), "warning" if slow else "accent", dashed=False)
-    return Way("" if peer.rtt_ms is None else rtt(peer.rtt_ms), "faint")
+        if peer.rtt_ms is not None and peer.rtt_ms >= SLOW_MS:
+            return Way(f"{SLOW} {rtt(peer.rtt_ms)}", "warning", SOLID)
+        return Way(rtt(peer.rtt_ms), "accent", SOLID)
+    return Way("" if peer.rtt_ms is None else rtt(peer.rtt_ms), "faint", DOTTED)
 
 
 class NetworkMap(Drawn):
@@ -87,19 +94,21 @@ class NetworkMap(Drawn):
         """The ring, and below it what the lines mean."""
         view = feed.view
         others = [peer for peer in view.peers if not peer.me] if view else []
-        shown = chosen(others, min(MEMBERS_MOST, 2 * (height - 1)))
+        legend = flowing(LEGEND, width, "   ")
+        rows = max(1, height - len(legend))
+        shown = chosen(others, min(MEMBERS_MOST, 2 * rows))
         some: Line = ((f" to {len(shown)} of {len(others)}", "text"),)
         title: Line = (("Ways from this machine", "muted"),)
         self.entitle((*title, *some) if len(shown) < len(others) else title)
         if view is None or not others:
             return notice(absent(feed) or ALONE, width, height)
-        return drawn(view, shown, width, max(1, height - 1), marker_for(self.app))
+        return [*drawn(view, shown, width, rows, marker_for(self.app)), *legend]
 
 
 def drawn(
     view: NodeView, shown: Sequence[PeerView], width: int, rows: int, marker: Marker
 ) -> list[Line]:
-    """All lines of the map, and its legend."""
+    """All lines of the map."""
     spots = ring(view, shown, width, rows)
     centre = width // 2, rows // 2
     ends = {spot.peer.id: (spot.end, spot.row) for spot in spots}
@@ -109,7 +118,7 @@ def drawn(
         way = way_to(view, spot.peer)
         if way is not None:
             start = ends.get(spot.peer.via, centre) if spot.peer.reach == "relayed" else centre
-            strokes.append(Stroke(start, (spot.end, spot.row), way.ink, way.dashed))
+            strokes.append(Stroke(start, (spot.end, spot.row), way.ink, way.style))
     mine = cut(next((name_of(peer) for peer in view.peers if peer.me), plain(view.name)), 20)
     label = f" {mine} (you) "
     at = max(0, centre[0] - cell_len(label) // 2)
@@ -118,7 +127,7 @@ def drawn(
     for spot in spots:
         labels[spot.row].append((spot.x, spot.label))
     dots = painted(width, rows, marker, tuple(strokes))
-    return [*(overlaid(dots[row], labels[row]) for row in range(rows)), LEGEND]
+    return [overlaid(dots[row], labels[row]) for row in range(rows)]
 
 
 def trouble(peer: PeerView) -> int:
@@ -158,12 +167,13 @@ def label_of(view: NodeView, peer: PeerView, most: int, on_right: bool) -> Line:
     """A member's sign, name, and the way to it where there is room; the sign is at the line."""
     sign, way = peer_sign(peer), way_to(view, peer)
     told = sign.word.lower() if way is None else way.words
-    ink: Ink = "faint" if way is None else "muted" if not way.dashed else way.ink
+    ink: Ink = "faint" if way is None else "muted" if way.ink == "accent" else way.ink
     room = most - 3
-    name = cut(name_of(peer), room)
+    slow = SLOW if told.startswith(SLOW) else ""
+    name = cut(name_of(peer), room - len(slow))
     left_over = room - cell_len(name)
     if cell_len(told) > left_over:  # A part of a number would be another number.
-        told = cut(told, left_over) if told.startswith("via ") and left_over > 5 else ""
+        told = cut(told, left_over) if told.startswith("via ") and left_over > 5 else slow
     parts: Line = ((sign.glyph, sign.ink), (f" {name} ", "text"), (told, ink))
     return parts if on_right else parts[::-1]
 
@@ -181,7 +191,7 @@ def painted(width: int, rows: int, marker: Marker, strokes: tuple[Stroke, ...]) 
         x1, y1 = (stroke.end[0] + 0.5) * across, (stroke.end[1] + 0.5) * down
         steps = int(max(abs(x1 - x0), abs(y1 - y0), 1))
         for i in range(steps + 1):
-            if stroke.dashed and i // dash % 2:
+            if i // dash % stroke.style:
                 continue
             x, y = int(x0 + (x1 - x0) * i / steps), int(y0 + (y1 - y0) * i / steps)
             column, row = x // across, y // down
