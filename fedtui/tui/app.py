@@ -139,17 +139,19 @@ class FedtuiApp(App[None]):
         """Applies a choice at once and keeps it; a disk that refuses is told, not suffered."""
         self.look = replace(self.look, **changes)
         self._apply(self.look)
-        self._keep()
+        self._keep(**changes)
 
     def remember(self, view: str, choice: str) -> None:
         """Keeps what a screen shows for the next start; see :attr:`Look.views`."""
         if self.look.views.get(view, "") != choice:
             self.look = replace(self.look, views={**self.look.views, view: choice})
-            self._keep()
+            self._keep(views={**read(self._kept).views, view: choice})
 
-    def _keep(self) -> None:
+    def _keep(self, **changes: Any) -> None:
+        """Only what was chosen: what an option of this start overruled, or another window has
+        chosen meanwhile, stays as it is kept."""
         try:
-            write(self._kept, self.look)
+            write(self._kept, replace(read(self._kept), **changes))
         except OSError as error:
             self.notify(
                 f"{error.strerror or error}: it lasts until you leave.",

@@ -412,6 +412,25 @@ async def test_how_screens_were_left_outlives_the_interface(folder: Path) -> Non
         assert " by " not in text(app).splitlines()[3]
 
 
+async def test_only_what_was_chosen_is_kept(folder: Path) -> None:
+    """``--ascii`` holds for one start, and two windows do not undo each other's choices."""
+    kept = folder / "interface.json"
+    write(kept, Look(density="compact"))
+    look = Look(characters="ascii", density="compact")
+    async with shown(training(folder), (80, 24), look=look, kept=kept) as (pilot, app, _source):
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, PeersScreen))
+        write(kept, Look(density="compact", views={"rounds.times": "-times"}))
+        await pilot.press("t")
+        await until(pilot, lambda: len(read(kept).views) == 2)
+        app.change_look(theme="fedtui-light")
+        assert read(kept) == Look(
+            theme="fedtui-light",
+            density="compact",
+            views={"rounds.times": "-times", "peers.ways": "-ways"},
+        )
+
+
 VIEWS = ("peers.order", "peers.ways", "wall.names", "wall.pictures")
 
 
