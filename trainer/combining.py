@@ -21,6 +21,7 @@ from trainer.job import Job
 from trainer.lora_file import Factors, LoraAdapter
 from trainer.models.base import BaseModel
 from trainer.protocol import DENSE, CombineAdapters, WeightedFile
+from trainer.room_adapter import RoomAdapter
 from trainer.tensor_file import Written
 
 SEPARATOR = "/"
@@ -70,7 +71,7 @@ def combine_files(request: CombineAdapters, job: Job) -> Combined:
         done = combine(request.mode, inputs, previous, out, job, request.rule)
         if done.note:
             raise TrainerError("These adapters were not combined", f"{done.note}.", code=MISUSE)
-        exact = room_adapter.read(out).exact()
+        exact = _used(room_adapter.read(out))
     components: dict[str, dict[str, Factors]] = {}
     for key, factors in exact.items():
         component, _, layer = key.partition(SEPARATOR)
@@ -80,6 +81,16 @@ def combine_files(request: CombineAdapters, job: Job) -> Combined:
     notes = {"mode": request.mode, "rule": request.rule.name}
     file = lora_file.write(Path(request.out), adapter, request.format, base, notes)
     return Combined(file, adapter, done)
+
+
+def _used(room: RoomAdapter) -> dict[str, Factors]:
+    """Exact factors without those that a mode has begun anew: their B is zero, so they are ranks of
+    nothing in a file that nobody goes on training in a room."""
+    exact = room.exact()
+    for name, branch in room.branches.items():
+        if not room.factors[name].B.any():
+            exact[name] = branch.as_factors()
+    return exact
 
 
 def _flat(path: Path, model: BaseModel) -> dict[str, Factors]:

@@ -114,6 +114,10 @@ async def test_merged_adapters_are_their_weighted_mean(rig: Rig, tmp_path: Path)
     # No rule of rooms bounds the share of the first.
     assert made["weights"] == pytest.approx([0.9, 0.05, 0.05])
     assert np.allclose(product(Path(made["path"])), 0.9 * 1 + 0.05 * 4 + 0.05 * 9)
+    # The ranks add up, and nothing else is in it.
+    assert made["rank"] == 1 + 2 + 3
+    assert {array.shape[0] for name, array in read_all(Path(made["path"]))[0].items()
+            if name.endswith("lora_A.weight")} == {6}  # fmt: skip
     with pytest.raises(UsageError, match="already"):
         await rig.do("merge_adapters", files=files, new_name="both")
     for name in ("", "../out", ".hidden", "a/b", "x" * 100):
