@@ -16,6 +16,7 @@ from fedtui.errors import FedtuiError, UsageError
 from fedtui.limits import LIBRARY_FILES
 from fedtui.paths import RoomPaths, absolute, sha256_of
 from fedtui.rooms import Room, committed_adapters, export_metadata
+from fedtui.task import Task
 from fedtui.training import TrainerProcess
 from trainer.protocol import ExportAdapter as ExportRequest
 from trainer.protocol import InspectAdapter as InspectRequest
@@ -81,13 +82,17 @@ class Library:
 
     async def models(self, asked: ListModels) -> Result:
         """See :class:`trainer.protocol.ListModels`; besides, each model says in ``here`` whether it
-        is this room's. What the room knows of its model's hash is used."""
+        is this room's, which is listed as ``missing`` where it is not on this machine. What the
+        room knows of its model's hash is used."""
         del asked
         task = self._room.task
         found = await self._arithmetic.request(ListModelsRequest((task.model,)))
         for model in found["models"]:
             model["here"] = model["source"] == task.model
             model["sha256"] = model["sha256"] or (task.model_sha256 if model["here"] else "")
+            model["missing"] = False
+        if not any(model["here"] for model in found["models"]):
+            found["models"].insert(0, _missing(task))
         return found
 
     async def inspect(self, asked: InspectAdapter) -> Result:
@@ -124,6 +129,21 @@ class Library:
             export_metadata(self._room, asked.round),
         )
         return await self._arithmetic.request(request)
+
+
+def _missing(task: Task) -> Result:
+    return {
+        "name": task.model,
+        "source": task.model,
+        "family": "",
+        "resolution": task.resolution or 0,
+        "sha256": task.model_sha256,
+        "bytes": 0,
+        "folder": "",
+        "unfinished": False,
+        "here": True,
+        "missing": True,
+    }
 
 
 def listed(room: RoomPaths, shelf: Path) -> list[Result]:

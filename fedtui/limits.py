@@ -108,6 +108,11 @@ SHELF_NAME_CHARS: Final = 80
 MERGE_S: Final = 600.0
 """For merging: adapters of large models are gigabytes, read and written on a laptop's disk."""
 
+DOWNLOAD_ASK_S: Final = 120.0
+"""For asking the hub: a process starts, and the hub gets as long as its client allows."""
+DOWNLOADS_KEPT: Final = 20
+"""Downloads of base models that are still told of."""
+
 # --- recordings -------------------------------------------------------------------------------
 TAPE_BYTES: Final = 256 << 20
 TAPE_LINES: Final = 200_000

@@ -12,6 +12,7 @@ from typing import Any
 
 from fedtui import __version__, keeping, rooms, shared, viewing
 from fedtui.control.operations import Operations
+from fedtui.downloads import Downloads
 from fedtui.drawing import Drawing
 from fedtui.errors import FedtuiError, TrustError
 from fedtui.events import QUIET, Event, EventStream, sentence, view_of
@@ -190,6 +191,8 @@ class Node:
         ).offer(self.operations)
         Library(room, self._arithmetic, profile.shelf).offer(self.operations)
         Shelf(room, self._arithmetic, profile.shelf).offer(self.operations)
+        self._downloads = Downloads(profile.downloads_log, self.emit)
+        self._downloads.offer(self.operations)
         self._material = Material(
             profile,
             self._arithmetic,
@@ -259,6 +262,7 @@ class Node:
         await self._reception.stop()
         await self._moving.stop()
         await self._gallery.stop()
+        await self._downloads.stop()
         ending = asyncio.create_task(self._tasks.cancel())
         # The trainer first: a cancelled training would wait for its next step.
         await asyncio.gather(self._trainer.stop(), self._peer.stop())

@@ -162,6 +162,10 @@ class Profile:
         return self.root / "trainer.log"
 
     @property
+    def downloads_log(self) -> Path:
+        return self.root / "downloads.log"
+
+    @property
     def arithmetic_log(self) -> Path:
         return self.root / "arithmetic.log"
 

@@ -52,9 +52,11 @@ from trainer.protocol import (
     ContactSheet,
     Describe,
     ExportAdapter,
+    FetchModel,
     InitAdapter,
     InspectAdapter,
     ListModels,
+    MeasureDownload,
     Request,
     RestoreAdapter,
     SampleData,
@@ -96,6 +98,44 @@ def list_models(request: ListModels, job: Job) -> Result:
     job.check()
     found = listing.present(request.also)
     return {"store": str(store.root()), "models": [asdict(entry) for entry in found]}
+
+
+def measure_download(request: MeasureDownload, job: Job) -> Result:
+    from trainer.models import hub
+
+    job.check()
+    folder = _place(request.model)
+    told: Result = {"model": request.model, "ready": store.record(folder) is not None}
+    if told["ready"]:
+        size = listing.bytes_in(folder)
+        return told | {"total": size, "present": size, "free": 0}
+    return told | asdict(hub.measure(request.model, folder))
+
+
+def fetch_model(request: FetchModel, job: Job) -> Result:
+    from trainer.models import fetching
+
+    _place(request.model)
+    base = fetching.obtain(request.model, job)
+    kept = store.record(base.folder)
+    return {
+        "model": base.name,
+        "folder": str(base.folder),
+        "sha256": kept.sha256 if kept else Digests.of(base).model,
+    }
+
+
+def _place(model: str) -> Path:
+    """Where a hub name is kept. Raises :class:`TrainerError` for what is no such name."""
+    if not store.is_hub_name(model):
+        raise TrainerError(
+            "This is no name of a model on the hub",
+            f"{model[:200]!r} is a file or folder here, or not written owner/name.",
+            "Names look like stable-diffusion-v1-5/stable-diffusion-v1-5; a file is made ready by "
+            "fedtui model import.",
+            MISUSE,
+        )
+    return store.place(model)
 
 
 def check_data(request: CheckData, job: Job) -> Result:
@@ -319,6 +359,8 @@ HELD_OUT = -2
 HANDLERS: Mapping[type[Request], Handler] = {
     Describe: describe,
     ListModels: list_models,
+    MeasureDownload: measure_download,
+    FetchModel: fetch_model,
     CheckData: check_data,
     SampleData: sample_data,
     SplitData: split_data,

@@ -17,6 +17,8 @@ EMBEDDED_MODEL = "tiny-landscapes"
 MODEL_HELP = "tiny-landscapes, a diffusers folder, a .safetensors checkpoint, or OWNER/NAME."
 STAGES = {
     "download": "downloading the model, MiB",
+    "wait": "another program on this machine downloads the model; waiting for it",
+    "check": "all has come; computing the model's hash",
     "unpack": "unpacking the model",
     "load": "loading the model",
     "scan": "looking at the pictures",

@@ -48,6 +48,28 @@ def list_models(
     output.say(f"others are made ready by `fedtui model import`, in {found['store']}")
 
 
+@app.command("size")
+def size(
+    model: Annotated[str, typer.Argument(help="A model on the hub, OWNER/NAME[@REVISION].")],
+    json: Annotated[bool, typer.Option("--json", help="Print the sizes as JSON.")] = False,
+) -> None:
+    """Say how large a model's download is. Nothing is downloaded."""
+    from fedtui.cli.trainer import ask
+    from fedtui.sizes import sized
+    from trainer.protocol import MeasureDownload
+
+    found = ask(MeasureDownload(model), role="arithmetic")
+    if json:
+        output.data_json(found)
+    elif found["ready"]:
+        output.data(f"{model}  {sized(found['total'])}, on this machine")
+    else:
+        output.data(
+            f"{model}  {sized(found['total'])}, {sized(found['present'])} of it here; "
+            f"the disk has {sized(found['free'])} free"
+        )
+
+
 @app.command("import")
 def import_model(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
@@ -59,16 +81,25 @@ def import_model(
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Download or unpack a model, and print its hash. Again, it goes on where it stopped."""
+    """Download or unpack a model, and print its hash.
+
+    ctrl+c stops it; again, it goes on where it stopped.
+    """
     from fedtui.cli.trainer import ask
+    from fedtui.pace import Pace
+    from fedtui.sizes import downloaded
     from trainer.protocol import ImportModel
 
-    line = output.ProgressLine()
+    line, pace = output.ProgressLine(), Pace()
 
     def show(data: dict[str, Any]) -> None:
         if data.get("stage") == "note":
             line.clear()
             output.say(data["text"])
+        elif data.get("stage") == "download":
+            pace.told(int(data["bytes"]))
+            rate = 1 / pace.seconds if pace.seconds else None
+            line.show(f"downloading {downloaded(int(data['bytes']), int(data['total']), rate)}")
         else:
             line.show(progress_text(data))
 

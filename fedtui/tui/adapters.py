@@ -1,15 +1,16 @@
-"""Adapters and base models: rows of the library's tables, and what is told of one."""
+"""Adapters: rows of the library's table, and what is told of one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from fedtui.sizes import sized
 from fedtui.tui.facts import fact, heading, said
 from fedtui.tui.lines import Line, cut_path, plain, wrapped
 from fedtui.tui.timeline import times_of
 from fedtui.tui.widgets.table import Column, number, one
-from fedtui.tui.wording import NOTHING, loss, names_by_id, short_id
+from fedtui.tui.wording import loss, names_by_id, short_id
 from fedtui.view import CommitView, NodeView, TimesView
 
 EMPTY = "Adapters land here after each round. i takes in a file from elsewhere."
@@ -31,7 +32,6 @@ CHANGED = (
     "Its bytes are not those the room agreed on: the file was changed or the disk has damaged it. "
     "Another member's copy is good if its hash is the room's."
 )
-UNCOMPUTED = "The hash of this model is not known: it is computed when its download has ended."
 METADATA_SHOWN = 12
 LICENCES = ("modelspec.license", "license", "licence", "ss_license")
 """Keys under which programs write a licence."""
@@ -50,30 +50,6 @@ class Adapter:
     marked: bool = False
 
 
-@dataclass(frozen=True)
-class Base:
-    """A base model on this machine; ``here``: this room's."""
-
-    name: str
-    source: str
-    family: str
-    resolution: int
-    sha256: str
-    bytes: int
-    folder: str
-    unfinished: bool = False
-    here: bool = False
-
-
-def sized(count: int) -> str:
-    """Bytes in the unit that fits."""
-    if count < 1000:
-        return f"{count} B"
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} KB"
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
-
-
 def halves(sha256: str) -> str:
     """A hash that breaks in the middle where a line is too short for it."""
     return f"{sha256[:32]} {sha256[32:]}".strip()
@@ -86,23 +62,11 @@ def named(adapter: Adapter, width: int) -> Line:
     return one(f"{SIGNS.get(adapter.kind, '?')} {adapter.name}", width)
 
 
-def titled(base: Base, width: int) -> Line:
-    """Whether a model is this room's, and its name."""
-    sign = "●" if base.here else "!" if base.unfinished else "○"
-    return one(f"{sign} {base.source}", width, "warning" if base.unfinished else "text")
-
-
 COLUMNS: tuple[Column[Adapter], ...] = (
     Column("adapter", 0, 16, 40, named),
     Column("kind", 1, 6, 6, lambda a, w: one(a.kind, w, "muted")),
     Column("size", 2, 8, 8, lambda a, w: number(sized(a.bytes), w, "muted"), True),
     Column("made", 3, 16, 16, lambda a, w: one(a.modified, w, "faint")),
-)
-BASES: tuple[Column[Base], ...] = (
-    Column("base model", 0, 18, 40, titled),
-    Column("family", 1, 18, 20, lambda b, w: one(b.family or NOTHING, w, "muted")),
-    Column("size", 2, 8, 8, lambda b, w: number(sized(b.bytes), w, "muted"), True),
-    Column("hash", 3, 12, 12, lambda b, w: one(b.sha256[:12] or NOTHING, w, "faint")),
 )
 
 
@@ -192,25 +156,3 @@ def adapter_lines(
     for name, value in list(known["metadata"].items())[:METADATA_SHOWN]:
         lines += said(plain(str(name))[:13], str(value), width, "muted")
     return lines
-
-
-def base_lines(chosen: Base | None, store: str, width: int) -> list[Line]:
-    """All that is known of a base model, and how others get here."""
-    lines: list[Line] = []
-    if chosen is not None:
-        if chosen.here:
-            lines += [(("● this room trains on it", "ok"),)]
-        if chosen.unfinished:
-            again = f"Its download was cut off. fedtui model import {chosen.source} goes on."
-            lines += wrapped(again, width - 1, "warning")
-        lines += said("family", chosen.family or "not known yet", width)
-        if chosen.resolution:
-            lines += said("pictures", f"{chosen.resolution} pixels a side", width)
-        lines += said("size", f"{chosen.bytes:,} bytes", width)
-        lines += said("hash", halves(chosen.sha256) or "not computed", width, "muted")
-        lines += said("from", chosen.source, width)
-        lines.append(fact("folder", ((cut_path(chosen.folder, max(8, width - 15)), "muted"),)))
-        lines.append(())
-    lines.append(heading("More models"))
-    more = "In a shell, fedtui model import NAME makes one ready: a name on the hub, or a file."
-    return [*lines, *wrapped(more, width - 1, "muted"), *said("kept in", store, width, "muted")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fedtui.tui.adapters import Adapter, licence_of, losses_of, note_of, round_of, sized
+from fedtui.sizes import sized
+from fedtui.tui.adapters import Adapter, licence_of, losses_of, note_of, round_of
 from fedtui.tui.comparing import ARROW, Row, fact_line
 from fedtui.tui.facts import NAME
 from fedtui.tui.lines import Line, left, listed, plain, right, width_of, wrapped

@@ -260,7 +260,14 @@ STUDIO_KEYS: list[BindingType] = [
 ]
 
 LIBRARY_KEYS: list[BindingType] = [
-    key("i", "take", "Import", "Take in an adapter file from elsewhere", "library.take", show=True),
+    key(
+        "i",
+        "take",
+        "Import",
+        "Take in an adapter file, or download a base model",
+        "library.take",
+        show=True,
+    ),
     key("e", "export", "Export", "Write it for ComfyUI and A1111", "library.export", show=True),
     key("u", "studio", "Use", "Draw with it in the studio", "library.use", show=True),
     key("space", "mark", "Mark", "Mark it to be merged with others", "library.mark"),
@@ -288,6 +295,7 @@ LIBRARY_KEYS: list[BindingType] = [
     ),
     key("b", "bases", "Base models", "Base models, or adapters again", "library.bases", show=True),
     key("h", "hash", "Hash", "Copy its whole SHA-256", "library.hash", show=True),
+    key("s", "stop_download", "Stop", "Stop the download", "library.stop", show=True),
 ]
 
 PEER_KEYS: list[BindingType] = [

@@ -58,6 +58,8 @@ WALL_SLIDE_S: Final = 8.0
 
 STUDIO_POLL_S: Final = 0.4
 """Between two looks at what is being drawn."""
+DOWNLOAD_POLL_S: Final = 0.5
+"""Between two looks at a download."""
 STUDIO_REDRAW_S: Final = 0.6
 """After the last change of a weight, the picture is drawn again."""
 STUDIO_PICTURES: Final = 16

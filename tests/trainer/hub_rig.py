@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,13 +28,15 @@ def serving(folder: Path) -> Iterator[Hub]:
 
 
 class Hub(ThreadingHTTPServer):
-    """As much of a hub as one repository needs. ``lie`` is announced instead of the true hashes."""
+    """As much of a hub as one repository needs. ``lie`` is announced instead of the true hashes.
+    After the first half of the file ``stall`` it waits for as long as that is set."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), HubHandler)
         self.folder = folder
         self.commit = "c" * 40
         self.lie = ""
+        self.stall = ""
         self.served: list[tuple[str, int]] = []
 
     @property
@@ -69,7 +72,7 @@ class HubHandler(BaseHTTPRequestHandler):
             self.server.served.append((name, len(content) - start))
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self._answer(content[start:], headers, 206 if start else 200)
+        self._answer(content[start:], headers, 206 if start else 200, name)
 
     def _listing(self) -> dict[str, Any]:
         files = [path for path in sorted(self.server.folder.rglob("*")) if path.is_file()]
@@ -89,7 +92,9 @@ class HubHandler(BaseHTTPRequestHandler):
             siblings.append(entry)
         return {"id": "owner/tiny", "sha": self.server.commit, "siblings": siblings}
 
-    def _answer(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+    def _answer(
+        self, body: bytes, headers: dict[str, str], status: int = 200, file: str = ""
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -97,4 +102,11 @@ class HubHandler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             with suppress(ConnectionError):
-                self.wfile.write(body)
+                half = len(body) // 2 if file and file == self.server.stall else 0
+                self.wfile.write(body[:half])
+                while half and file == self.server.stall:
+                    # A byte now and then, so that whoever listens notices when it is to stop.
+                    self.wfile.write(body[half : half + 1])
+                    half += 1
+                    time.sleep(0.1)
+                self.wfile.write(body[half:])

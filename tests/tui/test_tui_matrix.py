@@ -39,6 +39,7 @@ NOTHING: dict[str, Any] = {
     "read_log": lambda **asked: {"lines": [], "next": 0, "path": "/log"},
     "list_adapters": {"shelf": "/shelf", "adapters": []},
     "list_models": {"store": "/models", "models": []},
+    "list_downloads": {"downloads": []},
     "check_folder": {"folder": "/pictures", "usable": 0, "pictures": [], "problems": []},
     "generations": {"jobs": []},
     "members": {"members": ANSWERS["members"]["members"][:1]},

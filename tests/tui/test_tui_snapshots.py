@@ -150,6 +150,7 @@ ANSWERS: dict[str, Any] = {
             for number in (4, 3, 2, 1)
         ],
     },
+    "list_downloads": {"downloads": []},
     "hash_adapter": lambda path: {"path": path, "sha256": "9f1c" * 16},
     "inspect_adapter": lambda path: {
         "path": path,

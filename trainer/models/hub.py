@@ -6,16 +6,19 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import huggingface_hub
+from filelock import FileLock, Timeout
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 from tqdm.auto import tqdm
 
+from trainer import disk
 from trainer.config import HUB_TIMEOUT
 from trainer.errors import NO_USABLE, Cancelled, TrainerError
 from trainer.job import Job
@@ -31,6 +34,11 @@ WEIGHTS = re.compile(
 AGAIN = "Run the command again to go on where it stopped, or give a folder on this machine."
 ELSE = "; and there is no folder or file of this name here"
 """What somebody who meant a path has to know: names on the hub look like paths."""
+MAKE_ROOM = "Make room there and do the same again: what has come is kept."
+LOCK_POLL_S = 0.5
+"""Between two looks at a download of another process."""
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 256 << 10
+"""What is reported, kept and cancelled at once. The hub's own 10 MiB take a slow line a minute."""
 RESERVE = 1 << 30
 """Bytes that a download leaves free on the disk."""
 
@@ -58,13 +66,9 @@ def download(model: str, folder: Path, job: Job, layout: Layout | None = None) -
     unless told otherwise.
 
     What was fetched before an interruption is kept. Reports ``{"stage": "download", "step",
-    "steps"}`` in MiB. Raises :class:`TrainerError`.
+    "steps", "bytes", "total"}``, the first two in MiB. Raises :class:`TrainerError`.
     """
-    name, commit, files = _listing(model)
-    layout = layout or DIFFUSERS
-    wanted = layout.needed(files)
-    if not any(PurePosixPath(file.name).name == layout.marker for file in wanted):
-        raise _refused(model, f"it is no {layout.what}: it has no {layout.marker}")
+    name, commit, wanted = _wanted(model, layout or DIFFUSERS)
     total = sum(file.bytes for file in wanted)
     present = sum(_present(folder, file, commit) for file in wanted)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +80,55 @@ def download(model: str, folder: Path, job: Job, layout: Layout | None = None) -
         _fetch(name, commit, file, folder, _meter(job, done, total))
         done += file.bytes
     return commit
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a download: ``present`` of its ``total`` bytes are here, ``free`` ones on the disk."""
+
+    total: int
+    present: int
+    free: int
+
+
+def measure(model: str, folder: Path, layout: Layout | None = None) -> Size:
+    """How large the download of ``owner/name[@revision]`` into a folder is. Asks the hub, fetches
+    nothing. Raises :class:`TrainerError`."""
+    _, commit, wanted = _wanted(model, layout or DIFFUSERS)
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return Size(
+        sum(file.bytes for file in wanted),
+        sum(_present(folder, file, commit) for file in wanted),
+        shutil.disk_usage(there).free,
+    )
+
+
+@contextmanager
+def alone(folder: Path, job: Job) -> Iterator[None]:
+    """No two processes write the same drafts: a second one waits until the first has ended, as
+    ``{"stage": "wait"}`` tells, and may be cancelled meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    while True:
+        job.check()
+        try:
+            lock.acquire(timeout=LOCK_POLL_S)
+            break
+        except Timeout:
+            job.report({"stage": "wait", "step": 0, "steps": 1})
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wanted(model: str, layout: Layout) -> tuple[str, str, list[Remote]]:
+    """The repository's name, the commit, and the files that are needed of it."""
+    name, commit, files = _listing(model)
+    wanted = layout.needed(files)
+    if not any(PurePosixPath(file.name).name == layout.marker for file in wanted):
+        raise _refused(model, f"it is no {layout.what}: it has no {layout.marker}")
+    return name, commit, wanted
 
 
 def download_settings(model: str, folder: Path) -> None:
@@ -169,6 +222,8 @@ def _fetch(name: str, commit: str, file: Remote, folder: Path, meter: Any) -> No
     except Cancelled:
         raise
     except Exception as error:
+        if disk.is_full(error):
+            raise _refused(name, f"the disk of {folder} is full", MAKE_ROOM) from error
         raise _refused(name, f"{file.name} could not be fetched: {error}") from error
     if not _matches(draft, file):
         draft.unlink()
@@ -204,9 +259,9 @@ def _meter(job: Job, before: int, total: int) -> Any:
         def update(self, n: float | None = 1) -> bool | None:
             job.check()
             result: bool | None = super().update(n)
-            job.report(
-                {"stage": "download", "step": (before + int(self.n)) >> 20, "steps": total >> 20}
-            )
+            done = before + int(self.n)
+            size = {"step": done >> 20, "steps": total >> 20, "bytes": done, "total": total}
+            job.report({"stage": "download", **size})
             return result
 
     return Meter

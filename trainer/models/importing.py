@@ -22,7 +22,7 @@ from trainer import disk, embedded, models, tensor_file
 from trainer.config import MAX_MODEL_HEADER
 from trainer.errors import MISUSE, NO_USABLE, TrainerError
 from trainer.job import Job
-from trainer.models import flux_file, hub, prediction, store
+from trainer.models import fetching, flux_file, hub, prediction, store
 from trainer.models.base import PREDICTIONS, BaseModel, Digests, read_config
 from trainer.models.stable_diffusion import StableDiffusion2
 from trainer.tensor_file import FormatError, Header
@@ -41,11 +41,13 @@ DTYPES = {
 def obtain(model: str, job: Job) -> BaseModel:
     """The model of this name, imported first if need be.
 
-    Reports ``{"stage": "download"|"unpack", "step", "steps"}``. Raises :class:`TrainerError`.
+    Reports ``{"stage": "download"|"check"|"unpack", "step", "steps"}``. Raises
+    :class:`TrainerError`.
     """
     path = Path(model).expanduser()
-    imported = model != embedded.MODEL_NAME and (path.is_file() or store.is_hub_name(model))
-    if imported and store.record(store.place(model)) is None:
+    if model != embedded.MODEL_NAME and store.is_hub_name(model):
+        return fetching.obtain(model, job)
+    if model != embedded.MODEL_NAME and path.is_file() and store.record(store.place(model)) is None:
         _import(model, job)
     return models.resolve(model)
 
@@ -80,10 +82,7 @@ def correct(model: str, predicted: str) -> BaseModel:
 def _import(model: str, job: Job) -> None:
     folder = store.place(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if store.is_hub_name(model):
-        revision = hub.download(model, folder, job)
-    else:
-        revision = _unpack(Path(model).expanduser().resolve(), folder, job)
+    revision = _unpack(Path(model).expanduser().resolve(), folder, job)
     base = models.described(folder.name, folder)
     store.write_record(folder, store.Record(model, revision, Digests.of(base).model))
 

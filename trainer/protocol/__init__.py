@@ -80,11 +80,13 @@ from trainer.protocol.measuring import (
 from trainer.protocol.models import (
     Describe,
     ExportWhole,
+    FetchModel,
     GraftWhole,
     ImportModel,
     InitWhole,
     ListModels,
     Load,
+    MeasureDownload,
     NewModel,
 )
 from trainer.protocol.training import (
@@ -141,6 +143,7 @@ __all__ = [
     "ExportAdapter",
     "ExportWhole",
     "Failed",
+    "FetchModel",
     "GatherPictures",
     "Generate",
     "GraftWhole",
@@ -156,6 +159,7 @@ __all__ = [
     "Load",
     "LoraFile",
     "MeasureClip",
+    "MeasureDownload",
     "MeasureSet",
     "Message",
     "NewModel",

@@ -24,7 +24,7 @@ class Load(Request):
 class ImportModel(Request):
     """Makes a folder of a single file or hub name, once; other requests do so when they need it.
 
-    Progress: ``{"stage": "download"|"unpack", "step", "steps"}``, a download in MiB. Result:
+    Progress: that of :class:`FetchModel`, or ``{"stage": "unpack", "step", "steps"}``. Result:
     ``{"model", "folder", "sha256", "revision", "family", "resolution", "prediction"}``; the
     revision is the hub's commit or the file's SHA-256. ``prediction`` ("epsilon" or
     "v_prediction") says what the model predicts where its scheduler is wrong; the result has what
@@ -34,6 +34,31 @@ class ImportModel(Request):
     kind: ClassVar[str] = "import_model"
     model: str
     prediction: str = ""
+
+
+@dataclass(frozen=True)
+class MeasureDownload(Request):
+    """Asks the hub how large a model is, and fetches nothing. Arithmetic.
+
+    ``present`` of its ``total`` bytes are here, whole or in drafts; ``ready``: it is here and
+    recorded, nothing was asked. Result: ``{"model", "total", "present", "free", "ready"}``.
+    """
+
+    kind: ClassVar[str] = "measure_download"
+    model: str
+
+
+@dataclass(frozen=True)
+class FetchModel(Request):
+    """Downloads a hub name, once; goes on where an earlier attempt ended. Arithmetic.
+
+    Progress: ``{"stage": "download", "bytes", "total", "step", "steps"}``, the last two in MiB,
+    ``{"stage": "wait"}`` while another process fetches the same, ``{"stage": "check"}`` while the
+    model's hash is computed. Result: ``{"model", "folder", "sha256"}``.
+    """
+
+    kind: ClassVar[str] = "fetch_model"
+    model: str
 
 
 @dataclass(frozen=True)

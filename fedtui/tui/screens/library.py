@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
-from fedtui.limits import MERGE_S, MERGED_ADAPTERS
+from fedtui.limits import MERGE_S
 from fedtui.tui.adapters import (
-    BASES,
     CHANGED,
-    COLUMNS,
     EMPTY,
-    LOST,
-    UNCOMPUTED,
     Adapter,
-    Base,
     adapter_lines,
-    base_lines,
     commit_of,
     round_of,
 )
+from fedtui.tui.base_models import UNCOMPUTED
 from fedtui.tui.keymap import LIBRARY_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import Answered, PictureOpened
 from fedtui.tui.screens.beside import BesideScreen
-from fedtui.tui.screens.confirm import ConfirmScreen
 from fedtui.tui.screens.enlarging import enlarged
-from fedtui.tui.screens.listing import ListScreen
 from fedtui.tui.screens.live import LiveScreen, Value, copy
-from fedtui.tui.screens.merging import Merge, MergingScreen
-from fedtui.tui.screens.taking import TakingScreen
+from fedtui.tui.screens.shelving import ShelvingScreen
 from fedtui.tui.widgets.picturepair import FIRST, NONE, PicturePair
-from fedtui.tui.widgets.sheet import Sheet
 from fedtui.tui.widgets.split import Split
-from fedtui.tui.widgets.table import Table
-from fedtui.tui.wording import absent, count
+from fedtui.tui.wording import absent
 
 OF_ADAPTERS = frozenset({"inspect", "export", "studio", "mark", "delete"})
 """What needs an adapter under the cursor."""
@@ -47,10 +36,9 @@ OF_PAIRS = frozenset({"merge", "difference", "pictures", "prompt"})
 """What is for adapters only, too."""
 BOTH = (100, 38)
 """Columns and lines from which on details and pictures are shown at once."""
-LOOKING = "Looking for base models…"
 
 
-class LibraryScreen(ListScreen):
+class LibraryScreen(ShelvingScreen):
     """A list of adapters, or of base models, and what one of them is."""
 
     PLACE = "library"
@@ -59,17 +47,9 @@ class LibraryScreen(ListScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table: Table[Adapter] = Table(COLUMNS, lambda a: a.path, empty=EMPTY, id="adapters")
-        self.bases: Table[Base] = Table(BASES, lambda b: b.folder, empty=LOOKING, id="bases")
-        self.sheet = Sheet(id="adapter")
         self.pair = PicturePair(id="pair")
-        self._known: dict[str, dict[str, Any]] = {}
-        self._hashes: dict[str, str] = {}
-        self._awaited = ""
-        self._marked: frozenset[str] = frozenset()
         self._committed = -1
         self._shelf = ""
-        self._store = ""
 
     def body(self) -> ComposeResult:
         """One of two lists, and its details."""
@@ -79,16 +59,11 @@ class LibraryScreen(ListScreen):
         pair = self.pair.data_bind(LibraryScreen.feed)
         yield Split(self.table, self.bases, Vertical(self.sheet, pair, id="about"))
 
-    @property
-    def of_bases(self) -> bool:
-        """Whether base models are on show."""
-        return self.bases.display
-
     def look_again(self) -> None:
         """Files may have come meanwhile."""
         self.ask("list_adapters")
         if self.of_bases:
-            self.ask("list_models")
+            self.ask_for_bases()
 
     def watch_feed(self) -> None:
         """A round's adapter appears by itself."""
@@ -104,53 +79,26 @@ class LibraryScreen(ListScreen):
     def on_answered(self, message: Answered) -> None:
         """Shows the lists, what was found out, or what has changed."""
         result = message.result
+        self.learn_of_bases(message)
+        self.learn_of_shelf(message)
         match message.operation:
             case "list_adapters":
                 self._shelf = str(result["shelf"])
-                self._fill(tuple(Adapter(**entry) for entry in result["adapters"]))
-            case "list_models":
-                self._store = str(result["store"])
-                self.bases.fill(tuple(Base(**entry) for entry in result["models"]), LOOKING)
+                self.fill(tuple(Adapter(**entry) for entry in result["adapters"]))
             case "inspect_adapter":
-                self._known[str(result["path"])] = result
+                self.known[str(result["path"])] = result
             case "hash_adapter":
                 self._hashed(str(result["path"]), str(result["sha256"]))
-            case "export_adapter":
-                copy(self, "the path of the export", str(result["path"]))
-                self.ask("list_adapters")
-            case "import_adapter":
-                self._arrived(result, told_of_import(result))
-            case "merge_adapters":
-                self._marked = frozenset()
-                self._arrived(result, told_of_merge(result))
-            case "delete_adapter":
-                self.notify(f"{plain(str(result['name']))} is deleted.", markup=False)
-                self.ask("list_adapters")
         self.show_chosen()
 
     def _hashed(self, path: str, sha256: str) -> None:
-        self._hashes[path] = sha256
+        self.hashes[path] = sha256
         adapter = next((each for each in self.table.rows if each.path == path), None)
         name = adapter.name if adapter else path
         copy(self, f"the SHA-256 of {plain(name)}", sha256)
         commit = commit_of(adapter, self.view)
         if commit is not None and commit.result != sha256:
             self.notify(CHANGED, title=f"{plain(name)} is damaged", severity="error", markup=False)
-
-    def _arrived(self, result: dict[str, Any], told: str) -> None:
-        self._awaited = str(result["path"])
-        self._known.pop(self._awaited, None)
-        self._hashes.pop(self._awaited, None)
-        self.notify(told, title=f"{plain(str(result['name']))} is on the shelf", markup=False)
-        self.ask("list_adapters")
-
-    def _fill(self, adapters: tuple[Adapter, ...]) -> None:
-        self._marked &= {adapter.path for adapter in adapters}
-        marked = (replace(a, marked=a.path in self._marked) for a in adapters)
-        self.table.fill(tuple(marked), EMPTY)
-        if self._awaited:
-            self.table.choose(self._awaited)
-            self._awaited = ""
 
     def open_chosen(self) -> None:
         """Looks into the file, or reads on about the model."""
@@ -162,15 +110,15 @@ class LibraryScreen(ListScreen):
     def show_chosen(self) -> None:
         """Tells of the one under the cursor."""
         if self.of_bases:
-            self._show_base()
+            self.show_base()
             return
         chosen = self.table.selected
-        marked = f" · {len(self._marked)} marked" if self._marked else ""
+        marked = f" · {len(self.marked)} marked" if self.marked else ""
         self.table.entitle((("Adapters", "muted"), (f" {len(self.table.rows)}{marked}", "text")))
         self.sheet.entitle(((chosen.name if chosen else "Adapter", "strong"),))
         view, shelf = self.view, self._shelf
         path = chosen.path if chosen else ""
-        known, sha256 = self._known.get(path), self._hashes.get(path, "")
+        known, sha256 = self.known.get(path), self.hashes.get(path, "")
         self.sheet.show(
             lambda width: adapter_lines(chosen, known, sha256, view, shelf, width),
             ("the path of the adapter", chosen.path) if chosen else None,
@@ -178,19 +126,12 @@ class LibraryScreen(ListScreen):
         number = round_of(chosen, known, view)
         self.pair.compare((FIRST, number) if number else None, NONE if chosen else "")
 
-    def _show_base(self) -> None:
-        chosen, store = self.bases.selected, self._store
-        self.bases.entitle((("Base models", "muted"), (f" {len(self.bases.rows)}", "text")))
-        self.sheet.entitle(((plain(chosen.name) if chosen else "Base model", "strong"),))
-        self.sheet.show(
-            lambda width: base_lines(chosen, store, width),
-            ("the folder of the model", chosen.folder) if chosen else None,
-        )
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Without an adapter there is nothing to look into; base models are only looked at."""
-        if self.of_bases and action in (*OF_ADAPTERS, *OF_PAIRS, "take"):
+        if self.of_bases and action in (*OF_ADAPTERS, *OF_PAIRS):
             return False
+        if action == "stop_download":
+            return self.of_bases and self.fetching
         if action in OF_ADAPTERS:
             return True if self.table.selected else None
         if action == "hash":
@@ -209,7 +150,7 @@ class LibraryScreen(ListScreen):
         self.table.display = not self.bases.display
         (self.bases if self.of_bases else self.table).focus()
         if self.of_bases:
-            self.ask("list_models")
+            self.ask_for_bases()
         self.set_class(self.of_bases, "-bases")
         self.refresh_bindings()
         self.show_chosen()
@@ -252,7 +193,7 @@ class LibraryScreen(ListScreen):
         old = new + 1 if new + 1 < len(rows) else new - 1
         if len(marked) == 2:
             new, old = marked
-        screen = BesideScreen(rows, old, new, self._known, self._hashes)
+        screen = BesideScreen(rows, old, new, self.known, self.hashes)
         screen.set_reactive(LiveScreen.feed, self.feed)
         self.app.push_screen(screen)
 
@@ -269,81 +210,9 @@ class LibraryScreen(ListScreen):
             return
         chosen = self.bases.selected
         if chosen and chosen.sha256:
-            copy(self, f"the SHA-256 of {plain(chosen.name)}", chosen.sha256)
+            copy(self, f"the SHA-256 of {plain(chosen.source)}", chosen.sha256)
         elif chosen:
             self.notify(UNCOMPUTED, severity="warning", markup=False)
-
-    def action_take(self) -> None:
-        """Takes a file from elsewhere onto the shelf."""
-
-        def take(path: str | None) -> None:
-            if path and self.ask("import_adapter", MERGE_S, path=path):
-                self.notify(plain(path), title="Reading the adapter…", markup=False)
-
-        self.app.push_screen(TakingScreen(), take)
-
-    def action_mark(self) -> None:
-        """Marks the adapter to be merged, or not."""
-        chosen = self.table.selected
-        if chosen is None:
-            return
-        if chosen.path not in self._marked and len(self._marked) >= MERGED_ADAPTERS:
-            self.notify(f"At most {MERGED_ADAPTERS} are merged.", severity="warning", markup=False)
-            return
-        self._marked ^= {chosen.path}
-        self._fill(tuple(self.table.rows))
-        self.table.action_move(1)
-        self.show_chosen()
-
-    def action_merge(self) -> None:
-        """Makes one adapter of those that are marked."""
-        chosen = [adapter for adapter in self.table.rows if adapter.marked]
-        if len(chosen) < 2:
-            told = "Mark two or more adapters first: space"
-            self.notify(told, severity="warning", markup=False)
-            return
-
-        def merge(wanted: Merge | None) -> None:
-            if wanted is None:
-                return
-            files = [
-                {"path": adapter.path, "weight": weight}
-                for adapter, weight in zip(chosen, wanted.weights, strict=True)
-            ]
-            if self.ask("merge_adapters", MERGE_S, files=files, new_name=wanted.name):
-                self.notify(f"Merging {len(files)} adapters…", markup=False)
-
-        self.app.push_screen(MergingScreen(chosen), merge)
-
-    def action_delete(self) -> None:
-        """Deletes the file, after a question that says what is lost."""
-        chosen = self.table.selected
-        if chosen is None:
-            return
-        if chosen.round and chosen.round == max(adapter.round for adapter in self.table.rows):
-            told = (
-                "The next round starts from it, and what you take home is made of it. Older ones, "
-                "exports and files of the shelf can be deleted."
-            )
-            title = f"Round {chosen.round} is needed"
-            self.notify(told, title=title, severity="warning", markup=False)
-            return
-
-        def delete(agreed: bool | None) -> None:
-            if agreed:
-                self.ask("delete_adapter", path=chosen.path)
-
-        lost = LOST.get(chosen.kind, "")
-        question = ConfirmScreen(f"Delete {chosen.name}?", f"{chosen.path}\n\n{lost}", "Delete")
-        self.app.push_screen(question, delete)
-
-    def action_export(self) -> None:
-        """Writes the round's adapter for other programs."""
-        chosen = self.table.selected
-        if chosen is None or not chosen.round:
-            self.notify("Only a round's adapter is exported.", severity="warning", markup=False)
-            return
-        self.ask("export_adapter", round=chosen.round, format="kohya")
 
     async def action_studio(self) -> None:
         """Draws with this adapter."""
@@ -362,18 +231,3 @@ class LibraryScreen(ListScreen):
         else:
             chosen = self.table.selected
             yield ("the path of the adapter", chosen.path) if chosen else None
-
-
-def told_of_import(result: dict[str, Any]) -> str:
-    """What came in."""
-    if not result["new"]:
-        return "The shelf had this very file already."
-    told = f"{plain(str(result['title']))}, {count(int(result['modules']), 'module')}."
-    ignored = len(result["ignored"])
-    return f"{told} {count(ignored, 'tensor')} of it are no LoRA." if ignored else told
-
-
-def told_of_merge(result: dict[str, Any]) -> str:
-    """How much each one counts."""
-    shares = ", ".join(f"{float(share):.0%}" for share in result["weights"])
-    return f"{shares}. Rank {int(result['rank'])}, {count(int(result['modules']), 'module')}."

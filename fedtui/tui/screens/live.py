@@ -44,6 +44,8 @@ LOOKING = frozenset(
         "read_log",
         "list_adapters",
         "list_models",
+        "list_downloads",
+        "measure_download",
         "inspect_adapter",
         "hash_adapter",
         "check_folder",
@@ -56,7 +58,9 @@ LOOKING = frozenset(
     }
 )
 """Operations that change nothing."""
-UNASKED = frozenset({"read_log", "list_adapters", "generations", "members", "round_times"})
+UNASKED = frozenset(
+    {"read_log", "list_adapters", "list_downloads", "generations", "members", "round_times"}
+)
 """Operations that screens ask for by themselves."""
 
 

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
-from fedtui.tui.adapters import sized
+from fedtui.sizes import sized
 from fedtui.tui.facts import bar, fact, flowing, heading, said
 from fedtui.tui.keymap import PEER_KEYS
 from fedtui.tui.lines import Ink, Line, plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedtui.tui.adapters import sized
+from fedtui.sizes import sized
 from fedtui.tui.feed import Feed
 from fedtui.tui.lines import Ink, Line, spread
 from fedtui.tui.widgets.drawn import Drawn, notice
