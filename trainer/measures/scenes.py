@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from PIL import Image
 
@@ -46,17 +47,22 @@ def judge(images: Sequence[Image.Image], prompts: Sequence[str], seed: int) -> J
     for prompt, reading in zip(prompts, readings, strict=True):
         for name, shown in _answers(prompt, reading):
             hits[name].append(shown)
-    accuracies = [classifier.accuracy_on_scenes(model, style, TRIALS, seed) for style in STYLES]
     return Judgement(
         pictures=len(readings),
         large=_share([hit for name in LARGE for hit in hits[name]]),
         objects=_share([hit for name in OBJECTS for hit in hits[name]]),
         style=_share([reading.style == federated.STYLE for reading in readings]) or 0.0,
         by_attribute={name: sum(some) / len(some) for name, some in hits.items() if some},
-        classifier={
-            name: sum(each[name] for each in accuracies) / len(accuracies) for name in accuracies[0]
-        },
+        classifier=accuracy(seed),
     )
+
+
+@lru_cache(maxsize=8)
+def accuracy(seed: int) -> Mapping[str, float]:
+    """Of the judge itself, on fresh drawings of a seed; an experiment asks once for each arm."""
+    model = classifier.load_classifier(embedded.WEIGHTS / "classifier.safetensors")
+    styles = [classifier.accuracy_on_scenes(model, style, TRIALS, seed) for style in STYLES]
+    return {name: sum(each[name] for each in styles) / len(styles) for name in styles[0]}
 
 
 def _answers(prompt: str, reading: Reading) -> list[tuple[str, bool]]:
