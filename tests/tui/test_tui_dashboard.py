@@ -64,7 +64,8 @@ async def test_every_figure_says_what_it_is_of_and_which_way_is_good(folder: Pat
         assert "3 of 5 machines must agree" in seen
         assert "COLLECT 1/5 sent" in seen
         assert "0/3" not in seen
-        assert "since r1, lower is better" in seen
+        assert "My loss per step, ─ mean ↓ 45 % since r1" in seen
+        assert "lower is better · " in seen
         assert "same start (seed 7)" in seen
         assert "pictures" in seen
         assert "samples" not in seen

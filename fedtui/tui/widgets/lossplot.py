@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from fedtui.tui.feed import Feed
-from fedtui.tui.lines import Line, Span, merged, plain, width_of
+from fedtui.tui.lines import Line, Span, joined, merged, plain, width_of
 from fedtui.tui.look import Look
 from fedtui.tui.steps import means, stretches
 from fedtui.tui.widgets.drawn import Drawn, notice
@@ -25,6 +25,7 @@ BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 LABEL = 7
 """Cells for a loss and a blank."""
+DIRECTION = "lower is better"
 TITLE_EDGES = 2
 """Cells of the frame's corners, which a title leaves free."""
 TALL = 7
@@ -42,7 +43,9 @@ class LossPlot(Drawn, can_focus=True):
         if view is None:
             self.entitle((("My loss", "muted"),))
             return []
-        self.entitle(title(view, width, lined=height >= TALL), trainer_words(view.trainer))
+        told = title(view, width, lined=height >= TALL)
+        trainer = trainer_words(view.trainer)
+        self.entitle(told, below(told, trainer, width) if view.losses else trainer)
         points = [point for point in view.losses if math.isfinite(point.loss)]
         if not points:
             watching = view.role == "observer"
@@ -71,8 +74,8 @@ def title(view: NodeView, width: int, *, lined: bool = True) -> Line:
     so_far = " so far" if view.trainer.state == "training" else ""
     told: Line = ()
     for curve, line, since, rest in (
-        ("My loss per step", "mean of each round", "since round ", f"{so_far}, lower is better"),
-        ("My loss per step", "round mean", "since r", f"{so_far}, lower is better"),
+        ("My loss per step", "mean of each round", "since round ", f"{so_far}, {DIRECTION}"),
+        ("My loss per step", "round mean", "since r", f"{so_far}, {DIRECTION}"),
         ("My loss per step", "round mean", "since r", so_far),
         ("My loss per step", "mean", "since r", ""),
         ("My loss", "mean", "since r", ""),
@@ -83,6 +86,13 @@ def title(view: NodeView, width: int, *, lined: bool = True) -> Line:
         if width_of(told) <= width - TITLE_EDGES:
             break
     return told
+
+
+def below(told: Line, trainer: Line, width: int) -> Line:
+    """What the trainer does; before it which way is better, where the title has no room for it."""
+    words = joined([((DIRECTION, "muted"),), trainer])
+    said = any(DIRECTION in text for text, _ in told)
+    return trainer if said or width_of(words) > width - TITLE_EDGES else words
 
 
 def trend(points: Sequence[LossPoint], since: str) -> Line:
