@@ -200,14 +200,18 @@ def test_the_losses_of_steps_follow_from_the_means_that_are_told() -> None:
 
 
 def test_the_plot_tells_the_mean_of_each_round_and_what_is_what() -> None:
-    points = [*told_by_trainer(1, [0.9, 0.7] * 20), *told_by_trainer(2, [0.3, 0.1] * 20)]
+    falling = [*[0.9] * 20, *[0.7] * 20]
+    points = [*told_by_trainer(1, falling), *told_by_trainer(2, [0.3, 0.1] * 20)]
     lines = [words(line) for line in plot(points, 87, 12, "braille")]
     assert "r1 ─ 0.8000" in lines[-1]
     assert "r2 ─ 0.2000" in lines[-1]
     level = next(n for n, line in enumerate(lines[:-1]) if "──" in line)
     top, low = float(lines[0][:6]), float(lines[10][:6])
     assert level == round((top - 0.8) / (top - low) * 43) // 4
-    assert "─" not in words(plot(points, 87, 6, "braille")[3]), "it would hide a low curve"
+    assert "─" not in words(plot(points, 87, 6, "braille")[3]), "a low curve has no room for it"
+    noisy = [words(line) for line in plot(told_by_trainer(1, [0.9, 0.7] * 20), 87, 12, "braille")]
+    level = next(n for n, line in enumerate(noisy[:-1]) if "─" in line)
+    assert set(noisy[level][7:]) - {"─", " "}, "the curve is before the line"
     narrow = words(plot(points, 27, 12, "braille")[-1])
     assert narrow.split() == ["r1", "r2", "─", "0.2000"], "a mean that would reach into the next"
 

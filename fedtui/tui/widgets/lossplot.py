@@ -31,7 +31,7 @@ TITLE_EDGES = 2
 TALL = 7
 """From this many rows on there is room for the rounds below the curve."""
 MEAN = "─"
-"""The mean of a round, over the curve: the losses of single steps would cover it."""
+"""The mean of a round, behind the curve; its value stands below."""
 
 
 class LossPlot(Drawn, can_focus=True):
@@ -153,7 +153,9 @@ def plot(points: Sequence[LossPoint], width: int, height: int, marker: Marker) -
         row = curve_row(cells[y], [edge for edge, _ in edges if edge], marker)
         for (edge, level), end in zip(levels, ends, strict=True):
             if level == y and rows < height:
-                row[edge + bool(edge) : end] = [(MEAN, "text")] * (end - edge - bool(edge))
+                for x in range(edge + bool(edge), end):
+                    if not cells[y][x]:
+                        row[x] = (MEAN, "text")
         lines.append((labels[y], *merged(row)))
     if rows < height:
         lines.append(axis(edges, every, columns))
