@@ -530,7 +530,7 @@ async def test_the_wall_and_the_dashboard_pack_what_to_take_home(folder: Path) -
         await until(pilot, lambda: len(source.done) == 2)
         assert source.done == [("take_home", {"names": True}), ("take_home", {"names": False})]
         await pilot.press("escape", "4")
-        await until(pilot, lambda: "key 1, then e, packs" in text(app))
+        await until(pilot, lambda: "1, then e, packs" in text(app))
         assert "y copies" not in text(app), "it copies something else here"
     async with shown(training(folder)) as (pilot, app, source):
         await pilot.press("e")
