@@ -20,6 +20,12 @@ NODE_LOG_FILES: Final = 2
 TRAINER_LAST_WORDS: Final = 12
 """Lines of a worker's stderr kept for the message that says why it died."""
 
+# --- another room -----------------------------------------------------------------------------
+NEARBY_S: Final = 5.0
+"""Of listening for rooms that announce themselves."""
+MOVED_TOLD_S: Final = 1.0
+"""Between the end of a journey and the end of the node, so that the one who waits hears of it."""
+
 # --- the terminal -----------------------------------------------------------------------------
 TERMINAL_ANSWER_S: Final = 2.0
 """A terminal answers in milliseconds; kitty that had just opened took more than 100, and an answer

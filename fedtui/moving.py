@@ -15,7 +15,7 @@ from fedtui.founding import continue_room
 from fedtui.governance import Governance, require_admin
 from fedtui.inviting import translated
 from fedtui.keys import take_next
-from fedtui.limits import FORK_SPREAD_S
+from fedtui.limits import FORK_SPREAD_S, MOVED_TOLD_S
 from fedtui.paths import Profile
 from fedtui.rooms import Room
 from p2p.errors import P2PError
@@ -96,6 +96,13 @@ class Moving:
         except P2PError as error:
             raise translated(error) from error
         self.switching = True
+
+    def begin_anew(self, room: Room) -> None:
+        """Works for another room of the profile, after a moment in which whoever waited for it
+        hears that it will."""
+        rooms.use(self._profile, room)
+        self.switching = True
+        asyncio.get_running_loop().call_later(MOVED_TOLD_S, self._ask_to_stop)
 
     async def _switch(self, wanted: Switch) -> dict[str, Any]:
         """Works for another room of the profile from now on; the service starts anew for it."""

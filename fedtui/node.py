@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtui import __version__, keeping, rooms, shared, viewing
+from fedtui.arriving import Arriving
 from fedtui.control.operations import Operations
 from fedtui.downloads import Downloads
 from fedtui.drawing import Drawing
@@ -132,6 +133,10 @@ class Node:
             profile, room, self._identity, self._peer, self._governance, stop=self.request_stop
         )
         self._moving.offer(self.operations)
+        self._arriving = Arriving(
+            profile, settings, room, name=lambda: self._name, switch=self._moving.begin_anew
+        )
+        self._arriving.offer(self.operations)
         self._learner = Learner(
             room,
             self._trainer,
@@ -260,6 +265,7 @@ class Node:
     async def stop(self) -> None:
         """Leaves the room and ends both trainers. Everything that matters is on disk already."""
         await self._reception.stop()
+        await self._arriving.stop()
         await self._moving.stop()
         await self._gallery.stop()
         await self._downloads.stop()

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from fedtui import settings, terminal
 from fedtui.cli import output, running
 from fedtui.errors import ExitCode, FedtuiError
+from fedtui.limits import NEARBY_S
 from fedtui.paths import Profile
 from fedtui.tui.look import read
 
 if TYPE_CHECKING:
     from fedtui.tui.welcome import Choice
-
-NEARBY_S = 5.0
-"""Of listening for rooms, before it begins anew."""
 
 
 def first_room(profile: Profile) -> int | None:

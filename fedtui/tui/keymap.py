@@ -406,6 +406,13 @@ ROOM_KEYS: list[BindingType] = [
     key("p", "plan", "Plan", "What the room agreed on", "room.plan", show=True),
     key("L", "leave", "Leave", "Leave the room, after a question", "room.leave", show=True),
     key("t", "history", "Trust", "What happened that concerns trust", "room.trust", show=True),
+    key("o", "rooms", "Rooms", "Other rooms of this machine, or a new one", "room.o", show=True),
+]
+
+ROOMS_KEYS: list[BindingType] = [
+    key("escape,o", "back", "Stay", "Stay in the present room", "rooms.back", display="esc"),
+    key("n", "make", "Make", "Make a room and work for it", "rooms.make", show=True),
+    key("J", "join", "Join", "Join a room with an invite", "rooms.join", show=True),
 ]
 
 DOCTOR_KEYS: list[BindingType] = [

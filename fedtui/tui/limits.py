@@ -34,6 +34,9 @@ PICTURE_PIXELS: Final = 64 << 20
 PICTURE_RETRY_S: Final = 1.0
 """Between looks at a picture that could not be read."""
 
+JOURNEY_POLL_S: Final = 0.5
+"""Between two looks at how far this machine is on its way to another room."""
+ROOM_NAME_CHARS: Final = 64
 INVITE_USES: Final = 32
 """A link of a workshop admits so many machines."""
 

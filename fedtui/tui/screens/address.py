@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from textual.app import ComposeResult
-from textual.binding import BindingType
-from textual.containers import Vertical
-from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Input, Static
-
-from fedtui.tui.keymap import key
-from fedtui.tui.widgets.field import Field
+from fedtui.tui.screens.line import LineScreen
 
 PLACE_CHARS = 262
 """Of a host's name and a port."""
@@ -23,26 +13,8 @@ TOLD = (
 )
 
 
-class AddressScreen(ModalScreen[str]):
+class AddressScreen(LineScreen):
     """Dismissed with ``HOST:PORT`` as it was typed, or with nothing."""
 
-    AUTO_FOCUS = "Input"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        key("escape", "no", "No", "Change nothing", "address.no"),
-    ]
-
-    def compose(self) -> ComposeResult:
-        """One line."""
-        with Vertical(id="dialog"):
-            yield Static(Content("Where does a member listen?"), id="question")
-            yield Static(Content(TOLD), id="consequences")
-            yield Field(placeholder="192.168.1.20:7420", compact=True, max_length=PLACE_CHARS)
-
-    def on_input_submitted(self, message: Input.Submitted) -> None:
-        """Whether it is an address the node says, in the same words as to the command."""
-        message.stop()
-        self.dismiss(message.value.strip())
-
-    def action_no(self) -> None:
-        """Changes nothing."""
-        self.dismiss("")
+    def __init__(self) -> None:
+        super().__init__("Where does a member listen?", TOLD, "192.168.1.20:7420", PLACE_CHARS)

@@ -55,6 +55,9 @@ LOOKING = frozenset(
         "trust_history",
         "plan",
         "round_times",
+        "rooms",
+        "rooms_nearby",
+        "arriving",
     }
 )
 """Operations that change nothing."""

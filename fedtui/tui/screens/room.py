@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.binding import BindingType
 
+from fedtui.tui.elsewhere import Elsewhere
 from fedtui.tui.keymap import ROOM_KEYS
 from fedtui.tui.limits import INVITE_USES
 from fedtui.tui.lines import Ink, plain
@@ -44,6 +45,7 @@ class RoomScreen(ListScreen):
         self._history: list[dict[str, Any]] | None = None
         self._seen: object = None
         self._folder = ""
+        self._elsewhere = Elsewhere(self)
 
     def look_again(self) -> None:
         """The members may have changed."""
@@ -51,11 +53,12 @@ class RoomScreen(ListScreen):
 
     def watch_feed(self) -> None:
         """Newcomers appear at the top; a changed membership is read anew."""
+        self._elsewhere.watch()
         view = self.view
         if view is None:
             self.table.fill((), absent(self.feed))
             return
-        seen = tuple((peer.id, peer.role) for peer in view.peers)
+        seen = (view.room_id, tuple((peer.id, peer.role) for peer in view.peers))
         if seen != self._seen and self.is_current:
             self._seen = seen
             self.ask("members")
@@ -101,6 +104,8 @@ class RoomScreen(ListScreen):
                 self.ask("members")
             case "trust_history":
                 self._history = list(result["events"])
+            case _:
+                self._elsewhere.answered(message)
         if self.view:
             self._fill(self.view)
 
@@ -137,9 +142,9 @@ class RoomScreen(ListScreen):
             return True if person and person.member and not person.me else None
         if action == "rights":
             return True if person and person.member else None
-        if action in ("plan", "leave"):
+        if action in ("plan", "leave", "rooms"):
             # A demo's room ends with its interface.
-            owned = action == "leave" and cast("FedtuiApp", self.app).owns_room
+            owned = action != "plan" and cast("FedtuiApp", self.app).owns_room
             return False if owned else True if self.view and self.view.room_id else None
         return super().check_action(action, parameters)
 
@@ -310,9 +315,15 @@ class RoomScreen(ListScreen):
 
         self.app.push_screen(question, leave)
 
+    def action_rooms(self) -> None:
+        """The rooms of this machine, and the way to others."""
+        self._elsewhere.open()
+
     def on_refused(self, message: Refused) -> None:
         """A room that cannot be left in good order, by its last admin say, can be left without
         telling; the base class says why it was refused."""
+        if self._elsewhere.refused(message):
+            message.prevent_default()
         if message.operation != "leave" or self.feed.lost:
             return
         alone = len(self._members) == 1
