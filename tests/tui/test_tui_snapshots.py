@@ -129,6 +129,19 @@ def test_a_screen_looks_as_it_did(
 
 
 ANSWERS: dict[str, Any] = {
+    "rooms": {
+        "rooms": [
+            {
+                "room": "c0ffee" * 10,
+                "name": "sunflower-42",
+                "active": True,
+                "model": "tiny-landscapes",
+                "rounds": 8,
+                "done": 2,
+            }
+        ]
+    },
+    "rooms_nearby": {"count": 2},
     "read_log": lambda **asked: {
         "lines": [["12:00:01", "info", "round 3 started"], ["12:00:02", "error", "disk full"]]
         if asked["after"] < 0
