@@ -468,7 +468,9 @@ class Node:
     async def _use_folder(self, folder: str) -> None:
         """Trains on another folder from now on."""
         self._train_on(folder)
-        self.emit("notice", text=f"training on {folder} from now on", level="ok")
+        # Its name alone: events are packed to take home, and the path tells who works here.
+        name = Path(folder).name
+        self.emit("notice", text=f"training on the folder {name} from now on", level="ok")
 
     async def _picture_excluded(self, excluded: bool, count: int) -> None:
         """Trains on without a picture, or with it again. Events are shown and taken along: what
