@@ -15,12 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hub_rig import serving
 from PIL import Image
 from trainer_rig import MakePictures
 from worker_process import WorkerProcess
 
 from trainer.aggregate.kernel import narrow, widen
 from trainer.config import NICENESS
+from trainer.models.store import STORE_VARIABLE
 from trainer.protocol import (
     MAX_LINE,
     AdapterSpec,
@@ -466,13 +468,18 @@ requests = [
     p.RestoreAdapter(out + "/k", model, 2, out + "/r"),
     p.CombineAdapters((p.WeightedFile("x", out + "/k", 1),), model, "fedavg", out + "/m"),
     p.ListModels((model,)),
+    p.MeasureDownload("owner/tiny"),
+    p.FetchModel("owner/tiny"),
 ]
 assert {{type(r) for r in requests}} == set(HANDLERS) == p.ARITHMETIC
 for request in requests:
     HANDLERS[type(request)](request, Job())
 print(json.dumps(sorted(sys.modules)))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    with serving(tiny_model) as hub:
+        there = {"HF_ENDPOINT": hub.address, STORE_VARIABLE: str(tmp_path / "store")}
+        command = [sys.executable, "-c", code]
+        result = subprocess.run(command, capture_output=True, check=False, env=os.environ | there)
     assert result.returncode == 0, result.stderr.decode()
     imported = {name.partition(".")[0] for name in json.loads(result.stdout)}
     assert not imported & set(HEAVY)

@@ -194,6 +194,8 @@ ARITHMETIC: frozenset[type[Request]] = frozenset(
     {
         Describe,
         ListModels,
+        MeasureDownload,
+        FetchModel,
         CheckData,
         SampleData,
         SplitData,
