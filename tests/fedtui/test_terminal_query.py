@@ -42,6 +42,7 @@ REAL = {
     "nothing": (b"", Answers()),
     "a class of 4 is no sixel": (b"\x1b[?4c", Answers()),
 }
+SAYING = ("COLORTERM", "TEXTUAL_COLOR_SYSTEM", "NO_COLOR", "TERM_PROGRAM")
 PROGRAM = """
 import sys
 from fedtui.terminal_query import ask
@@ -60,7 +61,7 @@ def converse(program: str, told: bytes | None, late_s: float = 0.0, **environmen
     """All that ``program`` writes to a terminal which answers ``told`` to the last question."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    kept = {k: v for k, v in os.environ.items() if k not in ("COLORTERM", "TEXTUAL_COLOR_SYSTEM")}
+    kept = {k: v for k, v in os.environ.items() if k not in SAYING}
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=theirs,
