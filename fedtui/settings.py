@@ -6,6 +6,7 @@ The environment wins over the file. A key nobody knows is refused with the neare
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from pathlib import Path
@@ -97,6 +98,16 @@ class Settings(BaseSettings):
         """The environment's form: addresses with commas between them."""
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("interfaces")
+    @classmethod
+    def _own(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            try:
+                ipaddress.ip_address(each)
+            except ValueError:
+                raise ValueError(f"{each!r} is no IP address; write them with commas") from None
         return value
 
     @classmethod

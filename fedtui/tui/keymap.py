@@ -207,7 +207,7 @@ DATA_KEYS: list[BindingType] = [
     key("x", "exclude", "Leave out", "Leave it out, or let it in", "data.exclude", show=True),
     key("u", "undo", "Undo", "Take the last caption back", "data.undo"),
     key("A", "name", "By names", "Caption by file names where none is", "data.name"),
-    key("t", "train", "Train on it", "Train on this folder from now on", "data.train", show=True),
+    key("t", "train", "Use folder", "Train on this folder from now on", "data.train", show=True),
     key("O", "outside", "Open", "Open the picture in a viewer", "data.open", show=True),
 ]
 

@@ -38,6 +38,16 @@ def test_addresses_in_the_environment_are_separated_by_commas(
     assert settings.load(profile).interfaces == ("127.0.0.1", "10.0.0.2")
 
 
+@pytest.mark.parametrize("written", ['["127.0.0.1"]', "eth0", "127.0.0.1:4000"])
+def test_what_is_no_address_is_refused(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("FEDTUI_INTERFACES", written)
+    with pytest.raises(UsageError, match="interfaces") as caught:
+        settings.load(profile)
+    assert "no IP address" in caught.value.cause
+
+
 def test_a_misspelt_key_is_refused_with_the_nearest_one(profile: Profile) -> None:
     profile.config.write_text("prot = 4000\n")
     with pytest.raises(UsageError, match="prot") as caught:

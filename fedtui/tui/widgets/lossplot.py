@@ -213,7 +213,7 @@ def axis(edges: Sequence[tuple[int, int]], every: Mapping[int, float], columns: 
     text = ""
     ends = [*(x for x, _ in edges[1:]), columns + 1]
     for (x, number), end in zip(edges, ends, strict=True):
-        label, mean = f"r{number}", f"r{number} {MEAN} {loss(every[number])}"
+        label, mean = f"r{number}", f"r{number} {loss(every[number])}"
         if x + len(mean) < end:
             label = mean
         if (x >= len(text) + 1 or not text) and x + len(label) <= columns:
