@@ -131,19 +131,31 @@ def adapter_lines(
             told = "✓ what the room agreed on" if same else f"✗ {CHANGED}"
             lines += said("", told, width, "ok" if same else "error")
     lines.append(fact("file", ((cut_path(chosen.path, max(8, width - 15)), "muted"),)))
-    if view and commit:
-        names = names_by_id(view)
-        from_ = ", ".join(names.get(i.peer, short_id(i.peer)) for i in commit.inputs)
-        lines += [(), heading("From the room")]
-        lines += said("trained by", from_ or "nobody", width)
-        mine, mean = losses_of(view, commit.round, times_of(view, commit.round))
-        if mean is not None:
-            lines += said("mean loss", f"{loss(mean)} as the members tell", width)
-        if mine is not None:
-            lines += said("my loss", loss(mine), width)
-        lines += said("model", plain(view.model), width)
-        lines += said("hash", halves(commit.result), width, "muted")
-    lines += [(), heading("In the file")]
+    room = room_lines(view, commit, width) if view and commit else []
+    inside = file_lines(known, width)
+    # What somebody has just asked for comes first: a low window shows no more than that.
+    return [*lines, *inside, *room] if known else [*lines, *room, *inside]
+
+
+def room_lines(view: NodeView, commit: CommitView, width: int) -> list[Line]:
+    """What the room knows of a round's adapter."""
+    names = names_by_id(view)
+    from_ = ", ".join(names.get(i.peer, short_id(i.peer)) for i in commit.inputs)
+    lines: list[Line] = [(), heading("From the room")]
+    lines += said("trained by", from_ or "nobody", width)
+    mine, mean = losses_of(view, commit.round, times_of(view, commit.round))
+    if mean is not None:
+        lines += said("mean loss", f"{loss(mean)} as the members tell", width)
+    if mine is not None:
+        lines += said("my loss", loss(mine), width)
+    lines += said("model", plain(view.model), width)
+    lines += said("hash", halves(commit.result), width, "muted")
+    return lines
+
+
+def file_lines(known: dict[str, Any] | None, width: int) -> list[Line]:
+    """What stands in the file, once somebody has looked."""
+    lines: list[Line] = [(), heading("In the file")]
     if known is None:
         return [*lines, *wrapped("enter looks into it.", width - 1, "muted")]
     ranks = ", ".join(f"{rank} ({n} layers)" for rank, n in known["ranks"].items())

@@ -26,13 +26,14 @@ from fedtui.tui.widgets.lossplot import LossPlot
 from fedtui.tui.widgets.peertable import PeerTable
 from fedtui.tui.widgets.picturerow import PictureRow
 
-ALL_KEYS = [
+ALL_KEYS = {
     binding
     for name in dir(keymap)
     if name.endswith("_KEYS")
     for binding in getattr(keymap, name)
     if isinstance(binding, Binding)
-]
+}
+"""Each once, also where one list takes in another."""
 
 
 def test_every_binding_has_an_id_and_an_explanation() -> None:
