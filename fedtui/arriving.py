@@ -16,15 +16,14 @@ from fedtui import rooms
 from fedtui.control.operations import Operations
 from fedtui.entering import enter, own_name, read_invite
 from fedtui.errors import FedtuiError, UsageError
-from fedtui.founding import BUILT_IN, RoomChoices, found_room
+from fedtui.founding import found_planned
 from fedtui.inviting import translated
 from fedtui.limits import NEARBY_S
 from fedtui.paths import Profile
+from fedtui.room_plan import RoomPlan
 from fedtui.rooms import Room
 from fedtui.settings import Settings
-from fedtui.trust import TrustBook
 from p2p.errors import P2PError
-from p2p.identity import Identity
 from p2p.tasks import TaskOwner
 
 
@@ -33,18 +32,11 @@ class Nothing:
     """No arguments."""
 
 
-@dataclass(frozen=True)
-class NewRoom:
-    """What a person decides who makes a room at the screen, ``room`` is what it is called;
-    ``fedtui room create`` knows more."""
+@dataclass(frozen=True, kw_only=True)
+class NewRoom(RoomPlan):
+    """A plan, and what the room is called."""
 
     room: str
-    rounds: int = 3
-    steps: int = 40
-    needed: int = 2
-    on_request: bool = False
-    model: str = ""
-    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,23 +120,7 @@ class Arriving:
     async def _make(self, wanted: NewRoom) -> dict[str, Any]:
         """Begins to make a room; ``arriving`` tells what becomes of it."""
         me = own_name(self._settings, self._name())
-        choices = RoomChoices(
-            name=wanted.room,
-            model=wanted.model or BUILT_IN,
-            rounds=wanted.rounds,
-            steps=wanted.steps,
-            min_contributions=wanted.needed,
-            start_on_request=wanted.on_request,
-            prompts=(wanted.prompt,) if wanted.prompt else (),
-        )
-
-        async def make() -> Room:
-            identity = Identity.load_or_create(self._profile.identity)
-            room = await found_room(self._profile, identity, me, choices)
-            TrustBook(self._profile.trust).note("created", identity.peer_id, me, room=room.id)
-            return room
-
-        return self._begin("making", make)
+        return self._begin("making", lambda: found_planned(self._profile, me, wanted.room, wanted))
 
     async def _enter(self, wanted: Invited) -> dict[str, Any]:
         """Begins to ask to be let in; ``arriving`` tells what becomes of it."""

@@ -15,6 +15,7 @@ from fedtui.errors import UsageError
 from fedtui.keeping import publish_copy
 from fedtui.keys import keep
 from fedtui.paths import Profile
+from fedtui.room_plan import RoomPlan
 from fedtui.rule_choice import RuleChoice, chosen_rule
 from fedtui.task import (
     MICRO,
@@ -28,6 +29,7 @@ from fedtui.task import (
     refused,
 )
 from fedtui.training import TrainerProcess
+from fedtui.trust import TrustBook
 from p2p.blobs.chunks import BlobRef, describe
 from p2p.envelope import seal_genesis
 from p2p.errors import ProtocolError
@@ -114,6 +116,23 @@ class RoomChoices:
             return self.learning_rate
         usual = BUILT_IN_RATE if self.model == BUILT_IN else OTHER_RATE
         return usual * WHOLE_SHARE if self.algorithm == WHOLE else usual
+
+
+async def found_planned(profile: Profile, me: str, name: str, plan: RoomPlan) -> rooms.Room:
+    """Founds what somebody planned at the screen, who is called ``me``. See :func:`found_room`."""
+    choices = RoomChoices(
+        name=name,
+        model=plan.model or BUILT_IN,
+        rounds=plan.rounds,
+        steps=plan.steps,
+        min_contributions=plan.needed,
+        start_on_request=plan.on_request,
+        prompts=(plan.prompt,) if plan.prompt else (),
+    )
+    identity = Identity.load_or_create(profile.identity)
+    room = await found_room(profile, identity, me, choices)
+    TrustBook(profile.trust).note("created", identity.peer_id, me, room=room.id)
+    return room
 
 
 async def found_room(

@@ -22,7 +22,7 @@ def first_room(profile: Profile) -> int | None:
     chosen = settings.load(profile)
     terminal.prepare(chosen.color)
     from fedtui.doctor import check_trainer
-    from fedtui.tui.screens.founding import RoomPlan
+    from fedtui.room_plan import RoomPlan
     from fedtui.tui.welcome import WelcomeApp
 
     name, trouble, plan = chosen.name, "", RoomPlan()
@@ -75,25 +75,10 @@ def _enter(profile: Profile, chosen: settings.Settings, choice: Choice) -> None:
         output.say(f"welcome to {entry.room.name}")
         return
     from fedtui.entering import own_name
-    from fedtui.founding import BUILT_IN, RoomChoices, found_room
-    from fedtui.trust import TrustBook
-    from p2p.identity import Identity
+    from fedtui.founding import found_planned
 
     output.say("making the room …")
-    identity = Identity.load_or_create(profile.identity)
-    me = own_name(chosen, name)
-    plan = choice.plan
-    choices = RoomChoices(
-        name=choice.text,
-        model=plan.model or BUILT_IN,
-        rounds=plan.rounds,
-        steps=plan.steps,
-        min_contributions=plan.needed,
-        start_on_request=plan.on_request,
-        prompts=(plan.prompt,) if plan.prompt else (),
-    )
-    room = running.run(found_room(profile, identity, me, choices))
-    TrustBook(profile.trust).note("created", identity.peer_id, me, room=room.id)
+    running.run(found_planned(profile, own_name(chosen, name), choice.text, choice.plan))
 
 
 def _tell(step: str, words: tuple[str, ...]) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from textual.timer import Timer
 
+from fedtui.room_plan import RoomPlan
 from fedtui.tui.limits import FIELD_CHARS, JOURNEY_POLL_S, ROOM_NAME_CHARS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import Answered, Refused
 from fedtui.tui.screens.confirm import ConfirmScreen
-from fedtui.tui.screens.founding import FoundingScreen, RoomPlan
+from fedtui.tui.screens.founding import FoundingScreen
 from fedtui.tui.screens.line import LineScreen
 from fedtui.tui.screens.rooms import JourneyScreen, OwnRoom, RoomsChoice, RoomsScreen
 

@@ -19,10 +19,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
+from fedtui.room_plan import RoomPlan
 from fedtui.tui.keymap import WELCOME_KEYS
 from fedtui.tui.lines import plain
 from fedtui.tui.messages import CheckDone, RoomsSeen
-from fedtui.tui.screens.founding import FoundingScreen, RoomPlan
+from fedtui.tui.screens.founding import FoundingScreen
 from fedtui.tui.themes import DARK, FALLBACK_VARIABLES, THEMES
 from fedtui.tui.widgets.field import Field
 from fedtui.tui.widgets.keybar import KeyBar

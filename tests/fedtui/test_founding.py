@@ -17,9 +17,9 @@ from fedtui.demo.options import DemoOptions, open_directory
 from fedtui.errors import FedtuiError, UsageError
 from fedtui.founding import RoomChoices, found_room
 from fedtui.paths import Profile
+from fedtui.room_plan import RoomPlan
 from fedtui.task import Task, check_model, read_task
 from fedtui.training import TrainerProcess
-from fedtui.tui.screens.founding import RoomPlan
 from fedtui.tui.welcome import Choice
 from p2p.identity import Identity, check_certificate
 from trainer.protocol import AdapterSpec, SampleData

@@ -9,7 +9,7 @@ from textual.widgets import Input
 from tui_driver import WAIT_S, until
 
 from fedtui.doctor import Check
-from fedtui.tui.screens.founding import RoomPlan
+from fedtui.room_plan import RoomPlan
 from fedtui.tui.welcome import Choice, WelcomeApp
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from fedtui.room_plan import RoomPlan
 from fedtui.tui.lines import plain
 from fedtui.tui.screens.rights import MOVES, Right
 from fedtui.tui.widgets.field import Field
@@ -26,19 +26,6 @@ NUMBERS = (
     ("needed", "Participants it takes", 128),
 )
 """Whole numbers from 1 on: the field of :class:`RoomPlan`, what a person reads, the highest."""
-
-
-@dataclass(frozen=True)
-class RoomPlan:
-    """What a founder chose here; ``needed`` participants must be there for a round. Empty ``model``
-    and ``prompt`` leave them to the program; with ``on_request`` rounds wait for a person."""
-
-    rounds: int = 3
-    steps: int = 40
-    needed: int = 2
-    on_request: bool = False
-    model: str = ""
-    prompt: str = ""
 
 
 class FoundingScreen(ModalScreen[RoomPlan]):
